@@ -1,0 +1,206 @@
+//! Backends: what stores records and hands them out.
+//!
+//! A backend is one small trait with a producer and a consumer, [`Capabilities`] beside it, and [`Replay`] for what
+//! can be read again by position. Backends know nothing of agents and tables, nor of each other.
+
+pub mod log;
+pub mod memory;
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::error::Result;
+use crate::record::{FrameBuilder, Frames};
+use crate::topic::{TopicPartition, TopicSchema, TopicSpec};
+
+/// What a backend can do; the conformance suite and the plan choose by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capabilities {
+    /// Records stay and can be read again from an offset.
+    pub replay: bool,
+    /// Records survive the end of the process.
+    pub durable: bool,
+    /// Several processes can use it at once.
+    pub shared: bool,
+    /// Appends of a named producer with a known sequence are dropped.
+    pub deduplicates: bool,
+}
+
+/// A topic as it exists.
+#[derive(Clone, Debug)]
+pub struct Topic {
+    /// Its properties.
+    pub spec: TopicSpec,
+    /// Every schema that its records were written with, oldest first.
+    pub schemas: Vec<TopicSchema>,
+}
+
+/// Who appends. A named producer's sequences are remembered, so that a repeated append is dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ProducerId(pub u64);
+
+impl ProducerId {
+    /// A producer without a name: nothing is remembered.
+    pub const ANONYMOUS: Self = Self(0);
+
+    /// The producer of that name. The number is FNV-1a of the name, part of the stored format.
+    pub fn named(name: &str) -> Self {
+        let hash = name
+            .bytes()
+            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
+        Self(hash.max(1))
+    }
+}
+
+/// What an append did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Appended {
+    /// Offset of the first record that was added (the partition's end if none was).
+    pub base_offset: u64,
+    /// Records that were added.
+    pub added: u32,
+    /// Records that the partition had already from this producer, and that were dropped.
+    pub dropped: u32,
+}
+
+/// Where a partition begins and ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Offsets {
+    /// Offset of the oldest record that is still there.
+    pub start: u64,
+    /// Offset that the next record will get.
+    pub end: u64,
+    /// Offset up to which records survive a loss of power.
+    pub durable: u64,
+}
+
+/// A set of partition numbers that is shared out among the members of a group, unit by unit.
+///
+/// Topics that are read together (co-partitioned) form one set, so that partition 3 of each has the same owner.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AssignmentSet {
+    /// Names the set within the group; part of the stored format.
+    pub name: String,
+    /// Units 0 to `partitions` - 1.
+    pub partitions: u32,
+}
+
+/// One unit of an [`AssignmentSet`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Unit {
+    /// Index of the set in the order in which the consumer named them.
+    pub set: usize,
+    /// Number of the partition.
+    pub partition: u32,
+}
+
+/// What a consumer learns about its share.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Assignment {
+    /// These units are this member's now, and nobody else's.
+    Gained(Vec<Unit>),
+    /// These units are wanted elsewhere: stop, commit, then [`Consumer::release`] each.
+    Wanted(Vec<Unit>),
+    /// These units are gone already; whatever is uncommitted must be dropped.
+    Lost(Vec<Unit>),
+}
+
+/// A store of topics.
+#[async_trait]
+pub trait Backend: Send + Sync + fmt::Debug {
+    /// What it can do.
+    fn capabilities(&self) -> Capabilities;
+
+    /// Creates a topic, or returns the one that exists if its partitions and key agree; adds the schema to those
+    /// that the topic keeps.
+    async fn create_topic(&self, spec: &TopicSpec) -> Result<Topic>;
+
+    /// All topics, by name.
+    async fn topics(&self) -> Result<Vec<Topic>>;
+
+    /// A producer; one task or thread uses it at a time.
+    async fn producer(&self, id: ProducerId) -> Result<Box<dyn Producer>>;
+
+    /// Joins a group.
+    async fn consumer(&self, group: &str, sets: &[AssignmentSet]) -> Result<Box<dyn Consumer>>;
+
+    /// Access by position, where the backend has it.
+    fn replay(&self) -> Option<Arc<dyn Replay>>;
+}
+
+/// Appends records.
+#[async_trait]
+pub trait Producer: Send {
+    /// Appends the records of `frame`, all or none, and returns once they are written: readers see them, a killed
+    /// process does not lose them, a loss of power may.
+    ///
+    /// With a `sequence`, the number of the frame's first record in the producer's own count for this partition,
+    /// records that the partition already has from this producer are dropped. `frame` keeps its records.
+    async fn append(
+        &mut self,
+        to: &TopicPartition,
+        frame: &mut FrameBuilder,
+        sequence: Option<u64>,
+    ) -> Result<Appended>;
+
+    /// Makes everything that this producer appended durable, as far as the backend's setting asks for it.
+    async fn flush(&mut self) -> Result<()>;
+}
+
+/// A member of a group.
+#[async_trait]
+pub trait Consumer: Send {
+    /// Waits for a change of this member's share. Cancel-safe.
+    async fn assignment(&mut self) -> Result<Assignment>;
+
+    /// Gives back a unit whose work has stopped.
+    async fn release(&mut self, unit: Unit) -> Result<()>;
+
+    /// Publishes how far the group has come in a partition: the next offset to read. For people and for plain
+    /// consumers; a worker's own truth is its commit.
+    fn ack(&self, partition: &TopicPartition, position: u64) -> Result<()>;
+
+    /// Gives everything back and leaves the group.
+    async fn leave(&mut self) -> Result<()>;
+}
+
+/// Reads one partition in order of offsets.
+#[async_trait]
+pub trait Reader: Send {
+    /// Replaces what `into` holds by the next whole frames, about 256 KiB or at least one; `false` when there is
+    /// nothing new. The first frame may begin before the position: skip its records below it.
+    fn read(&mut self, into: &mut Frames) -> Result<bool>;
+
+    /// Waits until [`Reader::read`] may find something. Cancel-safe; may wake for nothing.
+    async fn ready(&mut self) -> Result<()>;
+
+    /// The offset that is read next.
+    fn position(&self) -> u64;
+}
+
+/// Access by position.
+#[async_trait]
+pub trait Replay: Send + Sync + fmt::Debug {
+    /// Reads a partition from an offset on.
+    fn reader(&self, partition: &TopicPartition, from: u64) -> Result<Box<dyn Reader>>;
+
+    /// Where a partition begins and ends.
+    fn offsets(&self, partition: &TopicPartition) -> Result<Offsets>;
+
+    /// Makes the partition durable up to that offset, if it is not yet.
+    async fn sync(&self, partition: &TopicPartition, up_to: u64) -> Result<()>;
+
+    /// The sequence after the last that the partition has from a producer.
+    fn next_sequence(&self, partition: &TopicPartition, producer: ProducerId) -> Result<u64>;
+
+    /// How far a group has come in a partition, as its members published it.
+    fn position(&self, group: &str, partition: &TopicPartition) -> Result<Option<u64>>;
+
+    /// Forgets how far a group has come in a partition. Refused while the group has members.
+    fn forget(&self, group: &str, partition: &TopicPartition) -> Result<()>;
+
+    /// Deletes a topic with all its records.
+    async fn delete_topic(&self, name: &str) -> Result<()>;
+}

@@ -1,0 +1,88 @@
+//! The only place that asks for the time.
+#![allow(clippy::disallowed_methods)]
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use tokio::sync::Notify;
+
+/// Wall time, elapsed time and waiting; a test turns it by hand.
+#[derive(Clone, Default)]
+pub struct Clock(Option<Arc<Manual>>);
+
+struct Manual {
+    now_ms: Mutex<i64>,
+    moved: Notify,
+}
+
+impl fmt::Debug for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "Clock(manual)" } else { "Clock(system)" })
+    }
+}
+
+/// A moment on a clock that never goes back, in nanoseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Moment(u128);
+
+impl Moment {
+    /// Time from `earlier` to this moment.
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0) as u64)
+    }
+}
+
+impl Clock {
+    /// The machine's clock.
+    pub fn system() -> Self {
+        Self(None)
+    }
+
+    /// A clock that stands at `now_ms` (milliseconds since 1970) until it is moved.
+    pub fn manual(now_ms: i64) -> Self {
+        Self(Some(Arc::new(Manual { now_ms: Mutex::new(now_ms), moved: Notify::new() })))
+    }
+
+    /// Wall time in milliseconds since 1970.
+    pub fn now_ms(&self) -> i64 {
+        match &self.0 {
+            Some(manual) => *manual.now_ms.lock().unwrap_or_else(PoisonError::into_inner),
+            None => SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64),
+        }
+    }
+
+    /// Now, on a clock that never goes back.
+    pub fn moment(&self) -> Moment {
+        match &self.0 {
+            Some(_) => Moment(self.now_ms().max(0) as u128 * 1_000_000),
+            None => Moment(process_start().elapsed().as_nanos()),
+        }
+    }
+
+    /// Waits. Cancel-safe.
+    pub async fn sleep(&self, time: Duration) {
+        let Some(manual) = &self.0 else { return tokio::time::sleep(time).await };
+        let until = self.now_ms() + time.as_millis() as i64;
+        loop {
+            let moved = manual.moved.notified();
+            if self.now_ms() >= until {
+                return;
+            }
+            moved.await;
+        }
+    }
+
+    /// Moves a manual clock on; the machine's clock does not listen.
+    pub fn advance(&self, time: Duration) {
+        if let Some(manual) = &self.0 {
+            *manual.now_ms.lock().unwrap_or_else(PoisonError::into_inner) += time.as_millis() as i64;
+            manual.moved.notify_waiters();
+        }
+    }
+}
+
+fn process_start() -> Instant {
+    static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
+    *START.get_or_init(Instant::now)
+}

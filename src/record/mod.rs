@@ -1,0 +1,117 @@
+//! Records: what a value is, how it becomes bytes, and which schema wrote them.
+
+mod frame;
+mod key;
+mod value;
+
+pub use frame::{Frame, FrameBuilder, FrameError, FrameHeader, Frames, HEADER_LEN, Headers, RawRecord, RawRecords};
+
+pub use key::Key;
+pub use value::{Value, split_single_object};
+
+/// The two bytes that begin Avro's single-object encoding; the fingerprint follows, little-endian.
+pub const SINGLE_OBJECT_MARKER: [u8; 2] = [0xC3, 0x01];
+
+/// Length of the single-object header: marker and fingerprint.
+pub const SINGLE_OBJECT_HEADER_LEN: usize = 10;
+
+/// What `records!` knows of a record's schema when it compiles it.
+#[derive(Debug)]
+pub struct RecordSchema {
+    /// Full name, with its namespace.
+    pub name: &'static str,
+    /// The schema as JSON, complete: every named type is defined at its first use.
+    pub json: &'static str,
+    /// CRC-64-AVRO of the canonical form that the specification defines.
+    pub fingerprint: u64,
+    /// The `doc` of the schema, or an empty text.
+    pub doc: &'static str,
+    /// The fields in the order of the schema.
+    pub fields: &'static [FieldSchema],
+}
+
+/// One field of a [`RecordSchema`].
+#[derive(Debug)]
+pub struct FieldSchema {
+    /// Name in the schema.
+    pub name: &'static str,
+    /// Its Avro type for people, e.g. `decimal(9,2)` or `null | string`.
+    pub type_name: &'static str,
+    /// Its default as JSON, if it has one.
+    pub default: Option<&'static str>,
+    /// The `doc` of the field, or an empty text.
+    pub doc: &'static str,
+}
+
+/// A record type that `records!` generated from an `.avsc` file.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a record",
+    label = "not generated from an Avro schema",
+    note = "name the schema's file in `gretchen::records!(\"schemas/….avsc\")` and use the type that it generates"
+)]
+pub trait Record: Sized + Clone + std::fmt::Debug + PartialEq + Send + Sync + 'static {
+    /// The record with everything borrowed from the bytes that it is read from.
+    type View<'a>;
+
+    /// The schema that this type was generated from.
+    const SCHEMA: &'static RecordSchema;
+
+    /// Appends the bare Avro datum. Fails where a value does not fit its schema (a decimal too large).
+    fn encode(&self, out: &mut Vec<u8>) -> Result<(), EncodeError>;
+
+    /// Reads the bare datum that [`Record::encode`] of the same schema wrote.
+    fn decode(input: &mut Input<'_>) -> Result<Self, DecodeError>;
+
+    /// Reads the same datum without copying.
+    fn view<'a>(input: &mut Input<'a>) -> Result<Self::View<'a>, DecodeError>;
+
+    /// Copies what a view borrows.
+    fn from_view(view: &Self::View<'_>) -> Self;
+}
+
+/// A value that its schema cannot hold: which field, and why.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("field {field}: {reason}")]
+pub struct EncodeError {
+    /// Path of the field, e.g. `lines[3].price`.
+    pub field: String,
+    /// What does not fit.
+    pub reason: String,
+}
+
+/// Bytes that are not what their schema says: which field, at which byte, and why.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("field {field} at byte {position}: {reason}")]
+pub struct DecodeError {
+    /// Path of the field, or `-` before the first.
+    pub field: String,
+    /// Byte of the value (header included) at which it was noticed.
+    pub position: usize,
+    /// What is wrong.
+    pub reason: String,
+}
+
+/// The rest of a datum that is being decoded.
+#[derive(Debug)]
+pub struct Input<'a> {
+    rest: &'a [u8],
+    len: usize,
+}
+
+impl<'a> Input<'a> {
+    /// Begins to read `bytes`.
+    #[inline]
+    pub fn new(bytes: &'a [u8]) -> Self {
+        Self { rest: bytes, len: bytes.len() }
+    }
+    /// What has not been read yet.
+    #[inline]
+    pub fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+    /// How many bytes have been read.
+    #[inline]
+    pub fn position(&self) -> usize {
+        self.len - self.rest.len()
+    }
+}

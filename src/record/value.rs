@@ -1,0 +1,182 @@
+//! Values: what a topic or a table holds, on the wire.
+
+use std::fmt;
+
+use super::{DecodeError, EncodeError, Input, Record, RecordSchema, SINGLE_OBJECT_HEADER_LEN, SINGLE_OBJECT_MARKER};
+
+/// What a topic or a table can hold as a value: a record in single-object encoding, or a plain value
+/// (big-endian numbers, UTF-8, bytes as they are: what Kafka's own serializers write).
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be the value of a topic or a table",
+    note = "values are records from `gretchen::records!(…)`, or plain `String`, `Vec<u8>`, `i32`, `i64`, `f32`, `f64`"
+)]
+pub trait Value: Sized + Clone + fmt::Debug + Send + 'static {
+    /// The value with everything borrowed from the bytes that it is read from.
+    type View<'a>;
+
+    /// The schema, for records.
+    const SCHEMA: Option<&'static RecordSchema>;
+
+    /// Appends the value as it goes on the wire.
+    fn encode_value(&self, out: &mut Vec<u8>) -> Result<(), EncodeError>;
+
+    /// Reads a wire value that was written with this type's own schema. Every byte must be consumed.
+    fn decode_value(wire: &[u8]) -> Result<Self, DecodeError>;
+
+    /// The same without copying.
+    fn view_value(wire: &[u8]) -> Result<Self::View<'_>, DecodeError>;
+
+    /// Copies what a view borrows.
+    fn own(view: &Self::View<'_>) -> Self;
+}
+
+/// The fingerprint in a single-object header, and the datum behind it.
+#[inline]
+pub fn split_single_object(wire: &[u8]) -> Option<(u64, &[u8])> {
+    let (header, datum) = wire.split_first_chunk::<SINGLE_OBJECT_HEADER_LEN>()?;
+    let [a, b, fingerprint @ ..] = *header;
+    ([a, b] == SINGLE_OBJECT_MARKER).then_some((u64::from_le_bytes(fingerprint), datum))
+}
+
+#[cold]
+fn not_own_schema<R: Record>(wire: &[u8]) -> DecodeError {
+    let reason = match split_single_object(wire) {
+        Some((fingerprint, _)) => format!(
+            "written with schema {fingerprint:016x}, not with {} ({:016x})",
+            R::SCHEMA.name,
+            R::SCHEMA.fingerprint
+        ),
+        None => "no single-object header (C3 01 and a fingerprint)".to_owned(),
+    };
+    DecodeError { field: "-".into(), position: 0, reason }
+}
+
+#[cold]
+fn left_over(position: usize, bytes: usize) -> DecodeError {
+    DecodeError { field: "-".into(), position, reason: format!("{bytes} bytes are left over after the last field") }
+}
+
+impl<R: Record> Value for R {
+    type View<'a> = <R as Record>::View<'a>;
+    const SCHEMA: Option<&'static RecordSchema> = Some(<R as Record>::SCHEMA);
+
+    #[inline]
+    fn encode_value(&self, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+        out.extend_from_slice(&SINGLE_OBJECT_MARKER);
+        out.extend_from_slice(&<R as Record>::SCHEMA.fingerprint.to_le_bytes());
+        self.encode(out)
+    }
+
+    #[inline]
+    fn decode_value(wire: &[u8]) -> Result<Self, DecodeError> {
+        let Some((fingerprint, datum)) = split_single_object(wire) else { return Err(not_own_schema::<R>(wire)) };
+        if fingerprint != <R as Record>::SCHEMA.fingerprint {
+            return Err(not_own_schema::<R>(wire));
+        }
+        let mut input = Input::new(datum);
+        let value = R::decode(&mut input)?;
+        if !input.rest().is_empty() {
+            return Err(left_over(SINGLE_OBJECT_HEADER_LEN + input.position(), input.rest().len()));
+        }
+        Ok(value)
+    }
+
+    #[inline]
+    fn view_value(wire: &[u8]) -> Result<Self::View<'_>, DecodeError> {
+        let Some((fingerprint, datum)) = split_single_object(wire) else { return Err(not_own_schema::<R>(wire)) };
+        if fingerprint != <R as Record>::SCHEMA.fingerprint {
+            return Err(not_own_schema::<R>(wire));
+        }
+        let mut input = Input::new(datum);
+        let view = R::view(&mut input)?;
+        if !input.rest().is_empty() {
+            return Err(left_over(SINGLE_OBJECT_HEADER_LEN + input.position(), input.rest().len()));
+        }
+        Ok(view)
+    }
+
+    #[inline]
+    fn own(view: &Self::View<'_>) -> Self {
+        R::from_view(view)
+    }
+}
+
+impl Value for String {
+    type View<'a> = &'a str;
+    const SCHEMA: Option<&'static RecordSchema> = None;
+
+    fn encode_value(&self, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+        out.extend_from_slice(self.as_bytes());
+        Ok(())
+    }
+
+    fn decode_value(wire: &[u8]) -> Result<Self, DecodeError> {
+        Self::view_value(wire).map(str::to_owned)
+    }
+
+    fn view_value(wire: &[u8]) -> Result<&str, DecodeError> {
+        std::str::from_utf8(wire).map_err(|error| DecodeError {
+            field: "-".into(),
+            position: error.valid_up_to(),
+            reason: "not UTF-8".into(),
+        })
+    }
+
+    fn own(view: &&str) -> Self {
+        (*view).to_owned()
+    }
+}
+
+impl Value for Vec<u8> {
+    type View<'a> = &'a [u8];
+    const SCHEMA: Option<&'static RecordSchema> = None;
+
+    fn encode_value(&self, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+        out.extend_from_slice(self);
+        Ok(())
+    }
+
+    fn decode_value(wire: &[u8]) -> Result<Self, DecodeError> {
+        Ok(wire.to_vec())
+    }
+
+    fn view_value(wire: &[u8]) -> Result<&[u8], DecodeError> {
+        Ok(wire)
+    }
+
+    fn own(view: &&[u8]) -> Self {
+        view.to_vec()
+    }
+}
+
+macro_rules! number_value {
+    ($($type:ty),*) => {$(
+        impl Value for $type {
+            type View<'a> = Self;
+            const SCHEMA: Option<&'static RecordSchema> = None;
+
+            fn encode_value(&self, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+                out.extend_from_slice(&self.to_be_bytes());
+                Ok(())
+            }
+
+            fn decode_value(wire: &[u8]) -> Result<Self, DecodeError> {
+                wire.try_into().map(Self::from_be_bytes).map_err(|_| DecodeError {
+                    field: "-".into(),
+                    position: 0,
+                    reason: format!("a plain {} has {} bytes, this value has {}", stringify!($type), size_of::<Self>(), wire.len()),
+                })
+            }
+
+            fn view_value(wire: &[u8]) -> Result<Self, DecodeError> {
+                Self::decode_value(wire)
+            }
+
+            fn own(view: &Self) -> Self {
+                *view
+            }
+        }
+    )*};
+}
+
+number_value!(i32, i64, f32, f64);

@@ -1,0 +1,153 @@
+//! Topics: names, specifications, and which partition a key belongs to.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// One partition of one topic.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TopicPartition {
+    /// The topic's name.
+    pub topic: Arc<str>,
+    /// The partition's number, from 0.
+    pub partition: u32,
+}
+
+impl TopicPartition {
+    /// Partition `partition` of `topic`.
+    pub fn new(topic: impl Into<Arc<str>>, partition: u32) -> Self {
+        Self { topic: topic.into(), partition }
+    }
+}
+
+impl fmt::Display for TopicPartition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.topic, self.partition)
+    }
+}
+
+/// A schema as a topic keeps it: the full text and the fingerprint that records carry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicSchema {
+    /// CRC-64-AVRO fingerprint of the canonical form.
+    pub fingerprint: u64,
+    /// The whole schema as JSON, with every named type in it.
+    pub json: Arc<str>,
+}
+
+/// What happens to old records.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Cleanup {
+    /// Nothing is dropped before its retention has passed.
+    #[default]
+    Delete,
+    /// The last value of every key is kept.
+    Compact,
+}
+
+/// A topic as somebody wants it to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicSpec {
+    /// By Kafka's rule, see [`check_name`].
+    pub name: Arc<str>,
+    /// Number of partitions, fixed when the topic is created.
+    pub partitions: u32,
+    /// The field that the records are keyed by, when there is one.
+    pub key_field: Option<Arc<str>>,
+    /// The schema of the values, when they have one.
+    pub schema: Option<TopicSchema>,
+    /// What happens to old records.
+    pub cleanup: Cleanup,
+    /// Made by an app for itself: changelogs and repartition topics.
+    pub internal: bool,
+}
+
+impl TopicSpec {
+    /// A topic with `partitions` partitions and nothing else said.
+    pub fn new(name: impl Into<Arc<str>>, partitions: u32) -> Self {
+        Self { name: name.into(), partitions, key_field: None, schema: None, cleanup: Cleanup::Delete, internal: false }
+    }
+}
+
+/// The largest number of partitions that a topic may have.
+pub const MAX_PARTITIONS: u32 = 100_000;
+
+/// Checks a topic's name by Kafka's rule: 1 to 249 of `[a-zA-Z0-9._-]`, neither `.` nor `..`.
+pub fn check_name(name: &str) -> Result<()> {
+    let wrong = match name {
+        "" => Some("it is empty".to_owned()),
+        "." | ".." => Some("it is a path".to_owned()),
+        _ if name.len() > 249 => Some(format!("it has {} bytes", name.len())),
+        _ => name
+            .chars()
+            .find(|c| !matches!(c, 'a'..='z' | 'A'..='Z' | '0'..='9' | '.' | '_' | '-'))
+            .map(|c| format!("it holds {c:?}")),
+    };
+    match wrong {
+        None => Ok(()),
+        Some(why) => Err(Error::new(
+            ErrorKind::Config,
+            format!(
+                "{name:?} cannot name a topic: {why}; use 1 to 249 of a-z A-Z 0-9 . _ - and neither \".\" nor \"..\""
+            ),
+        )),
+    }
+}
+
+/// The partition that a key belongs to: Kafka's default partitioner, so that every client agrees.
+pub fn partition_of(key: &[u8], partitions: u32) -> u32 {
+    (murmur2(key) & 0x7fff_ffff) % partitions.max(1)
+}
+
+/// Murmur2 with the seed that Kafka's Java client uses (`org.apache.kafka.common.utils.Utils.murmur2`).
+pub fn murmur2(data: &[u8]) -> u32 {
+    const M: u32 = 0x5bd1_e995;
+    let mut hash = 0x9747_b28c ^ data.len() as u32;
+    let mut words = data.chunks_exact(4);
+    for word in &mut words {
+        let mut k = u32::from_le_bytes([word[0], word[1], word[2], word[3]]).wrapping_mul(M);
+        k ^= k >> 24;
+        hash = hash.wrapping_mul(M) ^ k.wrapping_mul(M);
+    }
+    let rest = words.remainder();
+    if !rest.is_empty() {
+        for (i, byte) in rest.iter().enumerate() {
+            hash ^= u32::from(*byte) << (8 * i);
+        }
+        hash = hash.wrapping_mul(M);
+    }
+    hash ^= hash >> 13;
+    hash = hash.wrapping_mul(M);
+    hash ^ (hash >> 15)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The vectors of Kafka's own `UtilsTest.testMurmur2`.
+    #[test]
+    fn murmur2_equals_kafkas() {
+        for (key, hash) in [
+            ("21", -973_932_308),
+            ("foobar", -790_332_482),
+            ("a-little-bit-long-string", -985_981_536),
+            ("a-little-bit-longer-string", -1_486_304_829),
+            ("lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8", -58_897_971),
+            ("abc", 479_470_107),
+        ] {
+            assert_eq!(murmur2(key.as_bytes()) as i32, hash, "{key}");
+        }
+    }
+
+    #[test]
+    fn names_follow_kafkas_rule() {
+        for good in ["orders", "a.b_c-D9", &"x".repeat(249)] {
+            assert!(check_name(good).is_ok(), "{good}");
+        }
+        for bad in ["", ".", "..", "a/b", "ä", "a b", &"x".repeat(250)] {
+            assert!(check_name(bad).is_err(), "{bad}");
+        }
+    }
+}
