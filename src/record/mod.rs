@@ -1,9 +1,11 @@
 //! Records: what a value is, how it becomes bytes, and which schema wrote them.
 
+mod field;
 mod frame;
 mod key;
 mod value;
 
+pub use field::{FieldType, HasField, field_id};
 pub use frame::{Frame, FrameBuilder, FrameError, FrameHeader, Frames, HEADER_LEN, Headers, RawRecord, RawRecords};
 
 pub use key::Key;
