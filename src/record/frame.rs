@@ -476,6 +476,121 @@ impl FrameBuilder {
     }
 }
 
+/// What a [`FrameBuilder`] held at some moment, to go back to.
+#[derive(Clone, Copy, Debug)]
+pub struct FrameMark {
+    len: usize,
+    count: u32,
+    max_timestamp: i64,
+    schema: SchemaSoFar,
+}
+
+impl FrameBuilder {
+    /// Remembers what it holds now.
+    pub fn mark(&self) -> FrameMark {
+        FrameMark { len: self.bytes.len(), count: self.count, max_timestamp: self.max_timestamp, schema: self.schema }
+    }
+
+    /// Drops what was added since the mark.
+    pub fn rollback(&mut self, mark: FrameMark) {
+        self.bytes.truncate(mark.len);
+        self.count = mark.count;
+        self.max_timestamp = mark.max_timestamp;
+        self.schema = mark.schema;
+    }
+}
+
+/// A place between two records of a [`Frames`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cursor {
+    frame: usize,
+    at: usize,
+    end: usize,
+    offset: u64,
+    left: u32,
+    base_timestamp: i64,
+}
+
+impl Cursor {
+    /// The place before the first record at or after `offset`.
+    pub fn at_offset(frames: &Frames, offset: u64) -> Self {
+        let mut cursor = Self::default();
+        while cursor.left > 0 || cursor.enter(frames) {
+            if cursor.offset >= offset {
+                break;
+            }
+            // Whole frames below the offset need no walk.
+            if cursor.offset + u64::from(cursor.left) <= offset {
+                cursor.left = 0;
+            } else if cursor.next(frames).is_none() {
+                break;
+            }
+        }
+        cursor
+    }
+
+    /// Enters the next frame that has records.
+    fn enter(&mut self, frames: &Frames) -> bool {
+        while let Some((header, at)) = frames.frames.get(self.frame) {
+            self.frame += 1;
+            if header.count > 0 {
+                self.at = *at;
+                self.end = *at + header.len - HEADER_LEN;
+                self.offset = header.base_offset;
+                self.left = header.count;
+                self.base_timestamp = header.base_timestamp;
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Steps over the next record and returns it.
+    #[inline]
+    pub fn next<'a>(&mut self, frames: &'a Frames) -> Option<RawRecord<'a>> {
+        if self.left == 0 && !self.enter(frames) {
+            return None;
+        }
+        let mut records = self.rest_of_frame(frames)?;
+        let record = records.next()?;
+        self.advance_to(&records);
+        Some(record)
+    }
+
+    /// The records of the frame that it stands in, from here on; enters the next frame at the end of one.
+    #[inline]
+    pub fn rest_of_frame_or_next<'a>(&mut self, frames: &'a Frames) -> Option<RawRecords<'a>> {
+        if self.left == 0 && !self.enter(frames) {
+            return None;
+        }
+        self.rest_of_frame(frames)
+    }
+
+    #[inline]
+    fn rest_of_frame<'a>(&self, frames: &'a Frames) -> Option<RawRecords<'a>> {
+        Some(RawRecords {
+            rest: frames.bytes.get(self.at..self.end)?,
+            offset: self.offset,
+            left: self.left,
+            base_timestamp: self.base_timestamp,
+        })
+    }
+
+    /// Moves to where a walk over [`Cursor::rest_of_frame_or_next`] has come.
+    #[inline]
+    pub fn advance_to(&mut self, walk: &RawRecords<'_>) {
+        self.at = self.end - walk.rest.len();
+        self.offset = walk.offset;
+        self.left = walk.left;
+    }
+
+    /// The offset of the next record, or the one after the last that was stepped over.
+    #[inline]
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+}
+
 /// A buffer of whole verified frames, which a reader fills and a task walks over; its memory is used again.
 #[derive(Debug, Default)]
 pub struct Frames {

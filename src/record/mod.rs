@@ -6,7 +6,9 @@ mod key;
 mod value;
 
 pub use field::{FieldType, HasField, field_id};
-pub use frame::{Frame, FrameBuilder, FrameError, FrameHeader, Frames, HEADER_LEN, Headers, RawRecord, RawRecords};
+pub use frame::{
+    Cursor, Frame, FrameBuilder, FrameError, FrameHeader, FrameMark, Frames, HEADER_LEN, Headers, RawRecord, RawRecords,
+};
 
 pub use key::Key;
 pub use value::{Value, split_single_object};
