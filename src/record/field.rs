@@ -60,7 +60,7 @@ pub trait HasField<const NAME: u64>: Record {
     type Type: FieldType;
 
     /// The field of a view.
-    fn get<'v, 'a>(view: &'v Self::View<'a>) -> <Self::Type as FieldType>::View<'a>;
+    fn get<'a>(view: &Self::View<'a>) -> <Self::Type as FieldType>::View<'a>;
 
     /// Sets the field.
     fn set(&mut self, value: Self::Type);
