@@ -5,3 +5,9 @@ pub mod clock;
 pub mod error;
 pub mod record;
 pub mod topic;
+
+#[doc(hidden)]
+#[path = "private.rs"]
+pub mod __private;
+
+pub use gretchen_macros::records;
