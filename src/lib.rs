@@ -4,6 +4,7 @@ pub mod backend;
 pub mod clock;
 pub mod error;
 pub mod record;
+pub mod table;
 pub mod topic;
 
 #[doc(hidden)]
