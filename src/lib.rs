@@ -4,4 +4,5 @@ pub mod backend;
 pub mod clock;
 pub mod error;
 pub mod record;
+pub mod testing;
 pub mod topic;

@@ -8,6 +8,7 @@ mod value;
 pub use field::{FieldType, HasField, field_id};
 pub use frame::{Frame, FrameBuilder, FrameError, FrameHeader, Frames, HEADER_LEN, Headers, RawRecord, RawRecords};
 
+pub(crate) use frame::MAX_FRAME_LEN;
 pub use key::Key;
 pub use value::{Value, split_single_object};
 
