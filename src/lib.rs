@@ -1,11 +1,16 @@
 //! Stream processing with plain async functions over typed topics.
 
+pub mod agent;
 pub mod backend;
 pub mod clock;
 pub mod error;
+pub mod fault;
+pub mod plan;
 pub mod record;
 pub mod table;
+pub mod testing;
 pub mod topic;
+pub mod worker;
 
 #[doc(hidden)]
 #[path = "private.rs"]

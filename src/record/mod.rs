@@ -12,6 +12,7 @@ mod value;
 pub use codec::UnknownSymbol;
 pub use containers::{ArrayIter, ArrayView, MapIter, MapView};
 pub use field::{FieldType, HasField, field_id};
+pub(crate) use frame::MAX_FRAME_LEN;
 pub use frame::{
     Cursor, Frame, FrameBuilder, FrameError, FrameHeader, FrameMark, Frames, HEADER_LEN, Headers, RawRecord, RawRecords,
 };
