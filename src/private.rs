@@ -1,5 +1,10 @@
 //! What generated code names. No part of the public interface.
 
+pub use crate::agent::{
+    Agent, AgentDef, AgentFuture, Aggregation, Input as AgentInput, IntoOutputs, KeyDef, KeyField, OnError, Outcome,
+    Output, OutputDef, Shape, Stream, Submitted, Task, aggregate, concurrently, concurrently_events, finish_stream,
+    rekey,
+};
 pub use crate::record::codec::{
     Blob, Boolean, Codec, Double, Enum, Fixed, FixedBytes, Float, Int, Long, Nested, Null, Optional, Str, Symbols,
     default_of,
@@ -13,7 +18,7 @@ pub use crate::record::{
     ArrayView, DecodeError, EncodeError, FieldSchema, FieldType, HasField, Input, MapView, Record, RecordSchema,
     UnknownSymbol, field_id,
 };
-pub use {bytes, jiff, rust_decimal, uuid};
+pub use {bytes, inventory, jiff, rust_decimal, uuid};
 
 /// A field's error with its name, off the path of records that are well.
 #[cold]

@@ -116,7 +116,10 @@ pub async fn run(
     let pool = Pool::new(options.threads.max(1))?;
     let mut members = Vec::new();
     for agent in &plan.agents {
-        members.push(assignment::Member::join(agent.clone(), backend.clone(), options.clone(), clock.clone(), pool.clone()).await?);
+        members.push(
+            assignment::Member::join(agent.clone(), backend.clone(), options.clone(), clock.clone(), pool.clone())
+                .await?,
+        );
     }
     let (done, mut ended) = mpsc::unbounded_channel();
     let count = members.len();
@@ -129,7 +132,10 @@ pub async fn run(
     drop(done);
     let mut summary = Summary::default();
     for _ in 0..count {
-        let one = ended.recv().await.ok_or_else(|| Error::new(ErrorKind::Closed, "the worker was ended with its runtime"))??;
+        let one = ended
+            .recv()
+            .await
+            .ok_or_else(|| Error::new(ErrorKind::Closed, "the worker was ended with its runtime"))??;
         summary.finished += one.finished;
         summary.failed += one.failed;
     }

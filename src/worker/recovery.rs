@@ -38,7 +38,12 @@ struct Delta {
 /// Brings the tables to the last commit, moves what that commit and those before it put out, and says where to go on.
 ///
 /// `stored` is the changelog position that the stores cover, if there is one.
-pub(crate) async fn recover(shared: &Shared, settler: &mut Settler, stored: Option<u64>, clock: &Clock) -> Result<(Resume, Recovered)> {
+pub(crate) async fn recover(
+    shared: &Shared,
+    settler: &mut Settler,
+    stored: Option<u64>,
+    clock: &Clock,
+) -> Result<(Resume, Recovered)> {
     let changelog = settler.changelog.clone();
     let offsets = settler.replay.offsets(&changelog)?;
     let from = stored.unwrap_or(offsets.start);
@@ -56,7 +61,10 @@ pub(crate) async fn recover(shared: &Shared, settler: &mut Settler, stored: Opti
     if from < offsets.start {
         return Err(Error::new(
             ErrorKind::State,
-            format!("the changelog of agent {} begins at {}, its state covers only offset {from}", shared.agent.name, offsets.start),
+            format!(
+                "the changelog of agent {} begins at {}, its state covers only offset {from}",
+                shared.agent.name, offsets.start
+            ),
         )
         .at(&changelog));
     }
@@ -76,7 +84,12 @@ pub(crate) async fn recover(shared: &Shared, settler: &mut Settler, stored: Opti
                 open += 1;
                 match Entry::parse(&record).map_err(|error| error.at(&changelog))? {
                     Entry::Delta { table, key, state } => {
-                        deltas.push(Delta { offset: record.offset, table, key: key.to_vec(), state: state.map(<[u8]>::to_vec) });
+                        deltas.push(Delta {
+                            offset: record.offset,
+                            table,
+                            key: key.to_vec(),
+                            state: state.map(<[u8]>::to_vec),
+                        });
                     }
                     Entry::Output { .. } => {}
                     Entry::Mark(mark) => {
@@ -95,7 +108,13 @@ pub(crate) async fn recover(shared: &Shared, settler: &mut Settler, stored: Opti
         if clock.moment().since(reported) >= REPORT_EVERY {
             reported = clock.moment();
             let done = (reader.position() - from) * 100 / (offsets.end - from).max(1);
-            tracing::info!(agent = shared.agent.name, partition = shared.partition, records = recovered.replayed, percent = done, "recovering");
+            tracing::info!(
+                agent = shared.agent.name,
+                partition = shared.partition,
+                records = recovered.replayed,
+                percent = done,
+                "recovering"
+            );
         }
     }
     // What has no end mark never happened; the next commit's mark says where it begins, so that readers pass over it.
@@ -116,9 +135,15 @@ pub(crate) async fn recover(shared: &Shared, settler: &mut Settler, stored: Opti
         shared.stream_time.set(mark.stream_time);
         restore_positions(shared, settler, &mark)?;
     } else if stored.is_some() && offsets.end > offsets.start {
-        return Err(Error::new(ErrorKind::Corrupt, format!("the changelog of agent {} holds no commit where its state says that one begins", shared.agent.name))
-            .at(&changelog)
-            .at_offset(from));
+        return Err(Error::new(
+            ErrorKind::Corrupt,
+            format!(
+                "the changelog of agent {} holds no commit where its state says that one begins",
+                shared.agent.name
+            ),
+        )
+        .at(&changelog)
+        .at_offset(from));
     } else {
         for (source, position) in shared.sources.iter().zip(&shared.positions) {
             let partition = crate::topic::TopicPartition::new(source.topic.clone(), shared.partition);
@@ -151,7 +176,7 @@ fn restore_positions(shared: &Shared, settler: &Settler, mark: &Mark) -> Result<
     for (source, position) in shared.sources.iter().zip(&shared.positions) {
         let partition = crate::topic::TopicPartition::new(Arc::clone(&source.topic), shared.partition);
         let offsets = settler.replay.offsets(&partition)?;
-        let at = mark.positions.get(&source.topic).copied().unwrap_or(offsets.start);
+        let at = mark.positions.get(&*source.topic).copied().unwrap_or(offsets.start);
         if at > offsets.end {
             return Err(Error::new(
                 ErrorKind::State,
