@@ -1,6 +1,7 @@
 //! The macros of gretchen. Use them through the `gretchen` crate, which documents what their expansions need.
 
 mod agent;
+mod aggregate;
 mod errors;
 mod names;
 #[cfg(test)]
@@ -12,4 +13,10 @@ use proc_macro::TokenStream;
 #[proc_macro_attribute]
 pub fn agent(attribute: TokenStream, item: TokenStream) -> TokenStream {
     agent::expand(attribute.into(), item.into()).into()
+}
+
+/// Declares a table whose values are figures over the records of a topic, and the agent that keeps it.
+#[proc_macro]
+pub fn aggregate(tokens: TokenStream) -> TokenStream {
+    aggregate::expand(tokens.into()).into()
 }

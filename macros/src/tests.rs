@@ -42,3 +42,11 @@ fn agents_expand() {
         check(&case, crate::agent::expand(arguments, item.to_token_stream()));
     }
 }
+
+#[test]
+fn aggregates_expand() {
+    for case in cases("aggregate") {
+        let tokens = fs::read_to_string(&case).unwrap().parse().unwrap();
+        check(&case, crate::aggregate::expand(tokens));
+    }
+}
