@@ -1,7 +1,19 @@
 //! Stream processing with plain async functions over typed topics.
 
+pub mod agent;
 pub mod backend;
 pub mod clock;
 pub mod error;
+pub mod fault;
+pub mod plan;
 pub mod record;
+pub mod table;
+pub mod testing;
 pub mod topic;
+pub mod worker;
+
+#[doc(hidden)]
+#[path = "private.rs"]
+pub mod __private;
+
+pub use gretchen_macros::records;

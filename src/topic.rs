@@ -68,6 +68,30 @@ impl TopicSpec {
     pub fn new(name: impl Into<Arc<str>>, partitions: u32) -> Self {
         Self { name: name.into(), partitions, key_field: None, schema: None, cleanup: Cleanup::Delete, internal: false }
     }
+
+    /// Checks that `wanted` asks for nothing else than this existing topic is. Without a key it takes the topic as
+    /// it is keyed.
+    pub(crate) fn check_fits(&self, wanted: &Self) -> Result<()> {
+        let differs = |what: &str, have: &dyn fmt::Display, want: &dyn fmt::Display| {
+            Err(Error::new(
+                ErrorKind::Conflict,
+                format!(
+                    "topic {} exists with {what} {have}, and {what} {want} is asked for; ask for {have}, or use \
+                     another topic",
+                    self.name
+                ),
+            ))
+        };
+        if self.partitions != wanted.partitions {
+            return differs("partition count", &self.partitions, &wanted.partitions);
+        }
+        match (&self.key_field, &wanted.key_field) {
+            (_, None) => Ok(()),
+            (Some(have), Some(want)) if have == want => Ok(()),
+            (Some(have), Some(want)) => differs("key", have, want),
+            (None, Some(want)) => differs("key", &"none", want),
+        }
+    }
 }
 
 /// The largest number of partitions that a topic may have.
@@ -93,6 +117,18 @@ pub fn check_name(name: &str) -> Result<()> {
             ),
         )),
     }
+}
+
+/// Checks the name and the number of partitions of a topic that is to be created.
+pub(crate) fn check_spec(spec: &TopicSpec) -> Result<()> {
+    check_name(&spec.name)?;
+    if spec.partitions == 0 || spec.partitions > MAX_PARTITIONS {
+        return Err(Error::new(
+            ErrorKind::Config,
+            format!("topic {} cannot have {} partitions; use 1 to {MAX_PARTITIONS}", spec.name, spec.partitions),
+        ));
+    }
+    Ok(())
 }
 
 /// The partition that a key belongs to: Kafka's default partitioner, so that every client agrees.

@@ -5,6 +5,8 @@
 
 pub mod log;
 pub mod memory;
+mod repeat;
+mod share;
 
 use std::fmt;
 use std::sync::Arc;

@@ -1,15 +1,22 @@
 //! Records: what a value is, how it becomes bytes, and which schema wrote them.
 
+pub(crate) mod codec;
+pub(crate) mod containers;
 mod field;
 mod frame;
+mod input;
 mod key;
+pub(crate) mod logical;
 mod value;
 
+pub use codec::UnknownSymbol;
+pub use containers::{ArrayIter, ArrayView, MapIter, MapView};
 pub use field::{FieldType, HasField, field_id};
+pub(crate) use frame::MAX_FRAME_LEN;
 pub use frame::{
     Cursor, Frame, FrameBuilder, FrameError, FrameHeader, FrameMark, Frames, HEADER_LEN, Headers, RawRecord, RawRecords,
 };
-
+pub use input::Input;
 pub use key::Key;
 pub use value::{Value, split_single_object};
 
@@ -95,27 +102,41 @@ pub struct DecodeError {
     pub reason: String,
 }
 
-/// The rest of a datum that is being decoded.
-#[derive(Debug)]
-pub struct Input<'a> {
-    rest: &'a [u8],
-    len: usize,
+impl EncodeError {
+    /// A value that does not fit; the fields around it add their names.
+    #[cold]
+    pub(crate) fn new(reason: impl Into<String>) -> Self {
+        Self { field: String::new(), reason: reason.into() }
+    }
+
+    /// The same inside of a field (or of an item, `[3]`).
+    #[cold]
+    #[must_use]
+    pub(crate) fn within(mut self, field: &str) -> Self {
+        prepend(&mut self.field, field);
+        self
+    }
 }
 
-impl<'a> Input<'a> {
-    /// Begins to read `bytes`.
-    #[inline]
-    pub fn new(bytes: &'a [u8]) -> Self {
-        Self { rest: bytes, len: bytes.len() }
+impl DecodeError {
+    /// Wrong bytes; the fields around them add their names.
+    #[cold]
+    pub(crate) fn new(position: usize, reason: impl Into<String>) -> Self {
+        Self { field: String::new(), position, reason: reason.into() }
     }
-    /// What has not been read yet.
-    #[inline]
-    pub fn rest(&self) -> &'a [u8] {
-        self.rest
+
+    /// The same inside of a field (or of an item, `[3]`).
+    #[cold]
+    #[must_use]
+    pub(crate) fn within(mut self, field: &str) -> Self {
+        prepend(&mut self.field, field);
+        self
     }
-    /// How many bytes have been read.
-    #[inline]
-    pub fn position(&self) -> usize {
-        self.len - self.rest.len()
+}
+
+fn prepend(path: &mut String, outer: &str) {
+    if !path.is_empty() && !path.starts_with('[') {
+        path.insert(0, '.');
     }
+    path.insert_str(0, outer);
 }

@@ -73,10 +73,10 @@ impl<R: Record> Value for R {
         if fingerprint != <R as Record>::SCHEMA.fingerprint {
             return Err(not_own_schema::<R>(wire));
         }
-        let mut input = Input::new(datum);
+        let mut input = Input::after_header(datum);
         let value = R::decode(&mut input)?;
         if !input.rest().is_empty() {
-            return Err(left_over(SINGLE_OBJECT_HEADER_LEN + input.position(), input.rest().len()));
+            return Err(left_over(input.position(), input.rest().len()));
         }
         Ok(value)
     }
@@ -87,10 +87,10 @@ impl<R: Record> Value for R {
         if fingerprint != <R as Record>::SCHEMA.fingerprint {
             return Err(not_own_schema::<R>(wire));
         }
-        let mut input = Input::new(datum);
+        let mut input = Input::after_header(datum);
         let view = R::view(&mut input)?;
         if !input.rest().is_empty() {
-            return Err(left_over(SINGLE_OBJECT_HEADER_LEN + input.position(), input.rest().len()));
+            return Err(left_over(input.position(), input.rest().len()));
         }
         Ok(view)
     }

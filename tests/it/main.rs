@@ -1,1 +1,3 @@
-fn main() {}
+//! Integration tests, one binary: every further one would link RocksDB again.
+
+mod records;

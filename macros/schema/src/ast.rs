@@ -1,0 +1,251 @@
+//! The schema as types.
+
+use serde_json::Value;
+
+use crate::Place;
+
+/// Number of a named type among all of a [`Schemas`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TypeId(pub(crate) usize);
+
+/// Schemas that were read together: they may name each other's types.
+#[derive(Clone, Debug)]
+pub struct Schemas {
+    pub(crate) named: Vec<Named>,
+    pub(crate) roots: Vec<Type>,
+}
+
+impl Schemas {
+    /// The schema of each source, in their order.
+    pub fn roots(&self) -> &[Type] {
+        &self.roots
+    }
+
+    /// Every named type, in the order of the texts.
+    pub fn named(&self) -> impl Iterator<Item = (TypeId, &Named)> {
+        self.named.iter().enumerate().map(|(index, named)| (TypeId(index), named))
+    }
+
+    /// The named type of that number.
+    pub fn get(&self, id: TypeId) -> &Named {
+        &self.named[id.0]
+    }
+
+    /// The type for people, e.g. `decimal(9,2)` or `null | string`.
+    pub fn type_name(&self, ty: &Type) -> String {
+        match ty {
+            Type::Array(items) => format!("array<{}>", self.type_name(items)),
+            Type::Map(values) => format!("map<{}>", self.type_name(values)),
+            Type::Union(branches) => {
+                branches.iter().map(|branch| self.type_name(branch)).collect::<Vec<_>>().join(" | ")
+            }
+            Type::Named(id) => {
+                let named = self.get(*id);
+                match &named.definition {
+                    Definition::Fixed { logical: Some(logical), .. } => logical.name(),
+                    _ => named.name.clone(),
+                }
+            }
+            Type::Logical(logical) => logical.name(),
+            primitive => primitive.primitive_name().to_owned(),
+        }
+    }
+}
+
+/// A type.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Type {
+    /// `null`
+    Null,
+    /// `boolean`
+    Boolean,
+    /// `int`
+    Int,
+    /// `long`
+    Long,
+    /// `float`
+    Float,
+    /// `double`
+    Double,
+    /// `bytes`
+    Bytes,
+    /// `string`
+    String,
+    /// Items of one type.
+    Array(Box<Type>),
+    /// Texts to values of one type.
+    Map(Box<Type>),
+    /// One of several types, none of them a union.
+    Union(Vec<Type>),
+    /// A record, an enum or a fixed.
+    Named(TypeId),
+    /// A primitive with a meaning.
+    Logical(Logical),
+}
+
+impl Type {
+    /// The name of the primitive underneath; `array`, `map`, `union` or `named` for the others.
+    pub fn primitive_name(&self) -> &'static str {
+        match self {
+            Self::Null => "null",
+            Self::Boolean => "boolean",
+            Self::Int => "int",
+            Self::Long => "long",
+            Self::Float => "float",
+            Self::Double => "double",
+            Self::Bytes => "bytes",
+            Self::String => "string",
+            Self::Array(_) => "array",
+            Self::Map(_) => "map",
+            Self::Union(_) => "union",
+            Self::Named(_) => "named",
+            Self::Logical(logical) => logical.base(),
+        }
+    }
+
+    /// For `["null", T]` and `[T, "null"]`: the place of `null`, and `T`.
+    pub fn as_optional(&self) -> Option<(usize, &Type)> {
+        match self {
+            Self::Union(branches) => match branches.as_slice() {
+                [Self::Null, ty] => Some((0, ty)),
+                [ty, Self::Null] => Some((1, ty)),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+}
+
+/// What a primitive, or a fixed, means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Logical {
+    /// `decimal` of bytes or a fixed: an unscaled integer, big-endian.
+    Decimal {
+        /// Digits in all.
+        precision: u32,
+        /// Digits after the point.
+        scale: u32,
+    },
+    /// Days since 1970, an int.
+    Date,
+    /// Milliseconds since midnight, an int.
+    TimeMillis,
+    /// Microseconds since midnight, a long.
+    TimeMicros,
+    /// Milliseconds since 1970 UTC, a long.
+    TimestampMillis,
+    /// Microseconds since 1970 UTC, a long.
+    TimestampMicros,
+    /// Nanoseconds since 1970 UTC, a long.
+    TimestampNanos,
+    /// Milliseconds since 1970 of a clock on the wall, a long.
+    LocalTimestampMillis,
+    /// Microseconds since 1970 of a clock on the wall, a long.
+    LocalTimestampMicros,
+    /// Nanoseconds since 1970 of a clock on the wall, a long.
+    LocalTimestampNanos,
+    /// A UUID, as text or as 16 bytes.
+    Uuid,
+}
+
+impl Logical {
+    /// The primitive that it annotates, when it is not a fixed.
+    pub fn base(self) -> &'static str {
+        match self {
+            Self::Decimal { .. } => "bytes",
+            Self::Date | Self::TimeMillis => "int",
+            Self::Uuid => "string",
+            _ => "long",
+        }
+    }
+
+    /// The value of `logicalType`.
+    pub fn keyword(self) -> &'static str {
+        match self {
+            Self::Decimal { .. } => "decimal",
+            Self::Date => "date",
+            Self::TimeMillis => "time-millis",
+            Self::TimeMicros => "time-micros",
+            Self::TimestampMillis => "timestamp-millis",
+            Self::TimestampMicros => "timestamp-micros",
+            Self::TimestampNanos => "timestamp-nanos",
+            Self::LocalTimestampMillis => "local-timestamp-millis",
+            Self::LocalTimestampMicros => "local-timestamp-micros",
+            Self::LocalTimestampNanos => "local-timestamp-nanos",
+            Self::Uuid => "uuid",
+        }
+    }
+
+    /// For people: `decimal(9,2)`, `date`.
+    pub fn name(self) -> String {
+        match self {
+            Self::Decimal { precision, scale } => format!("decimal({precision},{scale})"),
+            other => other.keyword().to_owned(),
+        }
+    }
+}
+
+/// A record, an enum or a fixed.
+#[derive(Clone, Debug)]
+pub struct Named {
+    /// Full name, with its namespace.
+    pub name: String,
+    /// The `doc`, or an empty text.
+    pub doc: String,
+    /// Other full names.
+    pub aliases: Vec<String>,
+    /// Where it is defined.
+    pub place: Place,
+    /// What it is.
+    pub definition: Definition,
+}
+
+impl Named {
+    /// The name without its namespace.
+    pub fn simple_name(&self) -> &str {
+        self.name.rsplit_once('.').map_or(self.name.as_str(), |(_, simple)| simple)
+    }
+
+    /// The namespace, or an empty text.
+    pub fn namespace(&self) -> &str {
+        self.name.rsplit_once('.').map_or("", |(namespace, _)| namespace)
+    }
+}
+
+/// What a named type is.
+#[derive(Clone, Debug)]
+pub enum Definition {
+    /// Fields in their order.
+    Record(Vec<Field>),
+    /// One of several words.
+    Enum {
+        /// In their order; the position is what is written.
+        symbols: Vec<String>,
+        /// What a symbol that is not known becomes.
+        default: Option<String>,
+    },
+    /// A number of bytes that is always the same.
+    Fixed {
+        /// How many.
+        size: usize,
+        /// What they mean.
+        logical: Option<Logical>,
+    },
+}
+
+/// One field of a record.
+#[derive(Clone, Debug)]
+pub struct Field {
+    /// Its name.
+    pub name: String,
+    /// The `doc`, or an empty text.
+    pub doc: String,
+    /// Other names.
+    pub aliases: Vec<String>,
+    /// Its type.
+    pub ty: Type,
+    /// Its default as the schema writes it.
+    pub default: Option<Value>,
+    /// Where it is defined.
+    pub place: Place,
+}

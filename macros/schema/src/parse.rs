@@ -1,0 +1,467 @@
+//! From JSON to types, in two passes: names first, so that the files may name each other's types in any order.
+
+use std::collections::BTreeMap;
+
+use jsonc_parser::ast::{Object, Value};
+
+use crate::ast::{Definition, Field, Logical, Named, Schemas, Type, TypeId};
+use crate::{Place, SchemaError, Source, defaults, did_you_mean, json};
+
+const PRIMITIVES: [&str; 8] = ["null", "boolean", "int", "long", "float", "double", "bytes", "string"];
+
+impl Schemas {
+    /// Reads schemas that may name each other's types.
+    pub fn parse(sources: &[Source<'_>]) -> Result<Self, SchemaError> {
+        let values = sources
+            .iter()
+            .enumerate()
+            .map(|(index, source)| json::parse(index, source))
+            .collect::<Result<Vec<_>, _>>()?;
+        let mut names = BTreeMap::new();
+        for (index, value) in values.iter().enumerate() {
+            Names { sources, index, names: &mut names }.collect(value, "")?;
+        }
+        let mut builder = Builder { sources, index: 0, names, named: BTreeMap::new(), checks: Vec::new() };
+        let mut roots = Vec::new();
+        for (index, value) in values.iter().enumerate() {
+            builder.index = index;
+            roots.push(builder.ty(value, "")?);
+        }
+        let Builder { mut named, checks, .. } = builder;
+        let count = named.len();
+        let schemas = Self { named: (0..count).filter_map(|index| named.remove(&index)).collect(), roots };
+        // Defaults last: they may be of a type that is defined further down.
+        for (place, ty, default) in checks {
+            if let Some(message) = defaults::problem(&schemas, &ty, &default) {
+                return Err(SchemaError { place, message });
+            }
+        }
+        schemas.check_endless()?;
+        Ok(schemas)
+    }
+
+    /// A record that contains itself without a union, array or map between would never end.
+    fn check_endless(&self) -> Result<(), SchemaError> {
+        fn reaches(schemas: &Schemas, ty: &Type, path: &mut Vec<TypeId>) -> bool {
+            let Type::Named(id) = ty else { return false };
+            let Definition::Record(fields) = &schemas.get(*id).definition else { return false };
+            if path.contains(id) {
+                return true;
+            }
+            path.push(*id);
+            let endless = fields.iter().any(|field| reaches(schemas, &field.ty, path));
+            path.pop();
+            endless
+        }
+        for (id, named) in self.named() {
+            if reaches(self, &Type::Named(id), &mut Vec::new()) {
+                return Err(SchemaError {
+                    place: named.place.clone(),
+                    message: format!(
+                        "record {:?} contains itself without end; make the field optional: [\"null\", {:?}]",
+                        named.name, named.name
+                    ),
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The first pass: where each name is defined.
+struct Names<'a, 's> {
+    sources: &'a [Source<'s>],
+    index: usize,
+    names: &'a mut BTreeMap<String, (usize, Place)>,
+}
+
+impl Names<'_, '_> {
+    fn collect(&mut self, value: &Value<'_>, namespace: &str) -> Result<(), SchemaError> {
+        match value {
+            Value::Array(array) => array.elements.iter().try_for_each(|element| self.collect(element, namespace)),
+            Value::Object(object) => self.collect_object(object, namespace),
+            _ => Ok(()),
+        }
+    }
+
+    fn collect_object(&mut self, object: &Object<'_>, namespace: &str) -> Result<(), SchemaError> {
+        let Some(kind) = object.get_string("type") else {
+            return object.get("type").map_or(Ok(()), |ty| self.collect(&ty.value, namespace));
+        };
+        match kind.value.as_ref() {
+            "array" => object.get("items").map_or(Ok(()), |items| self.collect(&items.value, namespace)),
+            "map" => object.get("values").map_or(Ok(()), |values| self.collect(&values.value, namespace)),
+            "record" | "error" | "enum" | "fixed" => {
+                let (name, start) = definition_name(object, namespace)
+                    .map_err(|(at, message)| SchemaError { place: self.place(at), message })?;
+                let place = self.place(start);
+                if let Some((_, first)) = self.names.get(&name) {
+                    return Err(SchemaError {
+                        place,
+                        message: format!("{name:?} is defined already at {first}; rename one of the two"),
+                    });
+                }
+                let number = self.names.len();
+                self.names.insert(name.clone(), (number, place));
+                let inner = name.rsplit_once('.').map_or("", |(namespace, _)| namespace);
+                let fields = object.get_array("fields").map_or(&[][..], |fields| &fields.elements);
+                for field in fields.iter().filter_map(Value::as_object) {
+                    if let Some(ty) = field.get("type") {
+                        self.collect(&ty.value, inner)?;
+                    }
+                }
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn place(&self, byte: usize) -> Place {
+        Place::of(self.index, &self.sources[self.index], byte)
+    }
+}
+
+/// The full name of a definition, and where it stands.
+fn definition_name(object: &Object<'_>, namespace: &str) -> Result<(String, usize), (usize, String)> {
+    let Some(property) = object.get("name") else {
+        return Err((object.range.start, "the type has no name; add \"name\": \"…\"".into()));
+    };
+    let at = json::start(&property.value);
+    let Some(name) = property.value.as_string_lit() else {
+        return Err((at, "the name is no text; put it in quotes".into()));
+    };
+    let namespace = match object.get("namespace") {
+        None => namespace.to_owned(),
+        Some(property) => match &property.value {
+            Value::StringLit(text) => text.value.clone().into_owned(),
+            Value::NullKeyword(_) => String::new(),
+            other => return Err((json::start(other), "the namespace is no text; put it in quotes".into())),
+        },
+    };
+    let full = full_name(&name.value, &namespace);
+    match full.split('.').find(|part| !is_name(part)) {
+        Some(part) => Err((at, invalid_name(part))),
+        None if PRIMITIVES.contains(&full.as_str()) => {
+            Err((at, format!("{full:?} is the name of a primitive type; choose another")))
+        }
+        None => Ok((full, at)),
+    }
+}
+
+fn full_name(name: &str, namespace: &str) -> String {
+    match name.contains('.') || namespace.is_empty() {
+        true => name.to_owned(),
+        false => format!("{namespace}.{name}"),
+    }
+}
+
+fn is_name(name: &str) -> bool {
+    name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+}
+
+fn invalid_name(name: &str) -> String {
+    format!("{name:?} cannot be a name; use letters, digits and _, and no digit first")
+}
+
+/// The second pass: the types themselves.
+struct Builder<'a, 's> {
+    sources: &'a [Source<'s>],
+    index: usize,
+    names: BTreeMap<String, (usize, Place)>,
+    named: BTreeMap<usize, Named>,
+    checks: Vec<(Place, Type, serde_json::Value)>,
+}
+
+impl Builder<'_, '_> {
+    fn place(&self, byte: usize) -> Place {
+        Place::of(self.index, &self.sources[self.index], byte)
+    }
+
+    fn error<T>(&self, byte: usize, message: impl Into<String>) -> Result<T, SchemaError> {
+        Err(SchemaError { place: self.place(byte), message: message.into() })
+    }
+
+    fn ty(&mut self, value: &Value<'_>, namespace: &str) -> Result<Type, SchemaError> {
+        match value {
+            Value::StringLit(name) => self.reference(&name.value, namespace, name.range.start),
+            Value::Object(object) => self.object(object, namespace),
+            Value::Array(array) => self.union(array, namespace),
+            other => self.error(json::start(other), "no type; write a name in quotes, an object or a list"),
+        }
+    }
+
+    fn reference(&self, name: &str, namespace: &str, at: usize) -> Result<Type, SchemaError> {
+        if let Some(primitive) = primitive(name) {
+            return Ok(primitive);
+        }
+        let full = full_name(name, namespace);
+        if let Some((number, _)) = self.names.get(&full) {
+            return Ok(Type::Named(TypeId(*number)));
+        }
+        if matches!(name, "record" | "enum" | "fixed" | "array" | "map" | "error") {
+            return self.error(at, format!("{name:?} needs an object: {{\"type\": {name:?}, …}}"));
+        }
+        let simple = |full: &str| full.rsplit('.').next().unwrap_or(full).to_owned();
+        if let Some(elsewhere) = self.names.keys().find(|known| simple(known) == simple(name)) {
+            return self.error(at, format!("unknown type {full:?}; did you mean {elsewhere:?}?"));
+        }
+        let known = self.names.keys().map(String::as_str);
+        let short = self.names.keys().map(|known| simple(known)).collect::<Vec<_>>();
+        let names = known.chain(short.iter().map(String::as_str)).chain(PRIMITIVES);
+        let hint = did_you_mean(name, names);
+        let hint = if hint.is_empty() { "; define it here or add its file".to_owned() } else { hint };
+        self.error(at, format!("unknown type {full:?}{hint}"))
+    }
+
+    fn union(&mut self, array: &jsonc_parser::ast::Array<'_>, namespace: &str) -> Result<Type, SchemaError> {
+        if array.elements.is_empty() {
+            return self.error(array.range.start, "the union is empty; name at least one type");
+        }
+        let mut branches: Vec<Type> = Vec::with_capacity(array.elements.len());
+        for element in &array.elements {
+            let at = json::start(element);
+            let branch = self.ty(element, namespace)?;
+            if let Type::Union(_) = branch {
+                return self.error(at, "a union directly in a union; write their types in one list");
+            }
+            let same = |other: &Type| match (other, &branch) {
+                (Type::Named(a), Type::Named(b)) => a == b,
+                (Type::Named(_), _) | (_, Type::Named(_)) => false,
+                (a, b) => a.primitive_name() == b.primitive_name(),
+            };
+            if branches.iter().any(same) {
+                return self.error(at, "the union has this type already; readers could not tell them apart");
+            }
+            branches.push(branch);
+        }
+        Ok(Type::Union(branches))
+    }
+
+    fn object(&mut self, object: &Object<'_>, namespace: &str) -> Result<Type, SchemaError> {
+        let Some(property) = object.get("type") else {
+            return self.error(object.range.start, "the schema has no \"type\"; add one");
+        };
+        let Value::StringLit(kind) = &property.value else { return self.ty(&property.value, namespace) };
+        match kind.value.as_ref() {
+            "array" => Ok(Type::Array(Box::new(self.element(object, "items", namespace)?))),
+            "map" => Ok(Type::Map(Box::new(self.element(object, "values", namespace)?))),
+            "record" | "error" => self.define(object, namespace, Self::record),
+            "enum" => self.define(object, namespace, Self::enumeration),
+            "fixed" => self.define(object, namespace, Self::fixed),
+            name => {
+                let ty = self.reference(name, namespace, kind.range.start)?;
+                let named = matches!(ty, Type::Named(_));
+                match self.logical(object, ty.primitive_name(), None)? {
+                    Some(logical) if !named => Ok(Type::Logical(logical)),
+                    _ => Ok(ty),
+                }
+            }
+        }
+    }
+
+    fn element(&mut self, object: &Object<'_>, key: &str, namespace: &str) -> Result<Type, SchemaError> {
+        match object.get(key) {
+            Some(property) => self.ty(&property.value, namespace),
+            None => self.error(object.range.start, format!("no {key:?}; add the type of what is in it")),
+        }
+    }
+
+    fn define(
+        &mut self,
+        object: &Object<'_>,
+        namespace: &str,
+        build: impl FnOnce(&mut Self, &Object<'_>, &str) -> Result<Definition, SchemaError>,
+    ) -> Result<Type, SchemaError> {
+        let (name, at) = definition_name(object, namespace)
+            .map_err(|(at, message)| SchemaError { place: self.place(at), message })?;
+        let inner = name.rsplit_once('.').map_or("", |(namespace, _)| namespace).to_owned();
+        let place = self.place(at);
+        let doc = self.text(object, "doc")?;
+        let aliases = self.texts(object, "aliases")?.into_iter().map(|(alias, _)| full_name(&alias, &inner)).collect();
+        let Some(number) = self.names.get(&name).map(|(number, _)| *number) else {
+            return self.error(at, format!("{name:?} is not where a type can be defined"));
+        };
+        let definition = build(self, object, &inner)?;
+        self.named.insert(number, Named { name, doc, aliases, place, definition });
+        Ok(Type::Named(TypeId(number)))
+    }
+
+    fn record(&mut self, object: &Object<'_>, namespace: &str) -> Result<Definition, SchemaError> {
+        let Some(list) = object.get_array("fields") else {
+            return self.error(object.range.start, "the record has no \"fields\"; add a list, or [] for none");
+        };
+        let mut fields: Vec<Field> = Vec::with_capacity(list.elements.len());
+        for element in &list.elements {
+            let Value::Object(object) = element else {
+                return self.error(json::start(element), "a field is an object: {\"name\": …, \"type\": …}");
+            };
+            let field = self.field(object, namespace)?;
+            if let Some(first) = fields.iter().find(|other| other.name == field.name) {
+                let message = format!("field {:?} stands already at {}; rename one", field.name, first.place);
+                return Err(SchemaError { place: field.place, message });
+            }
+            fields.push(field);
+        }
+        Ok(Definition::Record(fields))
+    }
+
+    fn field(&mut self, object: &Object<'_>, namespace: &str) -> Result<Field, SchemaError> {
+        let Some(name) = object.get_string("name") else {
+            return self.error(object.range.start, "the field has no name; add \"name\": \"…\"");
+        };
+        if !is_name(&name.value) {
+            return self.error(name.range.start, invalid_name(&name.value));
+        }
+        let place = self.place(name.range.start);
+        let Some(ty) = object.get("type") else {
+            return self.error(object.range.start, format!("field {:?} has no type; add \"type\": …", name.value));
+        };
+        if let Some(misplaced) = object.get("logicalType") {
+            let message = "\"logicalType\" belongs into the type: \"type\": {\"type\": …, \"logicalType\": …}";
+            return self.error(misplaced.range.start, message);
+        }
+        let ty = self.ty(&ty.value, namespace)?;
+        let default = object.get("default").map(|default| (json::start(&default.value), json::plain(&default.value)));
+        if let Some((at, default)) = &default {
+            self.checks.push((self.place(*at), ty.clone(), default.clone()));
+        }
+        Ok(Field {
+            name: name.value.clone().into_owned(),
+            doc: self.text(object, "doc")?,
+            aliases: self.texts(object, "aliases")?.into_iter().map(|(alias, _)| alias).collect(),
+            ty,
+            default: default.map(|(_, default)| default),
+            place,
+        })
+    }
+
+    fn enumeration(&mut self, object: &Object<'_>, _: &str) -> Result<Definition, SchemaError> {
+        let symbols = self.texts(object, "symbols")?;
+        if symbols.is_empty() {
+            return self.error(object.range.start, "the enum has no symbols; add \"symbols\": [\"…\"]");
+        }
+        for (index, (symbol, at)) in symbols.iter().enumerate() {
+            if !is_name(symbol) {
+                return self.error(*at, invalid_name(symbol));
+            }
+            if symbols[..index].iter().any(|(other, _)| other == symbol) {
+                return self.error(*at, format!("symbol {symbol:?} stands twice; remove one"));
+            }
+        }
+        let symbols = symbols.into_iter().map(|(symbol, _)| symbol).collect::<Vec<_>>();
+        let default = match object.get("default") {
+            None => None,
+            Some(property) => match property.value.as_string_lit() {
+                Some(text) if symbols.iter().any(|symbol| *symbol == text.value) => {
+                    Some(text.value.clone().into_owned())
+                }
+                other => {
+                    let wrong = other.map_or("", |text| text.value.as_ref());
+                    let hint = did_you_mean(wrong, symbols.iter().map(String::as_str));
+                    let at = json::start(&property.value);
+                    return self.error(at, format!("the default {wrong:?} is none of the symbols{hint}"));
+                }
+            },
+        };
+        Ok(Definition::Enum { symbols, default })
+    }
+
+    fn fixed(&mut self, object: &Object<'_>, _: &str) -> Result<Definition, SchemaError> {
+        let size = match object.get("size") {
+            None => return self.error(object.range.start, "the fixed has no size; add \"size\": <bytes>"),
+            Some(property) => match self.number(&property.value)? {
+                size if size <= 1 << 20 => size as usize,
+                _ => return self.error(json::start(&property.value), "a fixed has at most 1048576 bytes"),
+            },
+        };
+        Ok(Definition::Fixed { size, logical: self.logical(object, "fixed", Some(size))? })
+    }
+
+    fn number(&self, value: &Value<'_>) -> Result<u32, SchemaError> {
+        match json::plain(value).as_u64().and_then(|number| u32::try_from(number).ok()) {
+            Some(number) => Ok(number),
+            None => self.error(json::start(value), "write a whole number, 0 or more"),
+        }
+    }
+
+    /// Unknown logical types, and those of another base, are ignored as the specification demands.
+    fn logical(&self, object: &Object<'_>, base: &str, size: Option<usize>) -> Result<Option<Logical>, SchemaError> {
+        let Some(keyword) = object.get_string("logicalType") else { return Ok(None) };
+        Ok(Some(match (keyword.value.as_ref(), base) {
+            ("decimal", "bytes" | "fixed") => self.decimal(object, keyword.range.start, size)?,
+            ("date", "int") => Logical::Date,
+            ("time-millis", "int") => Logical::TimeMillis,
+            ("time-micros", "long") => Logical::TimeMicros,
+            ("timestamp-millis", "long") => Logical::TimestampMillis,
+            ("timestamp-micros", "long") => Logical::TimestampMicros,
+            ("timestamp-nanos", "long") => Logical::TimestampNanos,
+            ("local-timestamp-millis", "long") => Logical::LocalTimestampMillis,
+            ("local-timestamp-micros", "long") => Logical::LocalTimestampMicros,
+            ("local-timestamp-nanos", "long") => Logical::LocalTimestampNanos,
+            ("uuid", "string") => Logical::Uuid,
+            ("uuid", "fixed") if size == Some(16) => Logical::Uuid,
+            _ => return Ok(None),
+        }))
+    }
+
+    fn decimal(&self, object: &Object<'_>, at: usize, size: Option<usize>) -> Result<Logical, SchemaError> {
+        let Some(property) = object.get("precision") else {
+            return self.error(at, "the decimal has no precision; add \"precision\": <digits in all>");
+        };
+        let precision = self.number(&property.value)?;
+        let scale = object.get("scale").map_or(Ok(0), |scale| self.number(&scale.value))?;
+        if precision == 0 {
+            return self.error(json::start(&property.value), "precision 0 holds nothing; write 1 or more");
+        }
+        if scale > precision {
+            let at = object.get("scale").map_or(at, |scale| json::start(&scale.value));
+            return self.error(at, format!("scale {scale} is more than precision {precision}; make it smaller"));
+        }
+        // Digits that a signed integer of that many bytes holds for certain.
+        let digits = size.map(|size| ((size * 8).saturating_sub(1) as f64 * std::f64::consts::LOG10_2).floor() as u32);
+        if let Some(digits) = digits.filter(|digits| precision > *digits) {
+            let at = json::start(&property.value);
+            return self
+                .error(at, format!("precision {precision} needs a larger fixed; this one holds {digits} digits"));
+        }
+        Ok(Logical::Decimal { precision, scale })
+    }
+
+    fn text(&self, object: &Object<'_>, key: &str) -> Result<String, SchemaError> {
+        match object.get(key).map(|property| &property.value) {
+            None | Some(Value::NullKeyword(_)) => Ok(String::new()),
+            Some(Value::StringLit(text)) => Ok(text.value.clone().into_owned()),
+            Some(other) => self.error(json::start(other), format!("{key:?} is no text; put it in quotes")),
+        }
+    }
+
+    fn texts(&self, object: &Object<'_>, key: &str) -> Result<Vec<(String, usize)>, SchemaError> {
+        match object.get(key).map(|property| &property.value) {
+            None => Ok(Vec::new()),
+            Some(Value::Array(array)) => array
+                .elements
+                .iter()
+                .map(|element| match element {
+                    Value::StringLit(text) => Ok((text.value.clone().into_owned(), text.range.start)),
+                    other => self.error(json::start(other), format!("{key:?} is a list of texts; put it in quotes")),
+                })
+                .collect(),
+            Some(other) => self.error(json::start(other), format!("{key:?} is a list of texts in brackets")),
+        }
+    }
+}
+
+fn primitive(name: &str) -> Option<Type> {
+    Some(match name {
+        "null" => Type::Null,
+        "boolean" => Type::Boolean,
+        "int" => Type::Int,
+        "long" => Type::Long,
+        "float" => Type::Float,
+        "double" => Type::Double,
+        "bytes" => Type::Bytes,
+        "string" => Type::String,
+        _ => return None,
+    })
+}

@@ -1,0 +1,373 @@
+//! The types of a set of schemas.
+
+use std::collections::BTreeMap;
+
+use gretchen_schema::{Definition, Field, Named, Place, SchemaError, Schemas, Type};
+use proc_macro2::{Ident, Literal, TokenStream};
+use quote::quote;
+
+use super::names;
+use super::types::{self, Rust};
+
+/// Every type of the schemas, flat.
+pub(super) fn generate(schemas: &Schemas) -> Result<TokenStream, SchemaError> {
+    types::check_recursion(schemas)?;
+    let mut taken = Taken::default();
+    let mut all = TokenStream::new();
+    for (id, named) in schemas.named() {
+        // A fixed that is a decimal or a UUID is used as that; it has no type of its own.
+        if matches!(named.definition, Definition::Fixed { logical: Some(_), .. }) {
+            continue;
+        }
+        let name = names::type_name(named.simple_name());
+        taken.take("type", &name, &named.place)?;
+        all.extend(match &named.definition {
+            Definition::Record(fields) => {
+                taken.take("type", &format!("{name}View"), &named.place)?;
+                record(schemas, &Type::Named(id), named, fields)?
+            }
+            Definition::Enum { symbols, default } => enumeration(named, symbols, default.as_deref())?,
+            Definition::Fixed { size, .. } => fixed(named, *size),
+        });
+    }
+    Ok(all)
+}
+
+/// Rust names that are given away, and where.
+#[derive(Default)]
+struct Taken(BTreeMap<String, Place>);
+
+impl Taken {
+    fn take(&mut self, what: &str, name: &str, place: &Place) -> Result<(), SchemaError> {
+        match self.0.insert(name.to_owned(), place.clone()) {
+            None => Ok(()),
+            Some(first) => Err(SchemaError {
+                place: place.clone(),
+                message: format!("{what} `{name}` would be generated from here and from {first}; rename one"),
+            }),
+        }
+    }
+}
+
+/// A field with everything that is generated of it.
+struct RustField<'a> {
+    field: &'a Field,
+    ident: Ident,
+    rust: Rust,
+    doc: String,
+    default: TokenStream,
+}
+
+fn rust_fields<'a>(schemas: &Schemas, fields: &'a [Field]) -> Result<Vec<RustField<'a>>, SchemaError> {
+    let mut taken = Taken::default();
+    fields
+        .iter()
+        .map(|field| {
+            let name = names::field_name(&field.name);
+            taken.take("field", &name, &field.place)?;
+            let rust = types::rust(schemas, &field.ty)
+                .map_err(|message| SchemaError { place: field.place.clone(), message })?;
+            let doc = match field.doc.as_str() {
+                "" => format!("Field `{}`: `{}`.", field.name, schemas.type_name(&field.ty)),
+                doc => doc.to_owned(),
+            };
+            let default = default_value(schemas, field, &rust)?;
+            Ok(RustField { field, ident: names::ident(&name), rust, doc, default })
+        })
+        .collect()
+}
+
+/// The schema's default is written as bytes here and read by the codec there, so that there is one reading of it.
+fn default_value(schemas: &Schemas, field: &Field, rust: &Rust) -> Result<TokenStream, SchemaError> {
+    let zero = &rust.zero;
+    let Some(default) = &field.default else { return Ok(zero.clone()) };
+    let mut bytes = Vec::new();
+    if schemas.encode_default(&field.ty, default, &mut bytes).is_none() {
+        let message = format!("default {default} does not fit {}", schemas.type_name(&field.ty));
+        return Err(SchemaError { place: field.place.clone(), message });
+    }
+    let (codec, bytes) = (&rust.codec, Literal::byte_string(&bytes));
+    Ok(quote!(::gretchen::__private::default_of::<#codec>(#bytes).unwrap_or_else(|| #zero)))
+}
+
+fn record(schemas: &Schemas, ty: &Type, named: &Named, fields: &[Field]) -> Result<TokenStream, SchemaError> {
+    let camel = names::type_name(named.simple_name());
+    let name = names::ident(&camel);
+    let view_name = names::ident(&format!("{camel}View"));
+    let fields = rust_fields(schemas, fields)?;
+    let structs = structs(named, &name, &view_name, &fields);
+    let schema = schema_const(schemas, ty, named, &fields);
+    let codec = record_codec(&view_name, &fields);
+    let access = fields.iter().filter(|field| field.rust.scalar).map(|field| has_field(&name, field));
+    Ok(quote! {
+        #structs
+        #[automatically_derived]
+        impl ::gretchen::__private::Record for #name {
+            type View<'a> = #view_name<'a>;
+            #schema
+            #codec
+        }
+        #(#access)*
+    })
+}
+
+fn structs(named: &Named, name: &Ident, view_name: &Ident, fields: &[RustField<'_>]) -> TokenStream {
+    let doc = match named.doc.as_str() {
+        "" => format!("Record `{}`.", named.name),
+        doc => doc.to_owned(),
+    };
+    let view_doc = format!("[`{name}`], borrowed from the bytes that it was read from.");
+    let idents = fields.iter().map(|field| &field.ident).collect::<Vec<_>>();
+    let docs = fields.iter().map(|field| &field.doc).collect::<Vec<_>>();
+    let owned = fields.iter().map(|field| &field.rust.owned);
+    let views = fields.iter().map(|field| &field.rust.view);
+    let defaults = fields.iter().map(|field| &field.default);
+    let default_doc = "Every field as the schema's default says, or else zero, empty or none.";
+    let unused = (!borrows(fields)).then(|| quote!(#[doc(hidden)] pub __bytes: ::core::marker::PhantomData<&'a ()>));
+    quote! {
+        #[doc = #doc]
+        #[derive(Clone, Debug, PartialEq)]
+        pub struct #name {
+            #(#[doc = #docs] pub #idents: #owned,)*
+        }
+        #[doc = #view_doc]
+        #[derive(Clone, Debug)]
+        pub struct #view_name<'a> {
+            #(#[doc = #docs] pub #idents: #views,)*
+            #unused
+        }
+        #[automatically_derived]
+        impl ::core::default::Default for #name {
+            #[doc = #default_doc]
+            fn default() -> Self {
+                Self { #(#idents: #defaults,)* }
+            }
+        }
+    }
+}
+
+/// Whether any field borrows; without one the view's lifetime would be unused.
+fn borrows(fields: &[RustField<'_>]) -> bool {
+    fields.iter().any(|field| field.rust.view.to_string().contains("'a"))
+}
+
+fn schema_const(schemas: &Schemas, ty: &Type, named: &Named, fields: &[RustField<'_>]) -> TokenStream {
+    let (name, doc) = (&named.name, &named.doc);
+    let json = schemas.full_json(ty);
+    let fingerprint = schemas.fingerprint(ty);
+    let fields = fields.iter().map(|RustField { field, .. }| {
+        let (name, doc) = (&field.name, &field.doc);
+        let type_name = schemas.type_name(&field.ty);
+        let default = match &field.default {
+            Some(default) => {
+                let json = default.to_string();
+                quote!(::core::option::Option::Some(#json))
+            }
+            None => quote!(::core::option::Option::None),
+        };
+        quote! {
+            ::gretchen::__private::FieldSchema { name: #name, type_name: #type_name, default: #default, doc: #doc }
+        }
+    });
+    quote! {
+        const SCHEMA: &'static ::gretchen::__private::RecordSchema = &::gretchen::__private::RecordSchema {
+            name: #name,
+            json: #json,
+            fingerprint: #fingerprint,
+            doc: #doc,
+            fields: &[#(#fields),*],
+        };
+    }
+}
+
+fn record_codec(view_name: &Ident, fields: &[RustField<'_>]) -> TokenStream {
+    let idents = fields.iter().map(|field| &field.ident).collect::<Vec<_>>();
+    let names = fields.iter().map(|field| &field.field.name).collect::<Vec<_>>();
+    let codecs = fields.iter().map(|field| &field.rust.codec).collect::<Vec<_>>();
+    let decode = |method: Ident| {
+        quote! {#(
+            let #idents = match <#codecs as ::gretchen::__private::Codec>::#method(input) {
+                ::core::result::Result::Ok(value) => value,
+                ::core::result::Result::Err(error) => {
+                    return ::core::result::Result::Err(::gretchen::__private::decode_within(error, #names));
+                }
+            };
+        )*}
+    };
+    let unused = (!borrows(fields)).then(|| quote!(__bytes: ::core::marker::PhantomData));
+    let (owned, viewed) = (decode(names::ident("decode")), decode(names::ident("view")));
+    quote! {
+        #[inline]
+        fn encode(
+            &self,
+            out: &mut ::std::vec::Vec<u8>,
+        ) -> ::core::result::Result<(), ::gretchen::__private::EncodeError> {
+            let _ = &out;
+            #(
+                if let ::core::result::Result::Err(error) =
+                    <#codecs as ::gretchen::__private::Codec>::encode(&self.#idents, out)
+                {
+                    return ::core::result::Result::Err(::gretchen::__private::encode_within(error, #names));
+                }
+            )*
+            ::core::result::Result::Ok(())
+        }
+
+        #[inline]
+        fn decode(
+            input: &mut ::gretchen::__private::Input<'_>,
+        ) -> ::core::result::Result<Self, ::gretchen::__private::DecodeError> {
+            let _ = &input;
+            #owned
+            ::core::result::Result::Ok(Self { #(#idents,)* })
+        }
+
+        #[inline]
+        fn view<'a>(
+            input: &mut ::gretchen::__private::Input<'a>,
+        ) -> ::core::result::Result<Self::View<'a>, ::gretchen::__private::DecodeError> {
+            let _ = &input;
+            #viewed
+            ::core::result::Result::Ok(#view_name { #(#idents,)* #unused })
+        }
+
+        #[inline]
+        fn from_view(view: &Self::View<'_>) -> Self {
+            let _ = view;
+            Self { #(#idents: <#codecs as ::gretchen::__private::Codec>::own(&view.#idents),)* }
+        }
+    }
+}
+
+fn has_field(record: &Ident, field: &RustField<'_>) -> TokenStream {
+    let (ident, owned, name) = (&field.ident, &field.rust.owned, &field.field.name);
+    let ty = quote!(<#record as ::gretchen::__private::HasField<{ ::gretchen::__private::field_id(#name) }>>::Type);
+    quote! {
+        #[automatically_derived]
+        impl ::gretchen::__private::HasField<{ ::gretchen::__private::field_id(#name) }> for #record {
+            type Type = #owned;
+
+            #[inline]
+            fn get<'a>(
+                view: &<Self as ::gretchen::__private::Record>::View<'a>,
+            ) -> <#ty as ::gretchen::__private::FieldType>::View<'a> {
+                view.#ident
+            }
+
+            #[inline]
+            fn set(&mut self, value: #ty) {
+                self.#ident = value;
+            }
+        }
+    }
+}
+
+fn enumeration(named: &Named, symbols: &[String], default: Option<&str>) -> Result<TokenStream, SchemaError> {
+    let name = names::ident(&names::type_name(named.simple_name()));
+    let mut taken = Taken::default();
+    for symbol in symbols {
+        taken.take("variant", &names::type_name(symbol), &named.place)?;
+    }
+    let variants = symbols.iter().map(|symbol| names::ident(&names::type_name(symbol))).collect::<Vec<_>>();
+    let first = default.and_then(|default| symbols.iter().position(|symbol| symbol == default)).unwrap_or(0);
+    let initial = &variants[first];
+    let doc = match named.doc.as_str() {
+        "" => format!("Enum `{}`.", named.name),
+        doc => doc.to_owned(),
+    };
+    let symbol_docs = symbols.iter().map(|symbol| format!("`{symbol}`"));
+    let (full_name, count, indexes) = (&named.name, symbols.len(), 0..symbols.len());
+    Ok(quote! {
+        #[doc = #doc]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum #name {
+            #(#[doc = #symbol_docs] #variants,)*
+        }
+        impl #name {
+            /// Every variant, in the order of the schema.
+            pub const ALL: &'static [Self] = &[#(Self::#variants),*];
+
+            /// The symbol as the schema writes it.
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    #(Self::#variants => #symbols,)*
+                }
+            }
+        }
+        #[automatically_derived]
+        impl ::core::default::Default for #name {
+            fn default() -> Self {
+                Self::#initial
+            }
+        }
+        #[automatically_derived]
+        impl ::core::fmt::Display for #name {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+        #[automatically_derived]
+        impl ::core::str::FromStr for #name {
+            type Err = ::gretchen::__private::UnknownSymbol;
+
+            fn from_str(symbol: &str) -> ::core::result::Result<Self, Self::Err> {
+                match symbol {
+                    #(#symbols => ::core::result::Result::Ok(Self::#variants),)*
+                    _ => ::core::result::Result::Err(
+                        ::gretchen::__private::UnknownSymbol::new(symbol, #full_name, &[#(#symbols),*])
+                    ),
+                }
+            }
+        }
+        #[automatically_derived]
+        impl ::gretchen::__private::Symbols for #name {
+            const COUNT: usize = #count;
+
+            #[inline]
+            fn from_index(index: usize) -> Self {
+                Self::ALL.get(index).copied().unwrap_or(Self::ALL[0])
+            }
+
+            #[inline]
+            fn index(self) -> usize {
+                match self {
+                    #(Self::#variants => #indexes,)*
+                }
+            }
+        }
+    })
+}
+
+fn fixed(named: &Named, size: usize) -> TokenStream {
+    let name = names::ident(&names::type_name(named.simple_name()));
+    let doc = match named.doc.as_str() {
+        "" => format!("Fixed `{}`: {size} bytes.", named.name),
+        doc => doc.to_owned(),
+    };
+    quote! {
+        #[doc = #doc]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub struct #name(
+            /// The bytes.
+            pub [u8; #size],
+        );
+        #[automatically_derived]
+        impl ::core::default::Default for #name {
+            fn default() -> Self {
+                Self([0; #size])
+            }
+        }
+        #[automatically_derived]
+        impl ::gretchen::__private::FixedBytes<#size> for #name {
+            #[inline]
+            fn new(bytes: [u8; #size]) -> Self {
+                Self(bytes)
+            }
+
+            #[inline]
+            fn bytes(&self) -> &[u8; #size] {
+                &self.0
+            }
+        }
+    }
+}

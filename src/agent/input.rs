@@ -1,0 +1,361 @@
+//! How records reach an agent: decoded straight from the batch, without a waker, a channel or an allocation a record.
+
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use super::event::{Batch, Event, IntoOutputs, Outcome};
+use super::outbox::{Emit, owned_headers};
+use super::stream::Stream;
+use super::task::{Mail, Shared, Source};
+use crate::error::BoxError;
+use crate::record::{Cursor, DecodeError, Decoder, RawRecord, Value};
+
+/// The clock is asked once in this many records whether a commit is due.
+const RECORDS_PER_CLOCK: u32 = 32;
+
+/// A batch agent gets at most this many records at once.
+const BATCH_RECORDS: usize = 1_000;
+
+/// The records of a task, one after another. Asking for the next finishes the one before.
+#[derive(Debug)]
+pub struct Input<R: Value> {
+    pub(super) task: Rc<Shared>,
+    pub(super) decoder: Decoder<R>,
+    pub(super) mail: Option<Mail>,
+    records_to_clock: u32,
+}
+
+impl<R: Value> Input<R> {
+    pub(super) fn new(task: Rc<Shared>) -> Self {
+        let decoder = Decoder::new(task.sources.first().map(|source| source.schemas.clone()));
+        Self { task, decoder, mail: None, records_to_clock: RECORDS_PER_CLOCK }
+    }
+
+    /// The next record. `None` never comes while the task lives: a task that ends drops its agent here.
+    #[inline]
+    pub async fn next(&mut self) -> Option<R> {
+        poll_fn(|cx| self.poll_next(cx, |_, _, value, decoder| decoder.decode(value))).await
+    }
+
+    /// The next record with key, headers and position.
+    pub async fn next_event(&mut self) -> Option<Event<R>> {
+        poll_fn(|cx| self.poll_next(cx, event)).await
+    }
+
+    /// All records that are at hand, at most a thousand.
+    pub async fn next_batch(&mut self) -> Option<Batch<R>> {
+        poll_fn(|cx| self.poll_batch(cx)).await
+    }
+
+    /// The agent as a stream's consumer.
+    pub fn into_stream(self) -> Stream<R> {
+        Stream::new(self)
+    }
+
+    /// Steps to the next record and reads it.
+    ///
+    /// Never registers a waker: when it is pending, the worker polls again after it has committed or refilled.
+    #[inline]
+    pub(super) fn poll_next<T>(
+        &mut self,
+        cx: &Context<'_>,
+        read: impl Fn(&Source, (&RawRecord<'_>, u32), &[u8], &mut Decoder<R>) -> Result<T, DecodeError>,
+    ) -> Poll<Option<T>> {
+        loop {
+            if !self.pause_is_over() {
+                return self.wait(cx);
+            }
+            let Some(mail) = &mut self.mail else { return self.wait(cx) };
+            let Some(raw) = mail.next.next(&mail.frames) else { return self.give_back(cx) };
+            let Some(value) = raw.value else {
+                self.task.dropped.set(self.task.dropped.get() + 1);
+                continue;
+            };
+            self.task.now.set(raw.timestamp);
+            if raw.timestamp > self.task.stream_time.get() {
+                self.task.stream_time.set(raw.timestamp);
+            }
+            self.task.mark();
+            if self.task.keeps_key.get() {
+                keep_key(&self.task, raw.key);
+            }
+            let source = &self.task.sources[mail.source];
+            return match read(source, (&raw, self.task.partition), value, &mut self.decoder) {
+                Ok(value) => Poll::Ready(Some(value)),
+                Err(error) => {
+                    self.task.fail(error.into());
+                    Poll::Pending
+                }
+            };
+        }
+    }
+
+    /// The worker is to act; it wakes the agent when it has.
+    #[inline(never)]
+    pub(super) fn wait<T>(&self, cx: &Context<'_>) -> Poll<T> {
+        self.task.waits.set(true);
+        *self.task.waker.borrow_mut() = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    /// Between two records: finishes the one before, and stays there while the worker has something to do.
+    #[inline]
+    fn pause_is_over(&mut self) -> bool {
+        if let Some(mail) = &mut self.mail {
+            mail.begin = mail.next;
+            self.records_to_clock -= 1;
+            if self.records_to_clock == 0 {
+                self.records_to_clock = RECORDS_PER_CLOCK;
+                if self.task.interval_passed() {
+                    self.task.commit_due.set(true);
+                }
+            }
+            if !self.task.commit_due.get() {
+                return true;
+            }
+            self.publish();
+            return false;
+        }
+        self.take_mail()
+    }
+
+    #[inline(never)]
+    fn take_mail(&mut self) -> bool {
+        if self.task.commit_due.get() {
+            return false;
+        }
+        // A buffer that is used up is the worker's to refill.
+        let mut slot = self.task.mail.borrow_mut();
+        if slot.as_ref().is_none_or(Mail::is_used_up) {
+            return false;
+        }
+        self.mail = slot.take();
+        drop(slot);
+        if let Some(mail) = &self.mail {
+            self.decoder.set_lookup(&self.task.sources[mail.source].schemas);
+        }
+        true
+    }
+
+    /// The buffer is used up: it goes back to be refilled.
+    #[inline(never)]
+    pub(super) fn give_back<T>(&mut self, cx: &Context<'_>) -> Poll<T> {
+        if let Some(mail) = &mut self.mail {
+            mail.begin = mail.next;
+        }
+        self.publish();
+        self.return_mail();
+        self.wait(cx)
+    }
+
+    /// Publishes how far the agent has come.
+    pub(super) fn publish(&self) {
+        if let Some(mail) = &self.mail {
+            let position = &self.task.positions[mail.source];
+            let offset = mail.begin.offset();
+            if offset > position.get() {
+                self.task.finished.set(self.task.finished.get() + (offset - position.get()));
+                position.set(offset);
+            }
+        }
+    }
+
+    fn return_mail(&mut self) {
+        if let Some(mail) = self.mail.take() {
+            *self.task.mail.borrow_mut() = Some(mail);
+        }
+    }
+
+    fn poll_batch(&mut self, cx: &Context<'_>) -> Poll<Option<Batch<R>>> {
+        if !self.pause_is_over() {
+            return self.wait(cx);
+        }
+        let Some(mail) = &mut self.mail else { return self.wait(cx) };
+        let task = &self.task;
+        let source = &task.sources[mail.source];
+        let mut events = Vec::new();
+        let mut failed = None;
+        task.mark();
+        while events.len() < BATCH_RECORDS {
+            let before = mail.next;
+            let Some(raw) = mail.next.next(&mail.frames) else { break };
+            let Some(value) = raw.value else {
+                task.dropped.set(task.dropped.get() + 1);
+                continue;
+            };
+            task.now.set(raw.timestamp);
+            task.stream_time.set(task.stream_time.get().max(raw.timestamp));
+            match event(source, (&raw, task.partition), value, &mut self.decoder) {
+                Ok(event) => events.push(event),
+                // The records before it are a batch of their own, so that the policy meets the broken one alone.
+                Err(error) if events.is_empty() => {
+                    failed = Some(error);
+                    break;
+                }
+                Err(_) => {
+                    mail.next = before;
+                    break;
+                }
+            }
+        }
+        match failed {
+            Some(error) => {
+                self.task.fail(error.into());
+                Poll::Pending
+            }
+            None if events.is_empty() => self.give_back(cx),
+            None => Poll::Ready(Some(Batch { events })),
+        }
+    }
+
+    /// Puts out what the agent returned for the record at hand, or passes its error on.
+    #[inline]
+    pub fn finish<T: Outcome>(&mut self, outcome: T) -> Result<(), BoxError> {
+        let outputs = outcome.outputs()?;
+        let Some(destination) = self.task.output else { return Ok(()) };
+        let Some(mail) = &self.mail else { return Ok(()) };
+        let mut cursor = mail.begin;
+        let Some(raw) = cursor.next(&mail.frames) else { return Ok(()) };
+        // Of many records none is the one whose key an output could keep.
+        let key = if cursor == mail.next { raw.key } else { None };
+        let outbox = &mut *self.task.outbox.borrow_mut();
+        outputs.emit(&mut Emit { outbox, destination, key, timestamp: raw.timestamp })?;
+        Ok(())
+    }
+
+    /// Finishes the oldest unfinished record, of several that are worked on at once.
+    pub(super) fn finish_oldest<T: Outcome>(&mut self, outcome: T) -> Result<(), BoxError> {
+        let outputs = outcome.outputs()?;
+        let Some(mail) = &mut self.mail else { return Ok(()) };
+        let mut cursor = mail.begin;
+        while let Some(raw) = cursor.next(&mail.frames) {
+            if raw.value.is_none() {
+                continue;
+            }
+            if let Some(destination) = self.task.output {
+                let outbox = &mut *self.task.outbox.borrow_mut();
+                outputs.emit(&mut Emit { outbox, destination, key: raw.key, timestamp: raw.timestamp })?;
+            }
+            break;
+        }
+        mail.begin = cursor;
+        self.publish();
+        Ok(())
+    }
+
+    /// The next record without finishing one; `None` at the end of what is at hand.
+    pub(super) fn start_next<T>(
+        &mut self,
+        read: impl Fn(&Source, (&RawRecord<'_>, u32), &[u8], &mut Decoder<R>) -> Result<T, DecodeError>,
+    ) -> Option<Result<T, DecodeError>> {
+        let mail = self.mail.as_mut()?;
+        loop {
+            let raw = mail.next.next(&mail.frames)?;
+            if let Some(value) = raw.value {
+                self.task.now.set(raw.timestamp);
+                self.task.stream_time.set(self.task.stream_time.get().max(raw.timestamp));
+                let source = &self.task.sources[mail.source];
+                return Some(read(source, (&raw, self.task.partition), value, &mut self.decoder));
+            }
+            self.task.dropped.set(self.task.dropped.get() + 1);
+        }
+    }
+
+    /// Gets records where all that were at hand are finished.
+    pub(super) fn poll_refill(&mut self, cx: &Context<'_>) -> Poll<()> {
+        if self.mail.is_some() { self.give_back(cx) } else if self.take_mail() { Poll::Ready(()) } else { self.wait(cx) }
+    }
+
+    /// Reads the oldest unfinished record again.
+    pub(super) fn reread_oldest<T>(
+        &mut self,
+        read: impl Fn(&Source, (&RawRecord<'_>, u32), &[u8], &mut Decoder<R>) -> Result<T, DecodeError>,
+    ) -> Option<Result<T, DecodeError>> {
+        let mail = self.mail.as_mut()?;
+        let mut cursor = mail.begin;
+        loop {
+            let raw = cursor.next(&mail.frames)?;
+            if let Some(value) = raw.value {
+                let source = &self.task.sources[mail.source];
+                return Some(read(source, (&raw, self.task.partition), value, &mut self.decoder));
+            }
+        }
+    }
+
+    /// Applies the policy that passes the oldest unfinished record over.
+    pub(super) fn pass_over_oldest(&mut self, error: &BoxError) -> Result<(), BoxError> {
+        let Some(mail) = &mut self.mail else { return Ok(()) };
+        let mut cursor = mail.begin;
+        while let Some(raw) = cursor.next(&mail.frames) {
+            if raw.value.is_some() {
+                self.task.pass_over(mail.source, &raw, error);
+                break;
+            }
+        }
+        mail.begin = cursor;
+        self.publish();
+        Ok(())
+    }
+
+    /// The record at hand, borrowed.
+    #[inline]
+    pub(super) fn current_view(&mut self) -> Result<Option<R::View<'_>>, DecodeError> {
+        match self.current() {
+            Some((raw, decoder)) => raw.value.map(|value| decoder.view(value)).transpose(),
+            None => Ok(None),
+        }
+    }
+
+    /// The record at hand, and what decodes it.
+    #[inline]
+    pub(super) fn current(&mut self) -> Option<(RawRecord<'_>, &mut Decoder<R>)> {
+        let mail = self.mail.as_ref()?;
+        let mut cursor = mail.begin;
+        loop {
+            let raw = cursor.next(&mail.frames)?;
+            // Tombstones before it were passed over.
+            if raw.value.is_some() {
+                return Some((raw, &mut self.decoder));
+            }
+        }
+    }
+}
+
+impl<R: Value> Drop for Input<R> {
+    /// Gives the buffer back, with the unfinished records marked as such; nothing is settled here.
+    fn drop(&mut self) {
+        self.publish();
+        self.return_mail();
+    }
+}
+
+/// Reads a record with everything that came with it.
+pub(super) fn event<R: Value>(
+    source: &Source,
+    (raw, partition): (&RawRecord<'_>, u32),
+    value: &[u8],
+    decoder: &mut Decoder<R>,
+) -> Result<Event<R>, DecodeError> {
+    Ok(Event {
+        value: decoder.decode(value)?,
+        key: raw.key.map(bytes::Bytes::copy_from_slice),
+        headers: owned_headers(raw.headers),
+        timestamp: raw.timestamp,
+        topic: source.topic.clone(),
+        partition,
+        offset: raw.offset,
+    })
+}
+
+#[inline(never)]
+fn keep_key(task: &Shared, key: Option<&[u8]>) {
+    let kept = &mut *task.key.borrow_mut();
+    match (kept.as_mut(), key) {
+        (Some(kept), Some(key)) => {
+            kept.clear();
+            kept.extend_from_slice(key);
+        }
+        (_, key) => *kept = key.map(<[u8]>::to_vec),
+    }
+}

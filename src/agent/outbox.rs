@@ -1,0 +1,252 @@
+//! What a task has put out since its last commit.
+
+use std::sync::Arc;
+
+use crate::record::{EncodeError, FrameBuilder, FrameMark, Headers, Value};
+use crate::topic::partition_of;
+
+/// A frame of outputs is closed when it has grown to this many bytes.
+const CHUNK_BYTES: usize = 256 << 10;
+
+/// A topic that a task writes to.
+#[derive(Clone, Debug)]
+pub struct Destination {
+    /// The topic.
+    pub topic: Arc<str>,
+    /// Its number of partitions.
+    pub partitions: u32,
+    /// The number of its partition 0 in the task's own count of output partitions.
+    pub first: u32,
+}
+
+/// Outputs between two commits, in the order in which they were made, as records of the changelog.
+///
+/// The key of such a record is [`OUTPUT_TAG`], the number of the output partition (4 bytes), whether there is a key
+/// (1 byte) and the key; value, timestamp and headers are the output's own.
+#[derive(Debug)]
+pub struct Outbox {
+    destinations: Vec<Destination>,
+    chunks: Vec<FrameBuilder>,
+    open: FrameBuilder,
+    spare: Vec<FrameBuilder>,
+    key: Vec<u8>,
+    value: Vec<u8>,
+    partition: u32,
+    /// Outputs so far, by number of the output partition.
+    counts: Vec<u64>,
+}
+
+/// First byte of the key of an output in a changelog.
+pub const OUTPUT_TAG: u8 = 2;
+
+/// Bytes before an output's own key in the key of its changelog record.
+pub const OUTPUT_PREFIX_LEN: usize = 6;
+
+/// What the outbox held at some moment.
+#[derive(Clone, Copy, Debug)]
+pub struct OutboxMark {
+    chunks: usize,
+    open: FrameMark,
+}
+
+impl Outbox {
+    /// An empty outbox of a task on `partition`.
+    pub fn new(destinations: Vec<Destination>, partition: u32) -> Self {
+        let counts = vec![0; destinations.iter().map(|to| to.partitions as usize).sum()];
+        Self {
+            destinations,
+            chunks: Vec::new(),
+            open: FrameBuilder::new(),
+            spare: Vec::new(),
+            key: Vec::new(),
+            value: Vec::new(),
+            partition,
+            counts,
+        }
+    }
+
+    /// The topics that the task writes to.
+    pub fn destinations(&self) -> &[Destination] {
+        &self.destinations
+    }
+
+    /// The place of a topic among the destinations.
+    pub fn destination(&self, topic: &str) -> Option<usize> {
+        self.destinations.iter().position(|destination| &*destination.topic == topic)
+    }
+
+    /// Whether nothing has been put out.
+    pub fn is_empty(&self) -> bool {
+        self.open.is_empty() && self.chunks.is_empty()
+    }
+
+    /// Remembers what it holds.
+    pub fn mark(&self) -> OutboxMark {
+        OutboxMark { chunks: self.chunks.len(), open: self.open.mark() }
+    }
+
+    /// Drops what was put out since the mark.
+    pub fn rollback(&mut self, mark: OutboxMark) {
+        if self.chunks.len() > mark.chunks {
+            // The frame that was open then is the first that was closed since.
+            let open = self.chunks.swap_remove(mark.chunks);
+            self.chunks.truncate(mark.chunks);
+            self.open = open;
+        }
+        self.open.rollback(mark.open);
+        self.recount();
+    }
+
+    /// Counts again what is left after a rollback, which is rare.
+    fn recount(&mut self) {
+        self.counts.fill(0);
+        for record in self.chunks.iter().chain([&self.open]).flat_map(FrameBuilder::records) {
+            if let Some([OUTPUT_TAG, a, b, c, d, ..]) = record.key {
+                if let Some(count) = self.counts.get_mut(u32::from_le_bytes([*a, *b, *c, *d]) as usize) {
+                    *count += 1;
+                }
+            }
+        }
+    }
+
+    /// Puts out bytes as they are.
+    #[inline]
+    pub fn push(&mut self, destination: usize, key: Option<&[u8]>, value: Option<&[u8]>, timestamp: i64, headers: &[(&str, &[u8])]) {
+        let to = &self.destinations[destination];
+        // A record without a key stays with the number of the partition that it came from.
+        let partition = key.map_or(self.partition % to.partitions.max(1), |key| partition_of(key, to.partitions));
+        self.key.clear();
+        self.key.push(OUTPUT_TAG);
+        self.key.extend_from_slice(&(to.first + partition).to_le_bytes());
+        self.key.push(u8::from(key.is_some()));
+        self.key.extend_from_slice(key.unwrap_or_default());
+        self.open.push_with_headers(Some(&self.key), value, timestamp, headers);
+        self.counts[(to.first + partition) as usize] += 1;
+        self.close_full();
+    }
+
+    /// Adds a changelog record of another kind: `tag` and `key` make its key.
+    #[inline]
+    pub fn push_entry(&mut self, tag: &[u8], key: &[u8], value: Option<&[u8]>, timestamp: i64) {
+        self.key.clear();
+        self.key.extend_from_slice(tag);
+        self.key.extend_from_slice(key);
+        self.open.push(Some(&self.key), value, timestamp);
+        self.close_full();
+    }
+
+    #[inline]
+    fn close_full(&mut self) {
+        if self.open.len() >= CHUNK_BYTES {
+            let next = self.spare.pop().unwrap_or_default();
+            self.chunks.push(std::mem::replace(&mut self.open, next));
+        }
+    }
+
+    /// Puts out a value.
+    #[inline]
+    pub fn push_value<V: Value>(&mut self, destination: usize, key: Option<&[u8]>, value: &V, timestamp: i64) -> Result<(), EncodeError> {
+        let mut wire = std::mem::take(&mut self.value);
+        wire.clear();
+        let encoded = value.encode_value(&mut wire);
+        if encoded.is_ok() {
+            self.push(destination, key, Some(&wire), timestamp, &[]);
+        }
+        self.value = wire;
+        encoded
+    }
+
+    /// The output partitions that something was put out to since the last drain: number, topic, partition, count.
+    pub fn counts(&self) -> impl Iterator<Item = (u32, &Arc<str>, u32, u64)> {
+        self.destinations.iter().flat_map(|to| {
+            (0..to.partitions).filter_map(|partition| {
+                let number = to.first + partition;
+                let count = self.counts[number as usize];
+                (count > 0).then_some((number, &to.topic, partition, count))
+            })
+        })
+    }
+
+    /// Takes everything out, as frames whose records are a changelog's.
+    pub fn drain(&mut self) -> Vec<FrameBuilder> {
+        self.counts.fill(0);
+        let mut frames = std::mem::take(&mut self.chunks);
+        if !self.open.is_empty() {
+            let next = self.spare.pop().unwrap_or_default();
+            frames.push(std::mem::replace(&mut self.open, next));
+        }
+        frames
+    }
+
+    /// Takes frames back whose memory can be used again.
+    pub fn recycle(&mut self, mut frame: FrameBuilder) {
+        // A few frames cover the usual interval; the memory of an unusual one is given back.
+        if self.spare.len() < 4 {
+            frame.clear();
+            self.spare.push(frame);
+        }
+    }
+}
+
+/// Puts out what an agent returned for one record.
+#[derive(Debug)]
+pub struct Emit<'a> {
+    /// The task's outbox.
+    pub(super) outbox: &'a mut Outbox,
+    /// Where to, as the agent's `output` says.
+    pub(super) destination: usize,
+    /// The key of the record that the outputs come from.
+    pub(super) key: Option<&'a [u8]>,
+    /// Its timestamp.
+    pub(super) timestamp: i64,
+}
+
+impl Emit<'_> {
+    /// A value under the key of the record that it comes from.
+    #[inline]
+    pub fn value<V: Value>(&mut self, value: &V) -> Result<(), EncodeError> {
+        self.outbox.push_value(self.destination, self.key, value, self.timestamp)
+    }
+
+    /// A value, or a tombstone, under a key of its own.
+    pub fn keyed<V: Value>(&mut self, key: &[u8], value: Option<&V>) -> Result<(), EncodeError> {
+        match value {
+            Some(value) => self.outbox.push_value(self.destination, Some(key), value, self.timestamp),
+            None => {
+                self.outbox.push(self.destination, Some(key), None, self.timestamp, &[]);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// A record's headers, copied.
+pub(crate) fn owned_headers(headers: Headers<'_>) -> Vec<(String, bytes::Bytes)> {
+    headers.iter().map(|(name, value)| (name.to_owned(), bytes::Bytes::copy_from_slice(value))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rollback_over_closed_frames_drops_what_came_after_the_mark() {
+        let mut outbox = Outbox::new(vec![Destination { topic: "out".into(), partitions: 3, first: 0 }], 1);
+        let value = vec![1_u8; 100_000];
+        outbox.push(0, Some(b"before"), Some(&value), 5, &[]);
+        let mark = outbox.mark();
+        for _ in 0..7 {
+            outbox.push(0, Some(b"after"), Some(&value), 6, &[]);
+        }
+        outbox.rollback(mark);
+        outbox.push(0, None, None, 7, &[]);
+        assert_eq!(outbox.counts().map(|(number, _, _, count)| u64::from(number > 9) + count).sum::<u64>(), 2);
+        let frames = outbox.drain();
+        let keys: Vec<Vec<u8>> = frames.iter().flat_map(|f| f.records().map(|r| r.key.unwrap().to_vec()).collect::<Vec<_>>()).collect();
+        assert_eq!(keys.len(), 2);
+        assert_eq!(&keys[0][OUTPUT_PREFIX_LEN..], b"before");
+        assert_eq!(keys[1], [OUTPUT_TAG, 1, 0, 0, 0, 0], "without a key it keeps the number of its partition");
+        assert_eq!(outbox.counts().count(), 0);
+        assert!(outbox.is_empty());
+    }
+}

@@ -1,0 +1,92 @@
+//! The agent that the plan puts before one whose topic is keyed by something else.
+
+use std::future::poll_fn;
+
+use super::def::AgentFuture;
+use super::task::Task;
+use crate::record::{FieldType, HasField, Record};
+
+/// A field that records can be keyed by; its bytes are those of [`crate::record::Key`].
+#[diagnostic::on_unimplemented(
+    message = "a field of type `{Self}` cannot be a key",
+    note = "key by a string, int, long, bytes or uuid field, or an optional one of those"
+)]
+pub trait KeyField: FieldType {
+    /// The key's bytes, or `None` where the field is null.
+    fn key_bytes<'s>(view: &'s Self::View<'_>, scratch: &'s mut Vec<u8>) -> Option<&'s [u8]>;
+}
+
+impl KeyField for String {
+    #[inline]
+    fn key_bytes<'s>(view: &'s &str, _: &'s mut Vec<u8>) -> Option<&'s [u8]> {
+        Some(view.as_bytes())
+    }
+}
+
+impl KeyField for bytes::Bytes {
+    #[inline]
+    fn key_bytes<'s>(view: &'s &[u8], _: &'s mut Vec<u8>) -> Option<&'s [u8]> {
+        Some(view)
+    }
+}
+
+impl KeyField for i32 {
+    #[inline]
+    fn key_bytes<'s>(view: &'s i32, scratch: &'s mut Vec<u8>) -> Option<&'s [u8]> {
+        scratch.clear();
+        scratch.extend_from_slice(&view.to_be_bytes());
+        Some(scratch)
+    }
+}
+
+impl KeyField for i64 {
+    #[inline]
+    fn key_bytes<'s>(view: &'s i64, scratch: &'s mut Vec<u8>) -> Option<&'s [u8]> {
+        scratch.clear();
+        scratch.extend_from_slice(&view.to_be_bytes());
+        Some(scratch)
+    }
+}
+
+impl KeyField for uuid::Uuid {
+    fn key_bytes<'s>(view: &'s uuid::Uuid, scratch: &'s mut Vec<u8>) -> Option<&'s [u8]> {
+        scratch.clear();
+        let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
+        scratch.extend_from_slice(view.hyphenated().encode_lower(&mut text).as_bytes());
+        Some(scratch)
+    }
+}
+
+impl<T: KeyField> KeyField for Option<T> {
+    #[inline]
+    fn key_bytes<'s>(view: &'s Option<T::View<'_>>, scratch: &'s mut Vec<u8>) -> Option<&'s [u8]> {
+        view.as_ref().and_then(|view| T::key_bytes(view, scratch))
+    }
+}
+
+/// Puts every record, as it is, into the agent's output topic under the key that the field `F` holds.
+pub fn rekey<R, const F: u64>(task: Task) -> AgentFuture
+where
+    R: Record + HasField<F>,
+    <R as HasField<F>>::Type: KeyField,
+{
+    Box::pin(async move {
+        let mut input = task.input::<R>()?;
+        let mut scratch = Vec::new();
+        let shared = &task.0;
+        loop {
+            poll_fn(|cx| input.poll_next(cx, |_, _, _, _| Ok(()))).await;
+            let Some((raw, decoder)) = input.current() else { continue };
+            let (Some(value), Some(destination)) = (raw.value, shared.output) else { continue };
+            let view = decoder.view(value)?;
+            let field = R::get(&view);
+            match <R as HasField<F>>::Type::key_bytes(&field, &mut scratch) {
+                Some(key) => {
+                    let headers: Vec<(&str, &[u8])> = raw.headers.iter().collect();
+                    shared.outbox.borrow_mut().push(destination, Some(key), Some(value), raw.timestamp, &headers);
+                }
+                None => shared.drop_unkeyed(raw.offset),
+            }
+        }
+    })
+}

@@ -1,0 +1,110 @@
+//! What a stream agent holds: the records that it asks for, and the topic that it puts records out to.
+
+use std::future::poll_fn;
+use std::marker::PhantomData;
+use std::rc::Rc;
+
+use super::event::{Batch, Event, IntoKey, Outcome};
+use super::input::Input;
+use super::task::Shared;
+use crate::error::{BoxError, Error, ErrorKind, Result};
+use crate::record::Value;
+
+/// The records of one partition, in order. Asking for the next finishes the one before: from then on it counts as
+/// done and will not be seen again.
+///
+/// Every `next` is cancel-safe only in the sense that dropping its future hands out nothing; keep calling it in a
+/// `while let` loop.
+#[derive(Debug)]
+pub struct Stream<R: Value> {
+    input: Input<R>,
+}
+
+impl<R: Value> Stream<R> {
+    pub(super) fn new(input: Input<R>) -> Self {
+        Self { input }
+    }
+
+    /// The next record.
+    #[inline]
+    pub async fn next(&mut self) -> Option<R> {
+        self.input.next().await
+    }
+
+    /// The next record with key, headers and position.
+    pub async fn next_event(&mut self) -> Option<Event<R>> {
+        self.input.next_event().await
+    }
+
+    /// The records that are at hand, at least one. They are finished together.
+    pub async fn next_batch(&mut self) -> Option<Batch<R>> {
+        self.input.next_batch().await
+    }
+
+    /// The next record, borrowed from the batch that it was read in: nothing is copied.
+    #[inline]
+    pub async fn next_view(&mut self) -> Option<R::View<'_>> {
+        // The step and the look are apart, because a view cannot leave the closure that borrows for one poll.
+        poll_fn(|cx| self.input.poll_next(cx, |_, _, _, _| Ok(()))).await?;
+        let task = Rc::clone(&self.input.task);
+        match self.input.current_view() {
+            Ok(view) => view,
+            Err(error) => {
+                task.fail(error.into());
+                // The policy takes over: the task drops this agent.
+                std::future::pending().await
+            }
+        }
+    }
+}
+
+/// The topic that the agent's `output` names.
+#[derive(Clone, Debug)]
+pub struct Output<T: Value> {
+    task: Rc<Shared>,
+    value: PhantomData<fn(T)>,
+}
+
+impl<T: Value> Output<T> {
+    pub(super) fn new(task: Rc<Shared>) -> Self {
+        Self { task, value: PhantomData }
+    }
+
+    /// Puts out a record under the key of the record at hand. It becomes visible with the next commit.
+    pub fn send(&mut self, value: &T) -> Result<()> {
+        let key = self.task.key.borrow();
+        self.push(key.as_deref(), Some(value))
+    }
+
+    /// Puts out a record under a key of its own.
+    pub fn send_keyed(&mut self, key: impl IntoKey, value: &T) -> Result<()> {
+        self.push(Some(&key.into_key()), Some(value))
+    }
+
+    /// Puts out that a key has no value any more.
+    pub fn send_tombstone(&mut self, key: impl IntoKey) -> Result<()> {
+        self.push(Some(&key.into_key()), None)
+    }
+
+    fn push(&self, key: Option<&[u8]>, value: Option<&T>) -> Result<()> {
+        let Some(destination) = self.task.output else {
+            return Err(Error::new(ErrorKind::Plan, format!("agent {} has no output topic: add `output = \"…\"` to its #[agent]", self.task.agent.name)));
+        };
+        let mut outbox = self.task.outbox.borrow_mut();
+        let timestamp = self.task.now.get();
+        match value {
+            Some(value) => outbox
+                .push_value(destination, key, value, timestamp)
+                .map_err(|error| Error::new(ErrorKind::Encode, "the record does not fit its schema").with_source(error)),
+            None => {
+                outbox.push(destination, key, None, timestamp, &[]);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// What a stream agent's end means: an error is the failure of the record at hand.
+pub fn finish_stream<T: Outcome>(outcome: T) -> Result<(), BoxError> {
+    outcome.outputs().map(|_| ())
+}

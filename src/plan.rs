@@ -1,0 +1,346 @@
+//! The plan: every agent with its topics, partitions and tables, checked against the backend before a record flows.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::agent::{AgentDef, Destination, OnError, OutputDef, Shape};
+use crate::backend::{Backend, Replay, Topic};
+use crate::error::{Error, ErrorKind, Result};
+use crate::record::{RecordSchema, SchemaLookup};
+use crate::table::TableDef;
+use crate::topic::{Cleanup, TopicSchema, TopicSpec, check_name};
+
+/// One agent as it will run.
+pub struct AgentPlan {
+    /// The agent.
+    pub def: &'static AgentDef,
+    /// The consumer group whose members share the agent's partitions: app and agent.
+    pub group: String,
+    /// Number of partitions of every topic that it reads.
+    pub partitions: u32,
+    /// The topics that it reads, repartition topics in the place of those keyed otherwise.
+    pub sources: Vec<(Arc<str>, Arc<dyn SchemaLookup>)>,
+    /// The topic of its commits.
+    pub changelog: Arc<str>,
+    /// The topics that it writes.
+    pub destinations: Vec<Destination>,
+    /// Place of its `output` among the destinations.
+    pub output: Option<usize>,
+    /// Place of its dead-letter topic among the destinations.
+    pub dead_letters: Option<usize>,
+    /// Its tables.
+    pub tables: Vec<TableDef>,
+    /// For each table the place of its output topic among the destinations.
+    pub table_outputs: Vec<Option<usize>>,
+    /// The records' keys are the tables' keys.
+    pub keyed: bool,
+}
+
+/// Everything that a worker of the app does.
+pub struct Plan {
+    /// The app's name.
+    pub app: String,
+    /// The agents, those that feed repartition topics among them.
+    pub agents: Vec<Arc<AgentPlan>>,
+}
+
+/// The name of the topic that holds an agent's commits.
+pub fn changelog_name(app: &str, agent: &str) -> String {
+    format!("{app}-{agent}-changelog")
+}
+
+/// The consumer group of an agent.
+pub fn group_name(app: &str, agent: &str) -> String {
+    format!("{app}.{agent}")
+}
+
+/// Looks a topic's schemas up where the topic keeps them.
+struct TopicSchemas {
+    replay: Arc<dyn Replay>,
+    topic: Arc<str>,
+    known: Mutex<BTreeMap<u64, Arc<str>>>,
+}
+
+impl SchemaLookup for TopicSchemas {
+    fn schema(&self, fingerprint: u64) -> Option<Arc<str>> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(schema) = known.get(&fingerprint) {
+            return Some(schema.clone());
+        }
+        let schema = self.replay.schema(&self.topic, fingerprint).ok().flatten()?;
+        known.insert(fingerprint, schema.clone());
+        Some(schema)
+    }
+}
+
+/// The schemas that a topic keeps, for decoders.
+pub fn topic_schemas(replay: Arc<dyn Replay>, topic: &str) -> Arc<dyn SchemaLookup> {
+    Arc::new(TopicSchemas { replay, topic: topic.into(), known: Mutex::default() })
+}
+
+/// Makes the plan. All problems are reported at once, each with the file and line of its agent.
+struct Planner<'a> {
+    app: &'a str,
+    partitions: u32,
+    topics: BTreeMap<Arc<str>, TopicSpec>,
+    existing: BTreeSet<Arc<str>>,
+    problems: Vec<String>,
+}
+
+impl Plan {
+    /// Plans the agents and creates the topics that are missing, with `partitions` partitions where nothing else is
+    /// known.
+    pub async fn make(app: &str, agents: &[&'static AgentDef], backend: &dyn Backend, partitions: u32) -> Result<Self> {
+        let replay = backend
+            .replay()
+            .ok_or_else(|| Error::new(ErrorKind::Unsupported, "this backend cannot be read again by position, so agents cannot commit on it"))?;
+        let topics: BTreeMap<Arc<str>, TopicSpec> =
+            backend.topics().await?.into_iter().map(|Topic { spec, .. }| (spec.name.clone(), spec)).collect();
+        let existing = topics.keys().cloned().collect();
+        let mut planner = Planner { app, partitions, topics, existing, problems: Vec::new() };
+        planner.check_names(agents);
+        let drafts = planner.draft(agents);
+        planner.report()?;
+        for spec in planner.topics.values() {
+            backend.create_topic(spec).await?;
+        }
+        planner.warn_of_orphans(agents);
+        let agents = drafts.into_iter().map(|draft| Arc::new(planner.finish(draft, &replay))).collect();
+        Ok(Self { app: app.to_owned(), agents })
+    }
+}
+
+/// An agent whose sources are known.
+struct Draft {
+    def: &'static AgentDef,
+    sources: Vec<Arc<str>>,
+    output: Option<Arc<str>>,
+    tables: Vec<TableDef>,
+    keyed: bool,
+}
+
+impl Planner<'_> {
+    fn problem(&mut self, def: &AgentDef, what: impl std::fmt::Display) {
+        self.problems.push(format!("{}:{}: agent {}: {what}", def.file, def.line, def.name));
+    }
+
+    fn report(&self) -> Result<()> {
+        match self.problems.as_slice() {
+            [] => Ok(()),
+            [one] => Err(Error::new(ErrorKind::Plan, one.clone())),
+            many => Err(Error::new(ErrorKind::Plan, format!("{} problems:\n  {}", many.len(), many.join("\n  ")))),
+        }
+    }
+
+    fn check_names(&mut self, agents: &[&'static AgentDef]) {
+        if agents.is_empty() {
+            self.problems.push(format!(
+                "app {} has no agents: put #[agent(topic = \"…\")] on an async fn; an agent in a library that main never names \
+                 must be listed, App::new({:?}).agent::<name_of_the_function>()",
+                self.app, self.app
+            ));
+        }
+        if let Err(error) = check_name(self.app) {
+            self.problems.push(error.message().to_owned());
+        }
+        let mut names = BTreeMap::new();
+        let mut tables = BTreeMap::new();
+        for def in agents {
+            if let Some(first) = names.insert(def.name, *def) {
+                self.problem(def, format!("the name is taken by {}:{}; give one of them another with name = \"…\"", first.file, first.line));
+            }
+            for table in def.tables {
+                let table = table();
+                if let Some(first) = tables.insert(table.name, *def) {
+                    let first: &AgentDef = first;
+                    self.problem(def, format!("table {} is written by agent {} ({}:{}) already; a table has one writer", table.name, first.name, first.file, first.line));
+                }
+            }
+        }
+    }
+
+    fn draft(&mut self, agents: &[&'static AgentDef]) -> Vec<Draft> {
+        let mut drafts = Vec::new();
+        for def in agents {
+            let mut sources = Vec::new();
+            for topic in def.topics {
+                self.source_topic(def, topic);
+                sources.push(self.keyed_source(def, topic, &mut drafts));
+            }
+            let partitions: BTreeSet<u32> = sources.iter().filter_map(|topic| self.topics.get(topic)).map(|spec| spec.partitions).collect();
+            if partitions.len() > 1 {
+                let list: Vec<String> =
+                    sources.iter().filter_map(|topic| self.topics.get(topic)).map(|spec| format!("{} has {}", spec.name, spec.partitions)).collect();
+                self.problem(def, format!("its topics must have the same number of partitions: {}", list.join(", ")));
+            }
+            let tables: Vec<TableDef> = def.tables.iter().map(|table| table()).collect();
+            self.outputs(def, &sources, &tables);
+            self.changelog(def, &sources);
+            drafts.push(Draft { def, sources, output: def.output.map(|output| output.topic.into()), tables, keyed: def.key.is_some() || !def.tables.is_empty() });
+        }
+        drafts
+    }
+
+    /// The topic as the agent names it, to be created if it is missing.
+    fn source_topic(&mut self, def: &AgentDef, topic: &str) {
+        if let Err(error) = check_name(topic) {
+            self.problem(def, error.message());
+        }
+        let partitions = self.partitions;
+        let spec = self.topics.entry(topic.into()).or_insert_with(|| TopicSpec::new(topic, partitions));
+        if !self.existing.contains(topic) && spec.key_field.is_none() {
+            spec.key_field = def.key.map(|key| key.field.into());
+        }
+        if let (Some(schema), None) = (def.input, &spec.schema) {
+            spec.schema = Some(topic_schema(schema));
+        }
+    }
+
+    /// The topic itself, or the repartition topic that stands in for it where it is keyed by something else.
+    fn keyed_source(&mut self, def: &'static AgentDef, topic: &str, drafts: &mut Vec<Draft>) -> Arc<str> {
+        let Some(key) = def.key else { return topic.into() };
+        let Some(spec) = self.topics.get(topic).cloned() else { return topic.into() };
+        if spec.key_field.as_deref() == Some(key.field) {
+            return spec.name;
+        }
+        let rekey = rekey_def(def, topic, self.app);
+        let name: Arc<str> = rekey.output.map_or_else(|| topic.into(), |output| output.topic.into());
+        let repartition = TopicSpec {
+            key_field: Some(key.field.into()),
+            internal: true,
+            ..TopicSpec { name: name.clone(), cleanup: Cleanup::Delete, ..spec }
+        };
+        self.topics.entry(name.clone()).or_insert(repartition);
+        self.changelog(rekey, &[topic.into()]);
+        drafts.push(Draft { def: rekey, sources: vec![topic.into()], output: Some(name.clone()), tables: Vec::new(), keyed: false });
+        name
+    }
+
+    fn outputs(&mut self, def: &AgentDef, sources: &[Arc<str>], tables: &[TableDef]) {
+        let mut wanted: Vec<(&str, Option<&'static RecordSchema>)> = Vec::new();
+        wanted.extend(def.output.map(|output| (output.topic, output.schema)));
+        wanted.extend(tables.iter().filter_map(|table| Some((table.output?, table.output_schema))));
+        if let OnError::DeadLetter(topic) = def.on_error {
+            wanted.push((topic, None));
+        }
+        let source = sources.first().and_then(|topic| self.topics.get(topic)).cloned();
+        for (topic, schema) in wanted {
+            if let Err(error) = check_name(topic) {
+                self.problem(def, error.message());
+            }
+            if def.topics.contains(&topic) {
+                self.problem(def, format!("it writes to its own topic {topic}, which would never end"));
+            }
+            let partitions = source.as_ref().map_or(self.partitions, |source| source.partitions);
+            // An output keeps the key of its record, so it is keyed by that field where it has one of that name.
+            let key = source.as_ref().and_then(|source| source.key_field.clone());
+            let key = key.filter(|key| schema.is_some_and(|schema| schema.fields.iter().any(|field| *field.name == **key)));
+            let spec = self.topics.entry(topic.into()).or_insert_with(|| TopicSpec { key_field: key, ..TopicSpec::new(topic, partitions) });
+            if spec.schema.is_none() {
+                spec.schema = schema.map(topic_schema);
+            }
+        }
+    }
+
+    fn changelog(&mut self, def: &AgentDef, sources: &[Arc<str>]) {
+        let name: Arc<str> = changelog_name(self.app, def.name).into();
+        let Some(source) = sources.first().and_then(|topic| self.topics.get(topic)) else { return };
+        let partitions = source.partitions;
+        if let Err(error) = check_name(&name) {
+            self.problem(def, error.message());
+        }
+        if let Some(changelog) = self.topics.get(&name) {
+            let had = changelog.partitions;
+            if had != partitions {
+                self.problem(
+                    def,
+                    format!(
+                        "its topics have {partitions} partitions and its changelog {name} has {had}: the number cannot change under \
+                         existing state; drop the state with `reset --agent {}` and process the topics again",
+                        def.name
+                    ),
+                );
+            }
+        }
+        let spec = TopicSpec { cleanup: Cleanup::Compact, internal: true, ..TopicSpec::new(name.clone(), partitions) };
+        self.topics.entry(name).or_insert(spec);
+    }
+
+    fn warn_of_orphans(&self, agents: &[&'static AgentDef]) {
+        for name in &self.existing {
+            let agent = name.strip_prefix(self.app).and_then(|rest| rest.strip_prefix('-')).and_then(|rest| rest.strip_suffix("-changelog"));
+            if let Some(agent) = agent
+                && !agents.iter().any(|def| def.name == agent || agent.starts_with(&format!("{}-rekey", def.name)))
+            {
+                tracing::warn!(agent, changelog = %name, "this agent is not in the app any more; its state stays until `reset --agent {agent}` drops it");
+            }
+        }
+    }
+
+    fn finish(&self, draft: Draft, replay: &Arc<dyn Replay>) -> AgentPlan {
+        let mut destinations: Vec<Destination> = Vec::new();
+        let mut place_of = |topic: Arc<str>| {
+            destinations.iter().position(|to| to.topic == topic).unwrap_or_else(|| {
+                let first = destinations.last().map_or(0, |last| last.first + last.partitions);
+                let partitions = self.topics.get(&topic).map_or(self.partitions, |spec| spec.partitions);
+                destinations.push(Destination { topic, partitions, first });
+                destinations.len() - 1
+            })
+        };
+        let output = draft.output.map(&mut place_of);
+        let table_outputs = draft.tables.iter().map(|table| table.output.map(|topic| place_of(topic.into()))).collect();
+        let dead_letters = match draft.def.on_error {
+            OnError::DeadLetter(topic) => Some(place_of(topic.into())),
+            _ => None,
+        };
+        AgentPlan {
+            def: draft.def,
+            group: group_name(self.app, draft.def.name),
+            partitions: draft.sources.first().and_then(|topic| self.topics.get(topic)).map_or(self.partitions, |spec| spec.partitions),
+            sources: draft
+                .sources
+                .into_iter()
+                .map(|topic| {
+                    let schemas = topic_schemas(replay.clone(), &topic);
+                    (topic, schemas)
+                })
+                .collect(),
+            changelog: changelog_name(self.app, draft.def.name).into(),
+            destinations,
+            output,
+            dead_letters,
+            tables: draft.tables,
+            table_outputs,
+            keyed: draft.keyed,
+        }
+    }
+}
+
+/// A generated schema as a topic keeps it.
+pub fn topic_schema(schema: &RecordSchema) -> TopicSchema {
+    TopicSchema { fingerprint: schema.fingerprint, json: schema.json.into() }
+}
+
+/// The agent that feeds the repartition topic of another. Definitions live as long as the process; each is made once.
+fn rekey_def(def: &'static AgentDef, topic: &str, app: &str) -> &'static AgentDef {
+    static MADE: Mutex<BTreeMap<(String, String, String), &'static AgentDef>> = Mutex::new(BTreeMap::new());
+    let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
+    made.entry((app.to_owned(), def.name.to_owned(), topic.to_owned())).or_insert_with(|| {
+        let several = def.topics.len() > 1;
+        let name = if several { format!("{}-rekey-{topic}", def.name) } else { format!("{}-rekey", def.name) };
+        let output = if several { format!("{app}-{}-{topic}-repartition", def.name) } else { format!("{app}-{}-repartition", def.name) };
+        let topics: Vec<&'static str> = def.topics.iter().copied().filter(|have| *have == topic).collect();
+        Box::leak(Box::new(AgentDef {
+            name: name.leak(),
+            help: "Puts records into partitions by the key that an agent asks for.",
+            topics: topics.leak(),
+            key: None,
+            tables: &[],
+            output: Some(OutputDef { topic: output.leak(), schema: def.input }),
+            concurrency: 1,
+            shape: Shape::Rekey,
+            start: def.key.map_or(def.start, |key| key.start_rekey),
+            ..*def
+        }))
+    })
+}

@@ -1,0 +1,396 @@
+//! One codec for each Avro type: generated records name them, field by field.
+
+use std::marker::PhantomData;
+
+use super::{DecodeError, EncodeError, Input, Record};
+
+/// How one Avro type is read and written.
+///
+/// Rust types alone do not say it: a `Decimal` is written with its schema's scale, a `Timestamp` in its schema's unit.
+pub trait Codec {
+    /// What owns a value.
+    type Owned: Clone;
+    /// What borrows one from the bytes.
+    type View<'a>;
+
+    /// Bytes that a value takes at least.
+    const MIN_LEN: usize;
+
+    /// Appends a value.
+    fn encode(value: &Self::Owned, out: &mut Vec<u8>) -> Result<(), EncodeError>;
+
+    /// Reads a value.
+    fn decode(input: &mut Input<'_>) -> Result<Self::Owned, DecodeError>;
+
+    /// Reads a value without copying.
+    fn view<'a>(input: &mut Input<'a>) -> Result<Self::View<'a>, DecodeError>;
+
+    /// Copies what a view borrows.
+    fn own(view: &Self::View<'_>) -> Self::Owned;
+}
+
+/// Appends a `long`: zigzag, seven bits a byte.
+#[inline]
+pub(crate) fn write_long(value: i64, out: &mut Vec<u8>) {
+    let mut zigzag = ((value << 1) ^ (value >> 63)) as u64;
+    if zigzag < 0x80 {
+        return out.push(zigzag as u8);
+    }
+    let mut buffer = [0_u8; 10];
+    let mut len = 0;
+    while zigzag >= 0x80 && len < 9 {
+        buffer[len] = zigzag as u8 | 0x80;
+        zigzag >>= 7;
+        len += 1;
+    }
+    buffer[len] = zigzag as u8;
+    out.extend_from_slice(&buffer[..=len]);
+}
+
+/// Appends `bytes`: length and content.
+#[inline]
+pub(crate) fn write_bytes(bytes: &[u8], out: &mut Vec<u8>) {
+    write_long(bytes.len() as i64, out);
+    out.extend_from_slice(bytes);
+}
+
+/// A codec whose values are copied, not borrowed.
+macro_rules! copied {
+    ($(#[$doc:meta])* $name:ident $(<$(const $param:ident: $of:ty),+>)?, $owned:ty, $min:expr,
+     |$value:ident, $out:ident| $encode:expr, |$input:ident| $decode:expr) => {
+        $(#[$doc])*
+        #[derive(Debug)]
+        pub enum $name $(<$(const $param: $of),+>)? {}
+
+        impl $(<$(const $param: $of),+>)? $crate::record::codec::Codec for $name $(<$($param),+>)? {
+            type Owned = $owned;
+            type View<'a> = $owned;
+            const MIN_LEN: usize = $min;
+
+            #[inline]
+            fn encode($value: &$owned, $out: &mut Vec<u8>) -> Result<(), $crate::record::EncodeError> {
+                $encode
+            }
+
+            #[inline]
+            fn decode($input: &mut $crate::record::Input<'_>) -> Result<$owned, $crate::record::DecodeError> {
+                $decode
+            }
+
+            #[inline]
+            fn view<'a>($input: &mut $crate::record::Input<'a>) -> Result<$owned, $crate::record::DecodeError> {
+                $decode
+            }
+
+            #[inline]
+            fn own(view: &$owned) -> $owned {
+                *view
+            }
+        }
+    };
+}
+pub(crate) use copied;
+
+copied!(
+    /// `null`
+    Null, (), 0, |_value, _out| Ok(()), |_input| Ok(())
+);
+copied!(
+    /// `boolean`
+    Boolean,
+    bool,
+    1,
+    |value, out| {
+        out.push(u8::from(*value));
+        Ok(())
+    },
+    |input| input.read_bool()
+);
+copied!(
+    /// `int`
+    Int,
+    i32,
+    1,
+    |value, out| {
+        write_long(i64::from(*value), out);
+        Ok(())
+    },
+    |input| input.read_int()
+);
+copied!(
+    /// `long`
+    Long,
+    i64,
+    1,
+    |value, out| {
+        write_long(*value, out);
+        Ok(())
+    },
+    |input| input.read_long()
+);
+copied!(
+    /// `float`
+    Float,
+    f32,
+    4,
+    |value, out| {
+        out.extend_from_slice(&value.to_le_bytes());
+        Ok(())
+    },
+    |input| input.read_float()
+);
+copied!(
+    /// `double`
+    Double,
+    f64,
+    8,
+    |value, out| {
+        out.extend_from_slice(&value.to_le_bytes());
+        Ok(())
+    },
+    |input| input.read_double()
+);
+
+/// `string`
+#[derive(Debug)]
+pub enum Str {}
+
+impl Codec for Str {
+    type Owned = String;
+    type View<'a> = &'a str;
+    const MIN_LEN: usize = 1;
+
+    #[inline]
+    fn encode(value: &String, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+        write_bytes(value.as_bytes(), out);
+        Ok(())
+    }
+
+    #[inline]
+    fn decode(input: &mut Input<'_>) -> Result<String, DecodeError> {
+        input.read_str().map(str::to_owned)
+    }
+
+    #[inline]
+    fn view<'a>(input: &mut Input<'a>) -> Result<&'a str, DecodeError> {
+        input.read_str()
+    }
+
+    #[inline]
+    fn own(view: &&str) -> String {
+        (*view).to_owned()
+    }
+}
+
+/// `bytes`
+#[derive(Debug)]
+pub enum Blob {}
+
+impl Codec for Blob {
+    type Owned = bytes::Bytes;
+    type View<'a> = &'a [u8];
+    const MIN_LEN: usize = 1;
+
+    #[inline]
+    fn encode(value: &bytes::Bytes, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+        write_bytes(value, out);
+        Ok(())
+    }
+
+    #[inline]
+    fn decode(input: &mut Input<'_>) -> Result<bytes::Bytes, DecodeError> {
+        input.read_bytes().map(bytes::Bytes::copy_from_slice)
+    }
+
+    #[inline]
+    fn view<'a>(input: &mut Input<'a>) -> Result<&'a [u8], DecodeError> {
+        input.read_bytes()
+    }
+
+    #[inline]
+    fn own(view: &&[u8]) -> bytes::Bytes {
+        bytes::Bytes::copy_from_slice(view)
+    }
+}
+
+/// An enum that `records!` generated.
+pub trait Symbols: Copy + 'static {
+    /// How many symbols it has.
+    const COUNT: usize;
+
+    /// The symbol at that place; the first for a place that does not exist.
+    fn from_index(index: usize) -> Self;
+
+    /// Its place.
+    fn index(self) -> usize;
+}
+
+/// An `enum`
+#[derive(Debug)]
+pub struct Enum<E>(PhantomData<E>);
+
+impl<E: Symbols> Codec for Enum<E> {
+    type Owned = E;
+    type View<'a> = E;
+    const MIN_LEN: usize = 1;
+
+    #[inline]
+    fn encode(value: &E, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+        write_long(value.index() as i64, out);
+        Ok(())
+    }
+
+    #[inline]
+    fn decode(input: &mut Input<'_>) -> Result<E, DecodeError> {
+        input.read_index(E::COUNT).map(E::from_index)
+    }
+
+    #[inline]
+    fn view<'a>(input: &mut Input<'a>) -> Result<E, DecodeError> {
+        Self::decode(input)
+    }
+
+    #[inline]
+    fn own(view: &E) -> E {
+        *view
+    }
+}
+
+/// A text that is no symbol of an enum.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{symbol:?} is no symbol of {name}{hint}")]
+pub struct UnknownSymbol {
+    symbol: String,
+    name: &'static str,
+    hint: String,
+}
+
+impl UnknownSymbol {
+    /// For the `FromStr` of generated enums.
+    #[doc(hidden)]
+    pub fn new(symbol: &str, name: &'static str, known: &[&'static str]) -> Self {
+        let hint = gretchen_schema::did_you_mean(symbol, known.iter().copied());
+        Self { symbol: symbol.to_owned(), name, hint }
+    }
+}
+
+/// A `fixed` that `records!` generated.
+pub trait FixedBytes<const N: usize>: Clone + 'static {
+    /// Around its bytes.
+    fn new(bytes: [u8; N]) -> Self;
+
+    /// Its bytes.
+    fn bytes(&self) -> &[u8; N];
+}
+
+/// A `fixed`
+#[derive(Debug)]
+pub struct Fixed<F, const N: usize>(PhantomData<F>);
+
+impl<F: FixedBytes<N>, const N: usize> Codec for Fixed<F, N> {
+    type Owned = F;
+    type View<'a> = &'a [u8; N];
+    const MIN_LEN: usize = N;
+
+    #[inline]
+    fn encode(value: &F, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+        out.extend_from_slice(value.bytes());
+        Ok(())
+    }
+
+    #[inline]
+    fn decode(input: &mut Input<'_>) -> Result<F, DecodeError> {
+        input.read_array().map(|bytes| F::new(*bytes))
+    }
+
+    #[inline]
+    fn view<'a>(input: &mut Input<'a>) -> Result<&'a [u8; N], DecodeError> {
+        input.read_array()
+    }
+
+    #[inline]
+    fn own(view: &&[u8; N]) -> F {
+        F::new(**view)
+    }
+}
+
+/// A record inside of another; `MIN` is what it takes at least.
+#[derive(Debug)]
+pub struct Nested<R, const MIN: usize>(PhantomData<R>);
+
+impl<R: Record, const MIN: usize> Codec for Nested<R, MIN> {
+    type Owned = R;
+    type View<'a> = R::View<'a>;
+    const MIN_LEN: usize = MIN;
+
+    #[inline]
+    fn encode(value: &R, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+        value.encode(out)
+    }
+
+    #[inline]
+    fn decode(input: &mut Input<'_>) -> Result<R, DecodeError> {
+        R::decode(input)
+    }
+
+    #[inline]
+    fn view<'a>(input: &mut Input<'a>) -> Result<R::View<'a>, DecodeError> {
+        R::view(input)
+    }
+
+    #[inline]
+    fn own(view: &R::View<'_>) -> R {
+        R::from_view(view)
+    }
+}
+
+/// A union of `null` and another type; `NULL` is the branch of `null`.
+#[derive(Debug)]
+pub struct Optional<C, const NULL: i64>(PhantomData<C>);
+
+impl<C: Codec, const NULL: i64> Codec for Optional<C, NULL> {
+    type Owned = Option<C::Owned>;
+    type View<'a> = Option<C::View<'a>>;
+    const MIN_LEN: usize = 1;
+
+    #[inline]
+    fn encode(value: &Option<C::Owned>, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+        match value {
+            None => {
+                write_long(NULL, out);
+                Ok(())
+            }
+            Some(value) => {
+                write_long(1 - NULL, out);
+                C::encode(value, out)
+            }
+        }
+    }
+
+    #[inline]
+    fn decode(input: &mut Input<'_>) -> Result<Option<C::Owned>, DecodeError> {
+        match input.read_index(2)? as i64 == NULL {
+            true => Ok(None),
+            false => C::decode(input).map(Some),
+        }
+    }
+
+    #[inline]
+    fn view<'a>(input: &mut Input<'a>) -> Result<Option<C::View<'a>>, DecodeError> {
+        match input.read_index(2)? as i64 == NULL {
+            true => Ok(None),
+            false => C::view(input).map(Some),
+        }
+    }
+
+    #[inline]
+    fn own(view: &Option<C::View<'_>>) -> Option<C::Owned> {
+        view.as_ref().map(C::own)
+    }
+}
+
+/// The value of a field's default, whose bytes `records!` has written and checked.
+#[doc(hidden)]
+pub fn default_of<C: Codec>(bytes: &[u8]) -> Option<C::Owned> {
+    C::decode(&mut Input::new(bytes)).ok()
+}

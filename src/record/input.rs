@@ -1,0 +1,257 @@
+//! Reading a datum, primitive by primitive. Nothing that it says of itself (a length, a count) is trusted.
+
+use super::{DecodeError, SINGLE_OBJECT_HEADER_LEN};
+
+/// Items that take no bytes at all, a `null` or an empty record, could be claimed without end: this many are allowed
+/// in one array.
+pub(crate) const MAX_EMPTY_ITEMS: usize = 65_536;
+
+/// The rest of a datum that is being decoded.
+#[derive(Clone, Debug)]
+pub struct Input<'a> {
+    rest: &'a [u8],
+    len: usize,
+}
+
+impl<'a> Input<'a> {
+    /// Begins to read `bytes`.
+    #[inline]
+    pub fn new(bytes: &'a [u8]) -> Self {
+        Self { rest: bytes, len: bytes.len() }
+    }
+
+    /// Begins to read the datum behind a single-object header, so that positions count the header too.
+    #[inline]
+    pub(crate) fn after_header(datum: &'a [u8]) -> Self {
+        Self { rest: datum, len: datum.len() + SINGLE_OBJECT_HEADER_LEN }
+    }
+
+    /// What has not been read yet.
+    #[inline]
+    pub fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+
+    /// How many bytes have been read.
+    #[inline]
+    pub fn position(&self) -> usize {
+        self.len - self.rest.len()
+    }
+
+    /// An error at this place.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn error(&self, reason: impl Into<String>) -> DecodeError {
+        DecodeError::new(self.position(), reason)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn ends(&self, need: usize) -> DecodeError {
+        self.error(format!("{need} bytes are needed and {} are left; the value is cut off", self.rest.len()))
+    }
+
+    /// One byte.
+    #[inline]
+    pub fn read_byte(&mut self) -> Result<u8, DecodeError> {
+        match self.rest.split_first() {
+            Some((byte, rest)) => {
+                self.rest = rest;
+                Ok(*byte)
+            }
+            None => Err(self.ends(1)),
+        }
+    }
+
+    /// That many bytes, borrowed.
+    #[inline]
+    pub fn read_slice(&mut self, len: usize) -> Result<&'a [u8], DecodeError> {
+        match self.rest.split_at_checked(len) {
+            Some((slice, rest)) => {
+                self.rest = rest;
+                Ok(slice)
+            }
+            None => Err(self.ends(len)),
+        }
+    }
+
+    /// `N` bytes, borrowed.
+    #[inline]
+    pub fn read_array<const N: usize>(&mut self) -> Result<&'a [u8; N], DecodeError> {
+        match self.rest.split_first_chunk() {
+            Some((array, rest)) => {
+                self.rest = rest;
+                Ok(array)
+            }
+            None => Err(self.ends(N)),
+        }
+    }
+
+    /// A `boolean`.
+    #[inline]
+    pub fn read_bool(&mut self) -> Result<bool, DecodeError> {
+        match self.rest.first() {
+            Some(0) => {
+                self.rest = &self.rest[1..];
+                Ok(false)
+            }
+            Some(1) => {
+                self.rest = &self.rest[1..];
+                Ok(true)
+            }
+            Some(other) => Err(self.error(format!("a boolean is 0 or 1, this byte is {other}"))),
+            None => Err(self.ends(1)),
+        }
+    }
+
+    /// A `long`: zigzag, seven bits a byte.
+    #[inline]
+    pub fn read_long(&mut self) -> Result<i64, DecodeError> {
+        let zigzag = match self.rest {
+            [a, rest @ ..] if *a < 0x80 => {
+                self.rest = rest;
+                u64::from(*a)
+            }
+            [a, b, rest @ ..] if *b < 0x80 => {
+                self.rest = rest;
+                u64::from(*a & 0x7f) | u64::from(*b) << 7
+            }
+            _ => self.read_long_slow()?,
+        };
+        Ok((zigzag >> 1) as i64 ^ -((zigzag & 1) as i64))
+    }
+
+    #[inline(never)]
+    fn read_long_slow(&mut self) -> Result<u64, DecodeError> {
+        let mut value = 0_u64;
+        for (index, byte) in self.rest.iter().take(10).enumerate() {
+            if index == 9 && *byte > 1 {
+                break;
+            }
+            value |= u64::from(byte & 0x7f) << (7 * index);
+            if *byte < 0x80 {
+                self.rest = &self.rest[index + 1..];
+                return Ok(value);
+            }
+        }
+        match self.rest.len() {
+            0..10 => Err(self.ends(self.rest.len() + 1)),
+            _ => Err(self.error("a number of more than 64 bits")),
+        }
+    }
+
+    /// An `int`.
+    #[inline]
+    pub fn read_int(&mut self) -> Result<i32, DecodeError> {
+        let before = self.position();
+        let long = self.read_long()?;
+        match i32::try_from(long) {
+            Ok(int) => Ok(int),
+            Err(_) => Err(DecodeError::new(before, format!("{long} is out of the range of an int"))),
+        }
+    }
+
+    /// A `float`.
+    #[inline]
+    pub fn read_float(&mut self) -> Result<f32, DecodeError> {
+        self.read_array().map(|bytes| f32::from_le_bytes(*bytes))
+    }
+
+    /// A `double`.
+    #[inline]
+    pub fn read_double(&mut self) -> Result<f64, DecodeError> {
+        self.read_array().map(|bytes| f64::from_le_bytes(*bytes))
+    }
+
+    /// `bytes`, borrowed.
+    #[inline]
+    pub fn read_bytes(&mut self) -> Result<&'a [u8], DecodeError> {
+        let before = self.position();
+        let len = self.read_long()?;
+        match usize::try_from(len) {
+            Ok(len) => self.read_slice(len),
+            Err(_) => Err(DecodeError::new(before, format!("length {len}"))),
+        }
+    }
+
+    /// A `string`, borrowed.
+    #[inline]
+    pub fn read_str(&mut self) -> Result<&'a str, DecodeError> {
+        let bytes = self.read_bytes()?;
+        match std::str::from_utf8(bytes) {
+            Ok(text) => Ok(text),
+            Err(error) => {
+                Err(DecodeError::new(self.position() - bytes.len() + error.valid_up_to(), "a string that is not UTF-8"))
+            }
+        }
+    }
+
+    /// The number of a union's branch or of a symbol, below `count`.
+    #[inline]
+    pub fn read_index(&mut self, count: usize) -> Result<usize, DecodeError> {
+        let before = self.position();
+        let index = self.read_long()?;
+        match usize::try_from(index) {
+            Ok(index) if index < count => Ok(index),
+            _ => Err(DecodeError::new(before, format!("number {index} where 0 to {} are known", count.max(1) - 1))),
+        }
+    }
+
+    /// The head of a block of an array or map: how many items, and where its bytes must end if it says so.
+    ///
+    /// `min_len` is what an item takes at least; `before` the items of the blocks before.
+    pub(crate) fn read_block(&mut self, min_len: usize, before: usize) -> Result<Block, DecodeError> {
+        let position = self.position();
+        let count = self.read_long()?;
+        let end = if count < 0 {
+            let size = self.read_long()?;
+            match usize::try_from(size) {
+                Ok(size) if size <= self.rest.len() => Some(self.position() + size),
+                _ => {
+                    let left = self.rest.len();
+                    return Err(DecodeError::new(position, format!("a block of {size} bytes where {left} are left")));
+                }
+            }
+        } else {
+            None
+        };
+        let possible = match min_len {
+            0 => MAX_EMPTY_ITEMS.saturating_sub(before),
+            _ => self.rest.len() / min_len,
+        };
+        match usize::try_from(count.unsigned_abs()) {
+            Ok(count) if count <= possible => Ok(Block { count, end }),
+            _ => Err(DecodeError::new(
+                position,
+                format!("{} items where at most {possible} can be", count.unsigned_abs()),
+            )),
+        }
+    }
+
+    /// The count of a block in bytes that were checked before.
+    #[inline]
+    pub(crate) fn skip_block_head(&mut self) -> Result<usize, DecodeError> {
+        let count = self.read_long()?;
+        if count < 0 {
+            self.read_long()?;
+        }
+        Ok(count.unsigned_abs() as usize)
+    }
+
+    /// Checks that a block ended where it said.
+    pub(crate) fn end_block(&self, block: &Block) -> Result<(), DecodeError> {
+        match block.end {
+            Some(end) if end != self.position() => Err(self.error(format!("the block should end at byte {end}"))),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The head of a block of items.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Block {
+    /// Its items; none in the last.
+    pub(crate) count: usize,
+    /// Position at which it ends, if it said.
+    pub(crate) end: Option<usize>,
+}

@@ -1,0 +1,316 @@
+//! The codecs of logical types: decimals, dates, times, UUIDs.
+
+use jiff::civil::{self, DateTime};
+use jiff::tz::Offset;
+use rust_decimal::Decimal;
+use uuid::Uuid;
+
+use super::codec::{copied, write_bytes, write_long};
+use super::{DecodeError, EncodeError, Input};
+
+copied!(
+    /// `decimal` of `bytes`
+    DecimalBytes<const PRECISION: u32, const SCALE: u32>,
+    Decimal,
+    1,
+    |value, out| {
+        let unscaled = unscaled(value, PRECISION, SCALE)?.to_be_bytes();
+        write_bytes(shortest(&unscaled), out);
+        Ok(())
+    },
+    |input| {
+        let bytes = input.read_bytes()?;
+        read_decimal(bytes, SCALE, input)
+    }
+);
+
+copied!(
+    /// `decimal` of a `fixed` of `SIZE` bytes
+    DecimalFixed<const PRECISION: u32, const SCALE: u32, const SIZE: usize>,
+    Decimal,
+    SIZE,
+    |value, out| write_decimal_fixed(unscaled(value, PRECISION, SCALE)?, SIZE, out),
+    |input| {
+        let bytes = input.read_slice(SIZE)?;
+        read_decimal(bytes, SCALE, input)
+    }
+);
+
+/// The integer that a decimal is written as: exact, or an error.
+#[inline]
+pub(crate) fn unscaled(value: &Decimal, precision: u32, scale: u32) -> Result<i128, EncodeError> {
+    let mantissa = value.mantissa();
+    let unscaled = if value.scale() == scale { Some(mantissa) } else { rescale(mantissa, value.scale(), scale) };
+    match unscaled {
+        Some(unscaled) if 10_u128.checked_pow(precision).is_none_or(|limit| unscaled.unsigned_abs() < limit) => {
+            Ok(unscaled)
+        }
+        _ => Err(no_decimal(value, precision, scale)),
+    }
+}
+
+fn rescale(mantissa: i128, from: u32, to: u32) -> Option<i128> {
+    if from < to {
+        return 10_i128.checked_pow(to - from).and_then(|factor| mantissa.checked_mul(factor));
+    }
+    let factor = 10_i128.checked_pow(from - to)?;
+    (mantissa % factor == 0).then_some(mantissa / factor)
+}
+
+#[cold]
+#[inline(never)]
+fn no_decimal(value: &Decimal, precision: u32, scale: u32) -> EncodeError {
+    EncodeError::new(format!(
+        "{value} does not fit decimal({precision},{scale}): {precision} digits, {scale} of them after the point; \
+         round it or widen the schema"
+    ))
+}
+
+/// Two's complement without superfluous leading bytes.
+#[inline]
+pub(crate) fn shortest(bytes: &[u8; 16]) -> &[u8] {
+    let mut start = 0;
+    while start < 15
+        && (bytes[start] == 0 && bytes[start + 1] < 0x80 || bytes[start] == 0xff && bytes[start + 1] >= 0x80)
+    {
+        start += 1;
+    }
+    &bytes[start..]
+}
+
+pub(crate) fn write_decimal_fixed(unscaled: i128, size: usize, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+    let bytes = unscaled.to_be_bytes();
+    let short = shortest(&bytes);
+    if short.len() > size {
+        return Err(EncodeError::new(format!("{unscaled} does not fit {size} bytes; widen the schema's fixed")));
+    }
+    let fill = if unscaled < 0 { 0xff } else { 0 };
+    out.resize(out.len() + size - short.len(), fill);
+    out.extend_from_slice(short);
+    Ok(())
+}
+
+/// Reads big-endian two's complement of any length.
+#[inline]
+pub(crate) fn read_decimal(bytes: &[u8], scale: u32, input: &Input<'_>) -> Result<Decimal, DecodeError> {
+    if bytes.len() <= 8 {
+        let mut value = if bytes.first().is_some_and(|first| *first >= 0x80) { -1_i64 } else { 0 };
+        for byte in bytes {
+            value = value << 8 | i64::from(*byte);
+        }
+        let magnitude = value.unsigned_abs();
+        return Ok(Decimal::from_parts(magnitude as u32, (magnitude >> 32) as u32, 0, value < 0, scale));
+    }
+    read_wide_decimal(bytes, scale, input)
+}
+
+#[inline(never)]
+fn read_wide_decimal(bytes: &[u8], scale: u32, input: &Input<'_>) -> Result<Decimal, DecodeError> {
+    let negative = bytes.first().is_some_and(|first| *first >= 0x80);
+    let fill = if negative { 0xff } else { 0 };
+    let (head, tail) = bytes.split_at(bytes.len().saturating_sub(16));
+    let mut value = if negative { -1_i128 } else { 0 };
+    for byte in tail {
+        value = value << 8 | i128::from(*byte);
+    }
+    let fits = head.iter().all(|byte| *byte == fill) && (value < 0) == negative;
+    match Decimal::try_from_i128_with_scale(value, scale) {
+        Ok(decimal) if fits => Ok(decimal),
+        _ => Err(input.error("a decimal of more than 96 bits; a smaller one is needed to read it")),
+    }
+}
+
+copied!(
+    /// `date`
+    Date,
+    civil::Date,
+    1,
+    |value, out| {
+        write_long(i64::from(days_of(*value)), out);
+        Ok(())
+    },
+    |input| {
+        let days = input.read_int()?;
+        match date_of(days) {
+            Some(date) => Ok(date),
+            None => Err(out_of_range(input, i64::from(days), "date")),
+        }
+    }
+);
+
+#[cold]
+#[inline(never)]
+fn out_of_range(input: &Input<'_>, value: i64, what: &str) -> DecodeError {
+    input.error(format!("{value} is out of the range of a {what}"))
+}
+
+/// Days since 1970-01-01 in the Gregorian calendar: `days_from_civil` of <https://howardhinnant.github.io/date_algorithms.html>.
+#[inline]
+pub(crate) fn days_of(date: civil::Date) -> i32 {
+    let (month, day) = (i32::from(date.month()), i32::from(date.day()));
+    let year = i32::from(date.year()) - i32::from(month <= 2);
+    let era = year.div_euclid(400);
+    let year_of_era = year.rem_euclid(400);
+    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+    era * 146_097 + day_of_era - 719_468
+}
+
+/// The reverse, `civil_from_days`; `None` outside of the years -9999 to 9999.
+#[inline]
+pub(crate) fn date_of(days: i32) -> Option<civil::Date> {
+    if !(-4_371_587..=2_932_896).contains(&days) {
+        return None;
+    }
+    let days = days + 719_468;
+    let era = days.div_euclid(146_097);
+    let day_of_era = days.rem_euclid(146_097);
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    let year = year_of_era + era * 400 + i32::from(month <= 2);
+    civil::Date::new(year as i16, month as i8, day as i8).ok()
+}
+
+/// A time of day, in units of which a second has `PER_SECOND`.
+macro_rules! time_codec {
+    ($(#[$doc:meta])* $name:ident, $per_second:literal, |$value:ident, $out:ident| $write:expr, |$input:ident| $read:expr) => {
+        copied!(
+            $(#[$doc])*
+            $name,
+            civil::Time,
+            1,
+            |time, $out| {
+                let $value = time_units(*time, $per_second);
+                $write;
+                Ok(())
+            },
+            |$input| {
+                let units = $read;
+                match time_of(units, $per_second) {
+                    Some(time) => Ok(time),
+                    None => Err(out_of_range($input, units, "time of day")),
+                }
+            }
+        );
+    };
+}
+
+time_codec!(
+    /// `time-millis`
+    TimeMillis, 1_000, |units, out| write_long(units, out), |input| i64::from(input.read_int()?)
+);
+time_codec!(
+    /// `time-micros`
+    TimeMicros, 1_000_000, |units, out| write_long(units, out), |input| input.read_long()?
+);
+
+/// A time of day in units; what is finer than a unit is cut off.
+pub(crate) fn time_units(time: civil::Time, per_second: i64) -> i64 {
+    let seconds = (i64::from(time.hour()) * 60 + i64::from(time.minute())) * 60 + i64::from(time.second());
+    seconds * per_second + i64::from(time.subsec_nanosecond()) / (1_000_000_000 / per_second)
+}
+
+pub(crate) fn time_of(units: i64, per_second: i64) -> Option<civil::Time> {
+    if !(0..86_400 * per_second).contains(&units) {
+        return None;
+    }
+    let (seconds, rest) = (units / per_second, units % per_second);
+    let nanoseconds = rest * (1_000_000_000 / per_second);
+    civil::Time::new((seconds / 3600) as i8, (seconds / 60 % 60) as i8, (seconds % 60) as i8, nanoseconds as i32).ok()
+}
+
+/// A moment in a unit; what is finer than the unit is cut off towards the past.
+macro_rules! timestamp_codecs {
+    ($($utc:ident, $local:ident, $unit:literal, |$moment:ident| $write:expr, |$units:ident| $read:expr;)*) => {$(
+        copied!(
+            #[doc = concat!("`timestamp-", $unit, "`; what is finer is cut off towards the past")]
+            $utc,
+            jiff::Timestamp,
+            1,
+            |value, out| {
+                let $moment = *value;
+                write_long($write?, out);
+                Ok(())
+            },
+            |input| {
+                let $units = input.read_long()?;
+                match $read {
+                    Ok(timestamp) => Ok(timestamp),
+                    Err(_) => Err(out_of_range(input, $units, "timestamp")),
+                }
+            }
+        );
+
+        copied!(
+            #[doc = concat!("`local-timestamp-", $unit, "`; what is finer is cut off towards the past")]
+            $local,
+            DateTime,
+            1,
+            |value, out| {
+                let $moment = moment_of(*value)?;
+                write_long($write?, out);
+                Ok(())
+            },
+            |input| {
+                let $units = input.read_long()?;
+                match $read {
+                    Ok(timestamp) => Ok(Offset::UTC.to_datetime(timestamp)),
+                    Err(_) => Err(out_of_range(input, $units, "timestamp")),
+                }
+            }
+        );
+    )*};
+}
+
+timestamp_codecs!(
+    TimestampMillis, LocalTimestampMillis, "millis",
+        |moment| units_of(moment, 1_000_000), |units| jiff::Timestamp::from_millisecond(units);
+    TimestampMicros, LocalTimestampMicros, "micros",
+        |moment| units_of(moment, 1_000), |units| jiff::Timestamp::from_microsecond(units);
+    TimestampNanos, LocalTimestampNanos, "nanos",
+        |moment| units_of(moment, 1), |units| jiff::Timestamp::from_nanosecond(i128::from(units));
+);
+
+/// The moment at which a clock in UTC shows this.
+pub(crate) fn moment_of(local: DateTime) -> Result<jiff::Timestamp, EncodeError> {
+    Offset::UTC.to_timestamp(local).map_err(|_| EncodeError::new(format!("{local} is too far from 1970")))
+}
+
+/// Units of `nanoseconds` since 1970.
+pub(crate) fn units_of(moment: jiff::Timestamp, nanoseconds: i128) -> Result<i64, EncodeError> {
+    i64::try_from(moment.as_nanosecond().div_euclid(nanoseconds))
+        .map_err(|_| EncodeError::new(format!("{moment} is too far from 1970 for its unit; use a coarser one")))
+}
+
+copied!(
+    /// `uuid` of a `string`
+    UuidText,
+    Uuid,
+    1,
+    |value, out| {
+        write_bytes(value.hyphenated().encode_lower(&mut Uuid::encode_buffer()).as_bytes(), out);
+        Ok(())
+    },
+    |input| {
+        let text = input.read_bytes()?;
+        match Uuid::try_parse_ascii(text) {
+            Ok(uuid) => Ok(uuid),
+            Err(error) => Err(input.error(format!("not a UUID: {error}"))),
+        }
+    }
+);
+
+copied!(
+    /// `uuid` of a `fixed`
+    UuidFixed,
+    Uuid,
+    16,
+    |value, out| {
+        out.extend_from_slice(value.as_bytes());
+        Ok(())
+    },
+    |input| input.read_array().map(|bytes| Uuid::from_bytes(*bytes))
+);

@@ -1,0 +1,453 @@
+//! The write-back cache of one partition: an open-addressing index over slots that never move.
+//!
+//! The index holds eight bytes a key (32 bits of its hash, and the slot's number), so that growing rebuilds only it.
+//! Its order is that of the hashes' high bits, so a larger index is filled from the smaller one front to back.
+
+use std::num::NonZeroU32;
+
+use super::key_bytes::KeyBytes;
+use super::prefetch::{prefetch, prefetch_two};
+
+/// Changed since the last commit.
+pub(super) const DIRTY: u8 = 1;
+/// Changed since the last checkpoint, committed or not.
+pub(super) const UNSAVED: u8 = 2;
+/// Being written by a checkpoint that has not finished.
+pub(super) const IN_FLIGHT: u8 = 4;
+/// Used since the eviction's hand came by.
+const REFERENCED: u8 = 8;
+/// What it held at the last mark is in the undo log.
+const LOGGED: u8 = 16;
+/// Holds a key.
+const USED: u8 = 32;
+/// Differs from the store, or may have to be put back.
+const PINNED: u8 = DIRTY | UNSAVED | IN_FLIGHT | LOGGED;
+
+const CHUNK_BITS: u32 = 12;
+const CHUNK_SLOTS: usize = 1 << CHUNK_BITS;
+const MIN_INDEX_BITS: u32 = 6;
+/// What a key costs in the index at its usual fill.
+const INDEX_BYTES_PER_KEY: usize = 12;
+
+/// The number of a slot: stays valid until the next eviction or rollback.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SlotNo(NonZeroU32);
+
+impl SlotNo {
+    fn new(index: usize) -> Option<Self> {
+        u32::try_from(index + 1).ok().and_then(NonZeroU32::new).map(Self)
+    }
+
+    #[inline]
+    fn index(self) -> usize {
+        self.0.get() as usize - 1
+    }
+}
+
+/// One key and what is known of it.
+#[derive(Debug)]
+pub(super) struct Slot<S> {
+    pub(super) key: KeyBytes,
+    pub(super) timestamp: i64,
+    tag: u32,
+    /// Encoded size when it was last seen encoded: what the state is taken to own outside of the slot.
+    heap: u32,
+    pub(super) flags: u8,
+    /// `None` for a key that is known to be absent.
+    pub(super) state: Option<S>,
+}
+
+#[derive(Debug)]
+struct Undo<S> {
+    slot: SlotNo,
+    timestamp: i64,
+    flags: u8,
+    state: Option<S>,
+}
+
+/// Which slots differ from the last commit and from the store, and what they held at the mark.
+#[derive(Debug)]
+struct Marks<S> {
+    /// Flags that a slot must have before it may be written: else [`Marks::first_write`] sets them.
+    need: u8,
+    dirty: Vec<SlotNo>,
+    unsaved: Vec<SlotNo>,
+    in_flight: Vec<SlotNo>,
+    undo: Vec<Undo<S>>,
+    dirty_at_mark: usize,
+    unsaved_at_mark: usize,
+}
+
+impl<S: Clone> Marks<S> {
+    #[cold]
+    #[inline(never)]
+    fn first_write(&mut self, no: SlotNo, slot: &mut Slot<S>) {
+        if self.need & LOGGED != 0 && slot.flags & LOGGED == 0 {
+            let (timestamp, flags, state) = (slot.timestamp, slot.flags, slot.state.clone());
+            self.undo.push(Undo { slot: no, timestamp, flags, state });
+            slot.flags |= LOGGED;
+        }
+        if slot.flags & DIRTY == 0 {
+            slot.flags |= DIRTY;
+            self.dirty.push(no);
+        }
+        self.unsaved(no, slot);
+    }
+
+    fn unsaved(&mut self, no: SlotNo, slot: &mut Slot<S>) {
+        if slot.flags & UNSAVED == 0 {
+            slot.flags |= UNSAVED;
+            self.unsaved.push(no);
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Cache<S> {
+    /// Tag in the high half, slot number in the low one; 0 is empty.
+    index: Vec<u64>,
+    /// A tag shifted right by this is its place in the index.
+    shift: u32,
+    chunks: Vec<Vec<Slot<S>>>,
+    slots: usize,
+    free: Vec<SlotNo>,
+    used: usize,
+    hand: usize,
+    key_heap: usize,
+    state_heap: usize,
+    marks: Marks<S>,
+}
+
+impl<S: Clone> Cache<S> {
+    pub(super) fn new() -> Self {
+        Self {
+            index: vec![0; 1 << MIN_INDEX_BITS],
+            shift: 32 - MIN_INDEX_BITS,
+            chunks: Vec::new(),
+            slots: 0,
+            free: Vec::new(),
+            used: 0,
+            hand: 0,
+            key_heap: 0,
+            state_heap: 0,
+            marks: Marks {
+                need: DIRTY | UNSAVED,
+                dirty: Vec::new(),
+                unsaved: Vec::new(),
+                in_flight: Vec::new(),
+                undo: Vec::new(),
+                dirty_at_mark: 0,
+                unsaved_at_mark: 0,
+            },
+        }
+    }
+
+    #[inline]
+    fn tag(hash: u64) -> u32 {
+        (hash >> 32) as u32
+    }
+
+    #[inline]
+    fn home(&self, tag: u32) -> usize {
+        (tag >> self.shift) as usize
+    }
+
+    #[inline]
+    pub(super) fn slot(&self, no: SlotNo) -> &Slot<S> {
+        &self.chunks[no.index() >> CHUNK_BITS][no.index() & (CHUNK_SLOTS - 1)]
+    }
+
+    #[inline]
+    pub(super) fn slot_mut(&mut self, no: SlotNo) -> &mut Slot<S> {
+        &mut self.chunks[no.index() >> CHUNK_BITS][no.index() & (CHUNK_SLOTS - 1)]
+    }
+
+    /// The slot of a key.
+    #[inline]
+    pub(super) fn find(&self, hash: u64, key: &[u8]) -> Option<SlotNo> {
+        let tag = Self::tag(hash);
+        let mask = self.index.len() - 1;
+        let mut at = self.home(tag);
+        loop {
+            let entry = self.index[at & mask];
+            let no = SlotNo(NonZeroU32::new(entry as u32)?);
+            if (entry >> 32) as u32 == tag && self.slot(no).key.as_slice() == key {
+                return Some(no);
+            }
+            at += 1;
+        }
+    }
+
+    /// Asks for the index line of a hash.
+    #[inline]
+    pub(super) fn prefetch_index(&self, hash: u64) {
+        if let Some(entry) = self.index.get(self.home(Self::tag(hash))) {
+            prefetch(entry);
+        }
+    }
+
+    /// Asks for the slot that a hash probably belongs to; its index line should be there by now.
+    #[inline]
+    pub(super) fn prefetch_by_hash(&self, hash: u64) {
+        let tag = Self::tag(hash);
+        let mask = self.index.len() - 1;
+        let mut at = self.home(tag);
+        while let Some(no) = NonZeroU32::new(self.index[at & mask] as u32) {
+            if (self.index[at & mask] >> 32) as u32 == tag {
+                return self.prefetch_slot(SlotNo(no));
+            }
+            at += 1;
+        }
+    }
+
+    #[inline]
+    pub(super) fn prefetch_slot(&self, no: SlotNo) {
+        if let Some(slot) =
+            self.chunks.get(no.index() >> CHUNK_BITS).and_then(|chunk| chunk.get(no.index() & (CHUNK_SLOTS - 1)))
+        {
+            prefetch_two(slot);
+        }
+    }
+
+    /// Whether the slots outgrow what the processor keeps close, so that prefetching pays.
+    #[inline]
+    pub(super) fn is_large(&self) -> bool {
+        self.slots * size_of::<Slot<S>>() > 2 << 20
+    }
+
+    /// Adds a key that the cache does not have, equal to the store. `None` when slot numbers are exhausted.
+    pub(super) fn insert(&mut self, hash: u64, key: &[u8], timestamp: i64, state: Option<S>) -> Option<SlotNo> {
+        if (self.used + 1) * 3 > self.index.len() * 2 {
+            self.grow_index();
+        }
+        let tag = Self::tag(hash);
+        let slot = Slot { key: KeyBytes::new(key), timestamp, tag, heap: 0, flags: USED | REFERENCED, state };
+        self.key_heap += slot.key.heap_bytes();
+        let no = match self.free.pop() {
+            Some(no) => {
+                *self.slot_mut(no) = slot;
+                no
+            }
+            None => self.push_slot(slot)?,
+        };
+        self.used += 1;
+        self.index_insert(tag, no);
+        Some(no)
+    }
+
+    fn push_slot(&mut self, slot: Slot<S>) -> Option<SlotNo> {
+        let no = SlotNo::new(self.slots)?;
+        match self.chunks.last_mut() {
+            Some(chunk) if chunk.len() < CHUNK_SLOTS => chunk.push(slot),
+            _ => {
+                let mut chunk = Vec::with_capacity(CHUNK_SLOTS);
+                chunk.push(slot);
+                self.chunks.push(chunk);
+            }
+        }
+        self.slots += 1;
+        Some(no)
+    }
+
+    fn index_insert(&mut self, tag: u32, no: SlotNo) {
+        let mask = self.index.len() - 1;
+        let mut at = self.home(tag);
+        while self.index[at & mask] != 0 {
+            at += 1;
+        }
+        self.index[at & mask] = u64::from(tag) << 32 | u64::from(no.0.get());
+    }
+
+    fn grow_index(&mut self) {
+        let larger = vec![0; self.index.len() * 2];
+        // The index can have 2^32 places at most, one for each tag; it is then only filled more densely.
+        self.shift = self.shift.saturating_sub(1);
+        for entry in std::mem::replace(&mut self.index, larger) {
+            if let Some(no) = NonZeroU32::new(entry as u32) {
+                self.index_insert((entry >> 32) as u32, SlotNo(no));
+            }
+        }
+    }
+
+    /// Takes a key out of the index, moving back what was pushed past its place.
+    fn index_remove(&mut self, no: SlotNo) {
+        let mask = self.index.len() - 1;
+        let mut hole = self.home(self.slot(no).tag);
+        while self.index[hole & mask] as u32 != no.0.get() {
+            hole += 1;
+        }
+        let mut at = hole + 1;
+        while self.index[at & mask] != 0 {
+            let home = self.home((self.index[at & mask] >> 32) as u32);
+            // How far the entry is from home, against how far the hole is from the entry.
+            if at.wrapping_sub(home) & mask >= (at - hole) & mask {
+                self.index[hole & mask] = self.index[at & mask];
+                hole = at;
+            }
+            at += 1;
+        }
+        self.index[hole & mask] = 0;
+    }
+
+    /// Marks a slot as written to at `timestamp` and lends its state.
+    #[inline]
+    pub(super) fn touch(&mut self, no: SlotNo, timestamp: i64) -> &mut Option<S> {
+        let slot = &mut self.chunks[no.index() >> CHUNK_BITS][no.index() & (CHUNK_SLOTS - 1)];
+        if slot.flags & self.marks.need != self.marks.need {
+            self.marks.first_write(no, slot);
+        }
+        slot.flags |= REFERENCED;
+        slot.timestamp = slot.timestamp.max(timestamp);
+        &mut slot.state
+    }
+
+    /// Marks a slot as read.
+    #[inline]
+    pub(super) fn reference(&mut self, no: SlotNo) {
+        self.slot_mut(no).flags |= REFERENCED;
+    }
+
+    /// Replaces a slot by a committed state that the store does not have.
+    pub(super) fn apply(&mut self, no: SlotNo, timestamp: i64, state: Option<S>) {
+        let slot = &mut self.chunks[no.index() >> CHUNK_BITS][no.index() & (CHUNK_SLOTS - 1)];
+        slot.timestamp = timestamp;
+        slot.state = state;
+        self.marks.unsaved(no, slot);
+    }
+
+    /// Says how many bytes a slot's state took when it was encoded, if it may own memory at all.
+    pub(super) fn set_heap(&mut self, no: SlotNo, bytes: usize) {
+        if std::mem::needs_drop::<S>() {
+            let slot = &mut self.chunks[no.index() >> CHUNK_BITS][no.index() & (CHUNK_SLOTS - 1)];
+            self.state_heap -= slot.heap as usize;
+            slot.heap = u32::try_from(bytes).unwrap_or(u32::MAX);
+            self.state_heap += slot.heap as usize;
+        }
+    }
+
+    /// Slots that changed since the last commit, in the order in which they first did.
+    pub(super) fn dirty(&self) -> &[SlotNo] {
+        &self.marks.dirty
+    }
+
+    /// Slots that differ from the store: changed since the last checkpoint, or part of one that has not finished.
+    pub(super) fn pinned(&self) -> impl Iterator<Item = SlotNo> {
+        let (unsaved, in_flight) = (&self.marks.unsaved, &self.marks.in_flight);
+        // A slot that changed again while it was in flight is in both lists.
+        let again = |no: &&SlotNo| self.slot(**no).flags & UNSAVED == 0;
+        unsaved.iter().chain(in_flight.iter().filter(again)).copied()
+    }
+
+    /// Slots that changed since the last checkpoint.
+    pub(super) fn unsaved(&self) -> &[SlotNo] {
+        &self.marks.unsaved
+    }
+
+    /// Whether a checkpoint has begun and not finished.
+    pub(super) fn has_in_flight(&self) -> bool {
+        !self.marks.in_flight.is_empty()
+    }
+
+    /// Ends a commit: nothing is dirty and nothing can be undone.
+    pub(super) fn committed(&mut self) {
+        self.mark();
+        let mut dirty = std::mem::take(&mut self.marks.dirty);
+        for no in dirty.drain(..) {
+            self.slot_mut(no).flags &= !DIRTY;
+        }
+        self.marks.dirty = dirty;
+        self.marks.dirty_at_mark = 0;
+    }
+
+    /// Begins a checkpoint of all that is unsaved.
+    pub(super) fn begin_checkpoint(&mut self) {
+        let unsaved = std::mem::take(&mut self.marks.unsaved);
+        for no in &unsaved {
+            let slot = self.slot_mut(*no);
+            slot.flags = slot.flags & !UNSAVED | IN_FLIGHT;
+        }
+        self.marks.in_flight = unsaved;
+        self.marks.unsaved_at_mark = 0;
+    }
+
+    /// Ends a checkpoint: what it wrote may be evicted.
+    pub(super) fn end_checkpoint(&mut self) {
+        for no in std::mem::take(&mut self.marks.in_flight) {
+            self.slot_mut(no).flags &= !IN_FLIGHT;
+        }
+    }
+
+    /// Switches the undo log on or off, emptying it.
+    pub(super) fn enable_undo(&mut self, on: bool) {
+        self.mark();
+        self.marks.need = if on { DIRTY | UNSAVED | LOGGED } else { DIRTY | UNSAVED };
+    }
+
+    /// Forgets what could be undone: a rollback returns to here.
+    pub(super) fn mark(&mut self) {
+        let mut undo = std::mem::take(&mut self.marks.undo);
+        for entry in undo.drain(..) {
+            self.slot_mut(entry.slot).flags &= !LOGGED;
+        }
+        self.marks.undo = undo;
+        self.marks.dirty_at_mark = self.marks.dirty.len();
+        self.marks.unsaved_at_mark = self.marks.unsaved.len();
+    }
+
+    /// Puts back what every slot held at the mark.
+    pub(super) fn rollback(&mut self) {
+        let mut undo = std::mem::take(&mut self.marks.undo);
+        for Undo { slot, timestamp, flags, state } in undo.drain(..) {
+            let slot = self.slot_mut(slot);
+            // A checkpoint may have finished in between: what it cleared stays cleared.
+            slot.flags = flags & !IN_FLIGHT | slot.flags & IN_FLIGHT;
+            (slot.timestamp, slot.state) = (timestamp, state);
+        }
+        self.marks.undo = undo;
+        self.marks.dirty.truncate(self.marks.dirty_at_mark);
+        self.marks.unsaved.truncate(self.marks.unsaved_at_mark);
+    }
+
+    /// Bytes that the used slots take, what they own elsewhere included as far as it is known.
+    #[inline]
+    pub(super) fn bytes(&self) -> usize {
+        self.used * (size_of::<Slot<S>>() + INDEX_BYTES_PER_KEY) + self.key_heap + self.state_heap
+    }
+
+    /// Bytes of so many slots at the average size.
+    pub(super) fn bytes_of(&self, slots: usize) -> usize {
+        (self.bytes() as u128 * slots as u128 / self.used.max(1) as u128) as usize
+    }
+
+    /// Evicts slots that equal the store and were not used lately, until no more than `bound` bytes are taken.
+    ///
+    /// The second-chance clock: a used slot is spared once, so two rounds reach every slot that may go.
+    pub(super) fn evict(&mut self, bound: usize) {
+        let mut left = self.slots * 2;
+        while left > 0 && self.bytes() > bound {
+            left -= 1;
+            self.hand = if self.hand + 1 < self.slots { self.hand + 1 } else { 0 };
+            let Some(no) = SlotNo::new(self.hand) else { return };
+            let slot = self.slot_mut(no);
+            if slot.flags & USED == 0 || slot.flags & PINNED != 0 {
+                continue;
+            }
+            if slot.flags & REFERENCED != 0 {
+                slot.flags &= !REFERENCED;
+                continue;
+            }
+            self.remove(no);
+        }
+    }
+
+    fn remove(&mut self, no: SlotNo) {
+        self.index_remove(no);
+        let slot = self.slot_mut(no);
+        let (key, heap) = (std::mem::replace(&mut slot.key, KeyBytes::EMPTY), slot.heap);
+        (slot.flags, slot.heap, slot.state) = (0, 0, None);
+        self.key_heap -= key.heap_bytes();
+        self.state_heap -= heap as usize;
+        self.used -= 1;
+        self.free.push(no);
+    }
+}

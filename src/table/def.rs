@@ -1,0 +1,196 @@
+//! A table's definition without its types, and what opening a partition needs.
+
+use std::any::TypeId;
+use std::cell::Cell;
+use std::fmt;
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use super::partition::{AnyPartition, TablePartition};
+use super::store::MemoryStores;
+use super::{TableState, key_text};
+use crate::error::{Error, ErrorKind, Result};
+use crate::record::{DecodeError, EncodeError, Key, RecordSchema, Value};
+use crate::topic::TopicPartition;
+
+/// Bytes of the timestamp before every stored state.
+pub(super) const TIMESTAMP_LEN: usize = 8;
+
+/// What a task brings to open its partition of a table.
+#[derive(Debug)]
+pub struct OpenPartition {
+    /// Folder of the RocksDB instance; `None` keeps the table in memory.
+    pub dir: Option<PathBuf>,
+    /// Where a table in memory survives its task: a simulated restart finds it again under its changelog's name.
+    pub memory: Option<MemoryStores>,
+    /// Number of the partition.
+    pub partition: u32,
+    /// Number of partitions, for refusing keys that belong to another.
+    pub partitions: u32,
+    /// The partition of the changelog, for errors.
+    pub place: TopicPartition,
+    /// Bound of the cache in bytes.
+    pub memory_bytes: usize,
+    /// Timestamp of the record that is being processed, in milliseconds since 1970.
+    pub now: Rc<Cell<i64>>,
+}
+
+/// How a table's state becomes bytes: the table's types, erased to what a partition needs of them.
+pub(super) struct Codec<S> {
+    pub(super) encode: fn(&S, &mut Vec<u8>) -> Result<(), EncodeError>,
+    pub(super) decode: fn(&[u8]) -> Result<S, DecodeError>,
+    pub(super) encode_output: fn(&S, &[u8], &mut Vec<u8>) -> Result<(), EncodeError>,
+}
+
+impl<S> Clone for Codec<S> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<S> Copy for Codec<S> {}
+
+impl<S> fmt::Debug for Codec<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Codec")
+    }
+}
+
+impl<S> Codec<S> {
+    pub(super) fn of<K: Key, V: Value>() -> Self
+    where
+        S: TableState<K, V>,
+    {
+        Self {
+            encode: <S as TableState<K, V>>::encode_state,
+            decode: <S as TableState<K, V>>::decode_state,
+            encode_output: <S as TableState<K, V>>::encode_output,
+        }
+    }
+}
+
+/// A table without its types: what the plan checks, the worker opens and the command line lists.
+#[derive(Clone, Copy)]
+pub struct TableDef {
+    /// The table's name.
+    pub name: &'static str,
+    /// The topic that changed values are put out to.
+    pub output: Option<&'static str>,
+    /// What the table holds, for people.
+    pub help: &'static str,
+    /// The schema of the values, when they are records.
+    pub schema: Option<&'static RecordSchema>,
+    /// Whether keys are signed numbers, which are stored with the sign flipped so that they sort as numbers do.
+    pub(super) signed: bool,
+    key: fn() -> TypeId,
+    layout: fn() -> String,
+    open: fn(&TableDef, OpenPartition) -> Result<Rc<dyn AnyPartition>>,
+    key_text: fn(&[u8]) -> String,
+    parse_key: fn(&str) -> Result<Vec<u8>, String>,
+    value_wire: fn(&[u8], &[u8]) -> Result<Vec<u8>, StateError>,
+}
+
+impl TableDef {
+    pub(super) fn new<K: Key, V: Value, S: TableState<K, V>>(
+        name: &'static str,
+        output: Option<&'static str>,
+        help: &'static str,
+    ) -> Self {
+        Self {
+            name,
+            output,
+            help,
+            schema: V::SCHEMA,
+            signed: K::SIGNED,
+            key: TypeId::of::<K>,
+            layout: <S as TableState<K, V>>::layout,
+            open: |def, open| {
+                let partition = TablePartition::<S>::open(*def, Codec::of::<K, V>(), open)?;
+                Ok(Rc::new(partition) as Rc<dyn AnyPartition>)
+            },
+            key_text: key_text::show::<K>,
+            parse_key: key_text::parse::<K>,
+            value_wire: |key, stored| {
+                let state = <S as TableState<K, V>>::decode_state(split_stored(stored)?.1)?;
+                let mut out = Vec::new();
+                <S as TableState<K, V>>::encode_output(&state, key, &mut out)?;
+                Ok(out)
+            },
+        }
+    }
+
+    /// What the stored bytes mean; see [`TableState::layout`].
+    pub fn layout(&self) -> String {
+        (self.layout)()
+    }
+
+    /// Opens one partition.
+    ///
+    /// Fails if it was stored with another layout or another number of partitions.
+    pub fn open(&self, open: OpenPartition) -> Result<Rc<dyn AnyPartition>> {
+        (self.open)(self, open)
+    }
+
+    /// A raw key for people.
+    pub fn key_text(&self, raw: &[u8]) -> String {
+        (self.key_text)(raw)
+    }
+
+    /// The raw key that a person typed.
+    pub fn parse_key(&self, text: &str) -> Result<Vec<u8>> {
+        (self.parse_key)(text)
+            .map_err(|why| Error::new(ErrorKind::Key, format!("{text:?} is not a key of table {}: {why}", self.name)))
+    }
+
+    /// The value of a key as it goes on the wire, from the stored state.
+    pub fn value_wire(&self, raw_key: &[u8], stored: &[u8]) -> Result<Vec<u8>> {
+        (self.value_wire)(raw_key, stored).map_err(|error| {
+            Error::new(error.kind(), format!("cannot read key {} of table {}", self.key_text(raw_key), self.name))
+                .with_source(error)
+        })
+    }
+
+    /// Whether both tables are keyed by the same type.
+    pub fn same_key(&self, other: &Self) -> bool {
+        (self.key)() == (other.key)()
+    }
+}
+
+impl fmt::Debug for TableDef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TableDef").field("name", &self.name).field("output", &self.output).finish_non_exhaustive()
+    }
+}
+
+/// Why a stored state cannot be read or shown.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum StateError {
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
+}
+
+impl StateError {
+    pub(super) fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Decode(_) => ErrorKind::Decode,
+            Self::Encode(_) => ErrorKind::Encode,
+        }
+    }
+}
+
+/// The timestamp before a stored state, and the state.
+pub(super) fn split_stored(stored: &[u8]) -> Result<(i64, &[u8]), DecodeError> {
+    match stored.split_first_chunk::<TIMESTAMP_LEN>() {
+        Some((timestamp, state)) => Ok((i64::from_le_bytes(*timestamp), state)),
+        None => Err(DecodeError {
+            field: "-".into(),
+            position: 0,
+            reason: format!(
+                "a stored state begins with {TIMESTAMP_LEN} bytes of timestamp, these are {}",
+                stored.len()
+            ),
+        }),
+    }
+}

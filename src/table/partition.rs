@@ -1,0 +1,215 @@
+//! One partition of a table as its task sees it.
+
+use std::any::Any;
+use std::cell::{Cell, RefCell, RefMut};
+use std::fmt;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::checkpoint::{Checkpoint, CheckpointDone};
+use super::def::{Codec, OpenPartition, TableDef};
+use super::slots::Slots;
+use super::store::{self, Store};
+use crate::error::{Error, ErrorKind, Result};
+
+/// Keys of a prefetch that are looked up together.
+const PREFETCH_KEYS: usize = 256;
+
+/// Takes what a commit writes.
+pub trait CommitSink {
+    /// A key's new stored state for the changelog; `None` for a removed key.
+    fn delta(&mut self, key: &[u8], state: Option<&[u8]>) -> Result<()>;
+
+    /// A key's new value as it goes on the wire, for the table's output topic, with the largest timestamp of the
+    /// records that changed it; `None` for a removed key.
+    fn output(&mut self, key: &[u8], value: Option<&[u8]>, timestamp: i64) -> Result<()>;
+}
+
+/// One partition of a table, whatever its types. It belongs to one task on one thread; user code may hold handles to
+/// it over an `.await`.
+pub trait AnyPartition: fmt::Debug {
+    /// Applies a committed delta that is newer than the store, on opening. When [`AnyPartition::wants_commit`] says
+    /// so in between, take a checkpoint.
+    fn apply(&self, key: &[u8], stored: Option<&[u8]>) -> Result<()>;
+
+    /// Hands out every key that changed since the last commit, in the order in which they first did, and starts the
+    /// next commit. What was handed out stays in memory until a checkpoint has it.
+    ///
+    /// After an error, of the table or of the sink, the partition must be dropped and opened again: some changes were
+    /// handed out and others were not.
+    fn drain_commit(&self, sink: &mut dyn CommitSink) -> Result<()>;
+
+    /// Keeps, from the next mark on, what [`AnyPartition::rollback`] needs; without it nothing is kept or spent.
+    fn enable_undo(&self, on: bool);
+
+    /// Makes a point to roll back to. A commit makes one too.
+    fn mark(&self);
+
+    /// Puts back what every key held at the last mark. Slots that were located since stay valid.
+    fn rollback(&self);
+
+    /// Loads those of the keys that memory lacks, many with one read. Keys of other partitions are passed over.
+    fn prefetch(&self, keys: &mut dyn Iterator<Item = &[u8]>) -> Result<()>;
+
+    /// Copies out what changed since the last checkpoint, as of the commit just made. `None` while a checkpoint that
+    /// was started before has not finished.
+    ///
+    /// Fails if anything is uncommitted: only what belongs to a committed position may reach the store.
+    fn start_checkpoint(&self) -> Result<Option<Checkpoint>>;
+
+    /// Takes note that a checkpoint is in the store.
+    fn finish_checkpoint(&self, done: CheckpointDone);
+
+    /// The changelog position that the store covers; `None` if it has never had a checkpoint.
+    fn store_position(&self) -> Result<Option<u64>>;
+
+    /// Whether anything changed since the last commit.
+    fn is_dirty(&self) -> bool;
+
+    /// About how many bytes changed since the last checkpoint was started.
+    fn dirty_bytes(&self) -> usize;
+
+    /// About how many bytes the cache takes.
+    fn memory_bytes(&self) -> usize;
+
+    /// Whether so much changed that a commit, and then a checkpoint, should come before its time. If it still says
+    /// so while a checkpoint is running, wait for that.
+    fn wants_commit(&self) -> bool;
+
+    /// Evicts keys that the store has, least used first, down to the memory's bound. Slot numbers become invalid.
+    fn evict(&self);
+
+    /// The partition, for a handle that knows its type.
+    fn as_any(&self) -> &dyn Any;
+
+    /// The shared partition, for a handle that knows its type.
+    fn into_any(self: Rc<Self>) -> Rc<dyn Any>;
+}
+
+/// One partition of a table with state `S`.
+#[derive(Debug)]
+pub struct TablePartition<S> {
+    slots: RefCell<Slots<S>>,
+    store: Arc<dyn Store>,
+    now: Rc<Cell<i64>>,
+    memory_bytes: usize,
+    checkpoint_runs: Cell<bool>,
+}
+
+impl<S: Clone + fmt::Debug + 'static> TablePartition<S> {
+    pub(super) fn open(def: TableDef, codec: Codec<S>, open: OpenPartition) -> Result<Self> {
+        let store = store::open(&def, &open)?;
+        let numbers = (open.partition, open.partitions);
+        Ok(Self {
+            slots: RefCell::new(Slots::new(def, codec, numbers, open.place, Arc::clone(&store))),
+            store,
+            now: open.now,
+            memory_bytes: open.memory_bytes,
+            checkpoint_runs: Cell::new(false),
+        })
+    }
+
+    /// The slots, for as long as a batch is folded into them. Fails while user code is inside an update.
+    pub fn slots(&self) -> Result<RefMut<'_, Slots<S>>> {
+        self.slots.try_borrow_mut().map_err(|_| {
+            Error::new(
+                ErrorKind::State,
+                "a table was used from within its own `update`; finish the update before the next access",
+            )
+        })
+    }
+
+    /// Timestamp of the record that is being processed, in milliseconds since 1970.
+    pub fn now(&self) -> i64 {
+        self.now.get()
+    }
+}
+
+impl<S: Clone + fmt::Debug + 'static> AnyPartition for TablePartition<S> {
+    fn apply(&self, key: &[u8], stored: Option<&[u8]>) -> Result<()> {
+        self.slots()?.apply(key, stored)
+    }
+
+    fn drain_commit(&self, sink: &mut dyn CommitSink) -> Result<()> {
+        self.slots()?.drain_commit(sink)
+    }
+
+    fn enable_undo(&self, on: bool) {
+        self.slots.borrow_mut().cache_mut().enable_undo(on);
+    }
+
+    fn mark(&self) {
+        self.slots.borrow_mut().cache_mut().mark();
+    }
+
+    fn rollback(&self) {
+        self.slots.borrow_mut().cache_mut().rollback();
+    }
+
+    fn prefetch(&self, keys: &mut dyn Iterator<Item = &[u8]>) -> Result<()> {
+        let mut slots = self.slots()?;
+        let (mut some, mut found) = (Vec::with_capacity(PREFETCH_KEYS), Vec::new());
+        loop {
+            some.clear();
+            some.extend((&mut *keys).take(PREFETCH_KEYS));
+            if some.is_empty() {
+                return Ok(());
+            }
+            slots.locate(&some, &mut found)?;
+        }
+    }
+
+    fn start_checkpoint(&self) -> Result<Option<Checkpoint>> {
+        let mut slots = self.slots()?;
+        if !slots.cache().dirty().is_empty() {
+            let table = slots.def().name;
+            return Err(Error::new(ErrorKind::State, format!("a checkpoint of table {table} needs a commit first")));
+        }
+        if self.checkpoint_runs.get() {
+            return Ok(None);
+        }
+        let deltas = slots.begin_checkpoint()?;
+        self.checkpoint_runs.set(true);
+        Ok(Some(Checkpoint { store: Arc::clone(&self.store), deltas }))
+    }
+
+    fn finish_checkpoint(&self, done: CheckpointDone) {
+        // The value proves that the checkpoint ran.
+        let CheckpointDone { position: _ } = done;
+        self.slots.borrow_mut().cache_mut().end_checkpoint();
+        self.checkpoint_runs.set(false);
+    }
+
+    fn store_position(&self) -> Result<Option<u64>> {
+        self.store.position()
+    }
+
+    fn is_dirty(&self) -> bool {
+        !self.slots.borrow().cache().dirty().is_empty()
+    }
+
+    fn dirty_bytes(&self) -> usize {
+        let slots = self.slots.borrow();
+        slots.cache().bytes_of(slots.cache().unsaved().len())
+    }
+
+    fn memory_bytes(&self) -> usize {
+        self.slots.borrow().cache().bytes()
+    }
+
+    fn wants_commit(&self) -> bool {
+        self.dirty_bytes() >= self.memory_bytes / 2
+    }
+
+    fn evict(&self) {
+        self.slots.borrow_mut().cache_mut().evict(self.memory_bytes);
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn into_any(self: Rc<Self>) -> Rc<dyn Any> {
+        self
+    }
+}

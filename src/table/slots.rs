@@ -1,0 +1,347 @@
+//! The slots of a partition: its cache before its store, addressed by raw keys.
+
+use std::hash::{BuildHasher, Hasher};
+use std::ops::Bound;
+use std::sync::Arc;
+
+use foldhash::fast::RandomState;
+
+pub use super::cache::SlotNo;
+use super::cache::{Cache, Slot};
+use super::checkpoint::Deltas;
+use super::def::{Codec, StateError, TIMESTAMP_LEN, TableDef, split_stored};
+use super::merge::Merge;
+use super::partition::CommitSink;
+use super::store::{Store, store_key};
+use crate::error::{Error, ErrorKind, Result};
+use crate::record::EncodeError;
+use crate::topic::{TopicPartition, partition_of};
+
+/// Keys that are hashed, prefetched and looked up together.
+const GROUP: usize = 64;
+
+/// How far ahead of a walk over scattered slots memory is asked for.
+const AHEAD: usize = 8;
+
+/// Every so many states that may own memory, one is encoded to learn how much.
+const SAMPLE: u32 = 64;
+
+/// The slots of one partition: states by raw key, loaded from the store as they are needed.
+///
+/// The fast path of a declared aggregation: [`Slots::locate`] the keys of a batch, then [`Slots::touch`] the slot of
+/// each record and fold into the state that it lends.
+#[derive(Debug)]
+pub struct Slots<S> {
+    def: TableDef,
+    codec: Codec<S>,
+    partition: u32,
+    partitions: u32,
+    place: TopicPartition,
+    hasher: RandomState,
+    cache: Cache<S>,
+    store: Arc<dyn Store>,
+    writes: u32,
+    scratch: Vec<u8>,
+}
+
+impl<S: Clone + 'static> Slots<S> {
+    pub(super) fn new(
+        def: TableDef,
+        codec: Codec<S>,
+        (partition, partitions): (u32, u32),
+        place: TopicPartition,
+        store: Arc<dyn Store>,
+    ) -> Self {
+        Self {
+            def,
+            codec,
+            partition,
+            partitions,
+            place,
+            hasher: RandomState::default(),
+            cache: Cache::new(),
+            store,
+            writes: 0,
+            scratch: Vec::new(),
+        }
+    }
+
+    /// The hash that [`Slots::entry`] takes.
+    #[inline]
+    pub fn hash(&self, key: &[u8]) -> u64 {
+        let mut hasher = self.hasher.build_hasher();
+        hasher.write(key);
+        hasher.finish()
+    }
+
+    /// Finds the slots of many keys, in the order of the keys, and loads those that are missing with one read.
+    ///
+    /// `None` stands for a key that belongs to another partition; [`Slots::refusal`] is the error for it. The slots
+    /// are valid until [`AnyPartition::evict`](super::AnyPartition::evict).
+    pub fn locate(&mut self, keys: &[&[u8]], found: &mut Vec<Option<SlotNo>>) -> Result<()> {
+        found.clear();
+        found.reserve(keys.len());
+        for group in keys.chunks(GROUP) {
+            let mut hashes = [0_u64; GROUP];
+            if self.cache.is_large() {
+                for (key, hash) in group.iter().zip(&mut hashes) {
+                    *hash = self.hash(key);
+                    self.cache.prefetch_index(*hash);
+                }
+                for hash in &hashes[..group.len()] {
+                    self.cache.prefetch_by_hash(*hash);
+                }
+            } else {
+                for (key, hash) in group.iter().zip(&mut hashes) {
+                    *hash = self.hash(key);
+                }
+            }
+            let before = found.len();
+            let mut missing = false;
+            for (key, hash) in group.iter().zip(&hashes) {
+                let slot = self.cache.find(*hash, key);
+                missing |= slot.is_none();
+                found.push(slot);
+            }
+            if missing {
+                self.load(group, &hashes, &mut found[before..])?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Loads the keys of a group that have no slot yet, as far as they belong here.
+    #[cold]
+    fn load(&mut self, keys: &[&[u8]], hashes: &[u64], found: &mut [Option<SlotNo>]) -> Result<()> {
+        let mut missing: Vec<usize> = (0..keys.len())
+            .filter(|i| found[*i].is_none() && partition_of(keys[*i], self.partitions) == self.partition)
+            .collect();
+        missing.sort_unstable_by_key(|i| keys[*i]);
+        missing.dedup_by_key(|i| keys[*i]);
+        let mut stored = Vec::new();
+        if self.store.holds_keys() {
+            let store_keys: Vec<_> = missing.iter().map(|i| store_key(keys[*i], self.def.signed)).collect();
+            stored = self.store.multi_get(&store_keys)?;
+        }
+        for (at, i) in missing.into_iter().enumerate() {
+            self.insert_stored(hashes[i], keys[i], stored.get(at).and_then(Option::as_deref))?;
+        }
+        for ((key, hash), found) in keys.iter().zip(hashes).zip(found).filter(|(_, found)| found.is_none()) {
+            *found = self.cache.find(*hash, key);
+        }
+        Ok(())
+    }
+
+    fn insert_stored(&mut self, hash: u64, key: &[u8], stored: Option<&[u8]>) -> Result<SlotNo> {
+        let (timestamp, state) = match stored {
+            Some(stored) => {
+                let (timestamp, state) = self.decode(key, stored)?;
+                (timestamp, Some(state))
+            }
+            None => (i64::MIN, None),
+        };
+        let no = self.cache.insert(hash, key, timestamp, state).ok_or_else(|| self.too_many())?;
+        self.cache.set_heap(no, stored.map_or(0, <[u8]>::len));
+        Ok(no)
+    }
+
+    fn decode(&self, key: &[u8], stored: &[u8]) -> Result<(i64, S)> {
+        split_stored(stored)
+            .and_then(|(timestamp, state)| Ok((timestamp, (self.codec.decode)(state)?)))
+            .map_err(|error| self.unreadable(key, error.into()))
+    }
+
+    /// The slot of one key, loaded if it is missing. Fails for a key that belongs to another partition.
+    pub fn entry(&mut self, hash: u64, key: &[u8]) -> Result<SlotNo> {
+        if let Some(no) = self.cache.find(hash, key) {
+            self.cache.reference(no);
+            return Ok(no);
+        }
+        let mut found = [None];
+        self.load(&[key], &[hash], &mut found)?;
+        found[0].ok_or_else(|| self.refusal(key))
+    }
+
+    /// Marks a slot as changed by a record of that timestamp (milliseconds since 1970) and lends its state; `None`
+    /// is a key without one.
+    #[inline]
+    pub fn touch(&mut self, slot: SlotNo, timestamp: i64) -> &mut Option<S> {
+        self.cache.touch(slot, timestamp)
+    }
+
+    /// The state in a slot; `None` is a key without one.
+    #[inline]
+    pub fn state(&self, slot: SlotNo) -> Option<&S> {
+        self.cache.slot(slot).state.as_ref()
+    }
+
+    /// Says that a state was changed by user code: now and then one is encoded to learn how much memory it owns.
+    pub(super) fn sample(&mut self, no: SlotNo) -> Result<()> {
+        self.writes = self.writes.wrapping_add(1);
+        if !std::mem::needs_drop::<S>() || self.writes % SAMPLE != 1 {
+            return Ok(());
+        }
+        let mut bytes = std::mem::take(&mut self.scratch);
+        let slot = self.cache.slot(no);
+        let len = encode_stored(slot, self.codec, &mut bytes)
+            .map_err(|error| self.unwritable(slot.key.as_slice(), error))?
+            .map_or(0, <[u8]>::len);
+        self.cache.set_heap(no, len);
+        self.scratch = bytes;
+        Ok(())
+    }
+
+    /// The error for a key that belongs to another partition.
+    #[cold]
+    pub fn refusal(&self, key: &[u8]) -> Error {
+        let (table, own) = (self.def.name, self.partition);
+        let other = partition_of(key, self.partitions);
+        Error::new(
+            ErrorKind::Key,
+            format!(
+                "table {table} refuses key {} in partition {own}: it belongs to partition {other}, and its state would \
+                 be split; name the field that the table is keyed by on the agent (`key = field`), so that a \
+                 repartition topic is put in between",
+                self.def.key_text(key)
+            ),
+        )
+        .at(&self.place)
+    }
+
+    fn too_many(&self) -> Error {
+        Error::new(ErrorKind::State, format!("table {} holds more keys than one partition can", self.def.name))
+            .at(&self.place)
+    }
+
+    #[cold]
+    fn unreadable(&self, key: &[u8], error: StateError) -> Error {
+        let (table, key) = (self.def.name, self.def.key_text(key));
+        Error::new(ErrorKind::Corrupt, format!("the stored state of key {key} of table {table} cannot be read"))
+            .with_source(error)
+            .at(&self.place)
+    }
+
+    #[cold]
+    pub(super) fn unwritable(&self, key: &[u8], error: EncodeError) -> Error {
+        let (table, key) = (self.def.name, self.def.key_text(key));
+        Error::new(ErrorKind::Encode, format!("the value of key {key} of table {table} does not fit its schema"))
+            .with_source(error)
+            .at(&self.place)
+    }
+
+    /// See [`AnyPartition::apply`](super::AnyPartition::apply).
+    pub(super) fn apply(&mut self, key: &[u8], stored: Option<&[u8]>) -> Result<()> {
+        let hash = self.hash(key);
+        let (timestamp, state) = match stored {
+            Some(stored) => {
+                let (timestamp, state) = self.decode(key, stored)?;
+                (timestamp, Some(state))
+            }
+            None => (i64::MIN, None),
+        };
+        let no = match self.cache.find(hash, key) {
+            Some(no) => no,
+            None if partition_of(key, self.partitions) != self.partition => return Err(self.refusal(key)),
+            None => self.cache.insert(hash, key, timestamp, None).ok_or_else(|| self.too_many())?,
+        };
+        self.cache.apply(no, timestamp, state);
+        self.cache.set_heap(no, stored.map_or(0, <[u8]>::len));
+        Ok(())
+    }
+
+    /// See [`AnyPartition::drain_commit`](super::AnyPartition::drain_commit).
+    pub(super) fn drain_commit(&mut self, sink: &mut dyn CommitSink) -> Result<()> {
+        let mut bytes = std::mem::take(&mut self.scratch);
+        for at in 0..self.cache.dirty().len() {
+            if let Some(ahead) = self.cache.dirty().get(at + AHEAD) {
+                self.cache.prefetch_slot(*ahead);
+            }
+            let no = self.cache.dirty()[at];
+            let slot = self.cache.slot(no);
+            let key = slot.key.as_slice();
+            let stored = encode_stored(slot, self.codec, &mut bytes).map_err(|error| self.unwritable(key, error))?;
+            sink.delta(key, stored)?;
+            let stored_len = stored.map_or(0, <[u8]>::len);
+            if self.def.output.is_some() {
+                bytes.clear();
+                let value = match &slot.state {
+                    Some(state) => {
+                        (self.codec.encode_output)(state, key, &mut bytes)
+                            .map_err(|error| self.unwritable(key, error))?;
+                        Some(bytes.as_slice())
+                    }
+                    None => None,
+                };
+                sink.output(key, value, slot.timestamp)?;
+            }
+            self.cache.set_heap(no, stored_len);
+        }
+        self.cache.committed();
+        self.scratch = bytes;
+        Ok(())
+    }
+
+    /// Copies out what the store lacks; the caller has made sure that everything is committed.
+    pub(super) fn begin_checkpoint(&mut self) -> Result<Deltas> {
+        let mut deltas = Deltas::default();
+        let mut bytes = std::mem::take(&mut self.scratch);
+        for (at, no) in self.cache.unsaved().iter().enumerate() {
+            if let Some(ahead) = self.cache.unsaved().get(at + AHEAD) {
+                self.cache.prefetch_slot(*ahead);
+            }
+            let slot = self.cache.slot(*no);
+            let key = slot.key.as_slice();
+            let stored = encode_stored(slot, self.codec, &mut bytes).map_err(|error| self.unwritable(key, error))?;
+            deltas.push(&store_key(key, self.def.signed), stored);
+        }
+        self.scratch = bytes;
+        self.cache.begin_checkpoint();
+        Ok(deltas)
+    }
+
+    /// The keys between two bounds in the order of the store, with what the cache knows better.
+    pub(super) fn range(&self, from: Bound<&[u8]>, to: Bound<&[u8]>) -> Merge<S> {
+        let signed = self.def.signed;
+        let bound = |bound: Bound<&[u8]>| bound.map(|key| store_key(key, signed));
+        let bounds = (bound(from), bound(to));
+        let overlay = self.cache.pinned().map(|no| {
+            let slot = self.cache.slot(no);
+            (store_key(slot.key.as_slice(), signed), slot.state.clone())
+        });
+        let (place, name, decode) = (self.place.clone(), self.def.name, self.codec.decode);
+        let decode = move |stored: &[u8]| {
+            split_stored(stored).and_then(|(_, state)| decode(state)).map_err(|error| {
+                Error::new(ErrorKind::Corrupt, format!("a stored state of table {name} cannot be read"))
+                    .with_source(error)
+                    .at(&place)
+            })
+        };
+        Merge::new(Arc::clone(&self.store), bounds, overlay, decode)
+    }
+
+    pub(super) fn def(&self) -> &TableDef {
+        &self.def
+    }
+
+    pub(super) fn cache(&self) -> &Cache<S> {
+        &self.cache
+    }
+
+    pub(super) fn cache_mut(&mut self) -> &mut Cache<S> {
+        &mut self.cache
+    }
+}
+
+/// The stored form of a slot in `bytes`: timestamp and state; `None` for a key without one.
+fn encode_stored<'a, S>(
+    slot: &Slot<S>,
+    codec: Codec<S>,
+    bytes: &'a mut Vec<u8>,
+) -> Result<Option<&'a [u8]>, EncodeError> {
+    bytes.clear();
+    let Some(state) = &slot.state else { return Ok(None) };
+    bytes.extend_from_slice(&slot.timestamp.to_le_bytes());
+    debug_assert_eq!(bytes.len(), TIMESTAMP_LEN);
+    (codec.encode)(state, bytes)?;
+    Ok(Some(bytes))
+}

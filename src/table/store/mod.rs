@@ -1,0 +1,140 @@
+//! What lies behind a partition's cache: an ordered map that lags behind the changelog and says by how much.
+
+mod memory;
+#[cfg(feature = "rocksdb")]
+pub(super) mod rocks;
+
+use std::fmt;
+use std::ops::Bound;
+use std::path::Path;
+use std::sync::Arc;
+
+pub use self::memory::MemoryStores;
+use super::checkpoint::Deltas;
+use super::def::{OpenPartition, TableDef};
+use crate::error::{Error, ErrorKind, Result};
+use crate::topic::TopicPartition;
+
+/// The format of the store's own keys and values; part of what is stored.
+const FORMAT: u32 = 1;
+
+/// First byte of the store's keys about itself; they sort before all others.
+#[cfg(feature = "rocksdb")]
+const META: u8 = 0;
+
+/// First byte of a table's keys.
+const DATA: u8 = 1;
+
+/// A key as a store orders it: [`DATA`], then the raw key, with its first bit flipped if that is a sign.
+pub(super) type StoreKey = Vec<u8>;
+
+/// The store's form of a raw key.
+pub(super) fn store_key(raw: &[u8], signed: bool) -> StoreKey {
+    let mut key = Vec::with_capacity(raw.len() + 1);
+    key.push(DATA);
+    key.extend_from_slice(raw);
+    flip_sign(&mut key[1..], signed);
+    key
+}
+
+/// The raw key of a store's.
+pub(super) fn raw_key(mut key: StoreKey, signed: bool) -> Vec<u8> {
+    key.remove(0);
+    flip_sign(&mut key, signed);
+    key
+}
+
+fn flip_sign(key: &mut [u8], signed: bool) {
+    if let Some(first) = key.first_mut().filter(|_| signed) {
+        *first ^= 0x80;
+    }
+}
+
+/// One partition's states, as of a changelog position.
+pub(super) trait Store: Send + Sync + fmt::Debug {
+    /// Whether there may be any key at all: a new table is never asked.
+    fn holds_keys(&self) -> bool;
+
+    /// The stored states of sorted keys, in their order.
+    fn multi_get(&self, keys: &[StoreKey]) -> Result<Vec<Option<Vec<u8>>>>;
+
+    /// The first `limit` keys between two bounds, in order.
+    fn scan(&self, from: Bound<&[u8]>, to: Bound<&[u8]>, limit: usize) -> Result<Vec<(StoreKey, Vec<u8>)>>;
+
+    /// The changelog position that the states stand for.
+    fn position(&self) -> Result<Option<u64>>;
+
+    /// Writes sorted deltas and the position that they lead to, all or nothing, durably.
+    fn write(&self, deltas: &Deltas, position: u64) -> Result<()>;
+}
+
+/// What a store says of itself, beside its position.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Identity {
+    pub(super) format: u32,
+    pub(super) layout: String,
+    /// The partition, of how many; whoever only reads does not know.
+    pub(super) numbers: Option<(u32, u32)>,
+}
+
+impl Identity {
+    fn of(def: &TableDef, numbers: Option<(u32, u32)>) -> Self {
+        Self { format: FORMAT, layout: def.layout(), numbers }
+    }
+
+    /// Refuses a store that does not hold what this build would put there.
+    fn check(&self, stored: &Self, table: &str, place: Option<&TopicPartition>, at: &str) -> Result<()> {
+        let why = if stored.format != self.format {
+            format!("has format {}, this build reads {}; use the release that wrote it", stored.format, self.format)
+        } else if stored.layout != self.layout {
+            format!(
+                "holds {}, this build keeps {}; go back to the definition that wrote it, or run `reset` to drop the \
+                 state and compute it again",
+                stored.layout, self.layout
+            )
+        } else if let (Some((partition, partitions)), Some((own, of))) = (stored.numbers, self.numbers)
+            && (partition, partitions) != (own, of)
+        {
+            format!(
+                "is partition {partition} of {partitions}, wanted is {own} of {of}; go back to the old number of \
+                 partitions, or run `reset` to drop the state and compute it again"
+            )
+        } else {
+            return Ok(());
+        };
+        let message = format!("table {table} cannot be opened: what is stored in {at} {why}");
+        Err(placed(Error::new(ErrorKind::State, message), place))
+    }
+}
+
+/// Adds the place, where it is known.
+fn placed(error: Error, place: Option<&TopicPartition>) -> Error {
+    match place {
+        Some(place) => error.at(place),
+        None => error,
+    }
+}
+
+/// Opens the store of one partition: a RocksDB folder, or memory.
+pub(super) fn open(def: &TableDef, open: &OpenPartition) -> Result<Arc<dyn Store>> {
+    let identity = Identity::of(def, Some((open.partition, open.partitions)));
+    #[cfg(feature = "rocksdb")]
+    if let Some(dir) = &open.dir {
+        return Ok(Arc::new(rocks::RocksStore::open(dir, identity, def.name, &open.place)?));
+    }
+    let stores = open.memory.clone().unwrap_or_default();
+    let store = stores.open(identity, def.name, &open.place)?;
+    Ok(store)
+}
+
+/// Opens what a folder holds for reading while its owner may be writing; a folder that does not exist is empty.
+pub(super) fn open_for_reading(def: &TableDef, dir: &Path) -> Result<Arc<dyn Store>> {
+    #[cfg(feature = "rocksdb")]
+    // RocksDB writes this file last of all when it makes a folder its own.
+    if dir.join("CURRENT").exists() {
+        return Ok(Arc::new(rocks::RocksStore::open_secondary(dir, Identity::of(def, None), def.name)?));
+    }
+    #[cfg(not(feature = "rocksdb"))]
+    let _ = (def, dir);
+    Ok(Arc::new(memory::MemoryStore::default()))
+}

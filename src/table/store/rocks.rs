@@ -1,0 +1,286 @@
+//! Stores on disk: one RocksDB a partition, a lagging copy that carries its own changelog position.
+//!
+//! There is no write-ahead log. A checkpoint is one batch with the position in it and then a flush, so what a crash
+//! leaves is always a whole checkpoint. One column family holds everything: several would be flushed one by one.
+
+use std::ops::Bound;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use rocksdb::{
+    BlockBasedOptions, Cache, DB, DBCompressionType, Direction, IteratorMode, LogLevel, Options, ReadOptions,
+    WriteBatch, WriteBufferManager,
+};
+
+use super::{DATA, Identity, META, Store, StoreKey, placed};
+use crate::error::{Error, ErrorKind, Result};
+use crate::table::checkpoint::Deltas;
+use crate::topic::TopicPartition;
+
+/// Blocks of all tables of the process, indexes and filters included.
+const BLOCK_CACHE_BYTES: usize = 64 << 20;
+
+/// Memtables of all tables of the process together; above it the largest are flushed early.
+const MEMTABLES_BYTES: usize = 256 << 20;
+
+const MEMTABLE_BYTES: usize = 64 << 20;
+const BLOCK_BYTES: usize = 16 << 10;
+const OPEN_FILES: i32 = 64;
+const INFO_LOG_BYTES: usize = 1 << 20;
+
+const POSITION: &[u8] = &[META, b'p'];
+const FORMAT: &[u8] = &[META, b'f'];
+const LAYOUT: &[u8] = &[META, b'l'];
+const PARTITION: &[u8] = &[META, b'n'];
+const PARTITIONS: &[u8] = &[META, b'c'];
+
+/// Memory that all instances of the process share.
+fn shared() -> &'static (Cache, WriteBufferManager) {
+    static SHARED: OnceLock<(Cache, WriteBufferManager)> = OnceLock::new();
+    SHARED.get_or_init(|| {
+        let cache = Cache::new_lru_cache(BLOCK_CACHE_BYTES);
+        (cache, WriteBufferManager::new_write_buffer_manager(MEMTABLES_BYTES, false))
+    })
+}
+
+fn options() -> Options {
+    let (cache, memtables) = shared();
+    let mut blocks = BlockBasedOptions::default();
+    blocks.set_block_cache(cache);
+    blocks.set_block_size(BLOCK_BYTES);
+    blocks.set_bloom_filter(10.0, false);
+    blocks.set_cache_index_and_filter_blocks(true);
+    let mut options = Options::default();
+    options.create_if_missing(true);
+    options.set_block_based_table_factory(&blocks);
+    options.set_write_buffer_manager(memtables);
+    options.set_write_buffer_size(MEMTABLE_BYTES);
+    options.set_allow_concurrent_memtable_write(false);
+    options.set_compression_type(DBCompressionType::Lz4);
+    options.set_max_background_jobs(2);
+    options.set_max_open_files(OPEN_FILES);
+    options.set_paranoid_checks(true);
+    options.set_log_level(LogLevel::Warn);
+    options.set_keep_log_file_num(1);
+    options.set_max_log_file_size(INFO_LOG_BYTES);
+    options
+}
+
+/// One RocksDB folder.
+pub(in crate::table) struct RocksStore {
+    db: DB,
+    dir: PathBuf,
+    table: &'static str,
+    place: Option<TopicPartition>,
+    identity: Identity,
+    holds_keys: AtomicBool,
+    /// Set by a failed write: RocksDB takes no more before it is opened again, and may have part of it in memory.
+    poisoned: AtomicBool,
+    /// Where a secondary instance keeps its own files.
+    secondary: Option<SecondaryDir>,
+}
+
+impl std::fmt::Debug for RocksStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RocksStore").field("dir", &self.dir).finish_non_exhaustive()
+    }
+}
+
+impl RocksStore {
+    /// Opens the folder for its one writer.
+    pub(in crate::table) fn open(
+        dir: &Path,
+        identity: Identity,
+        table: &'static str,
+        place: &TopicPartition,
+    ) -> Result<Self> {
+        std::fs::create_dir_all(dir).map_err(|error| Error::io(format!("cannot create {}", dir.display()), error))?;
+        let db = DB::open(&options(), dir).map_err(|error| failed("opened", dir, table, Some(place), error))?;
+        Self::checked(db, None, dir, identity, table, Some(place))
+    }
+
+    /// Opens a folder that another process may be writing, as it is now, for reading.
+    pub(in crate::table) fn open_secondary(dir: &Path, identity: Identity, table: &'static str) -> Result<Self> {
+        let secondary = SecondaryDir::create()?;
+        let mut options = options();
+        // The writer may delete a file at any time; all are kept open from the start.
+        options.set_max_open_files(-1);
+        options.create_if_missing(false);
+        let db = DB::open_as_secondary(&options, dir, secondary.0.as_path())
+            .and_then(|db| db.try_catch_up_with_primary().map(|()| db))
+            .map_err(|error| failed("opened for reading", dir, table, None, error))?;
+        Self::checked(db, Some(secondary), dir, identity, table, None)
+    }
+
+    fn checked(
+        db: DB,
+        secondary: Option<SecondaryDir>,
+        dir: &Path,
+        identity: Identity,
+        table: &'static str,
+        place: Option<&TopicPartition>,
+    ) -> Result<Self> {
+        let store = Self {
+            db,
+            dir: dir.to_owned(),
+            table,
+            place: place.cloned(),
+            identity,
+            holds_keys: AtomicBool::new(true),
+            poisoned: AtomicBool::new(false),
+            secondary,
+        };
+        if store.position()?.is_some() {
+            let stored = store.stored_identity()?;
+            store.identity.check(&stored, table, place, &dir.display().to_string())?;
+        }
+        let holds_keys = !store.scan(Bound::Unbounded, Bound::Unbounded, 1)?.is_empty();
+        store.holds_keys.store(holds_keys, Ordering::Relaxed);
+        Ok(store)
+    }
+
+    fn stored_identity(&self) -> Result<Identity> {
+        Ok(Identity {
+            format: self.number(FORMAT)?,
+            layout: String::from_utf8_lossy(&self.meta(LAYOUT)?.unwrap_or_default()).into_owned(),
+            numbers: Some((self.number(PARTITION)?, self.number(PARTITIONS)?)),
+        })
+    }
+
+    fn meta(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
+        self.db.get(key).map_err(|error| self.failed("read", error))
+    }
+
+    fn number(&self, key: &[u8]) -> Result<u32> {
+        let bytes = self.meta(key)?.unwrap_or_default();
+        match <[u8; 4]>::try_from(bytes.as_slice()) {
+            Ok(bytes) => Ok(u32::from_le_bytes(bytes)),
+            Err(_) => Err(self.damaged("what it says of itself is missing")),
+        }
+    }
+
+    fn failed(&self, doing: &str, error: rocksdb::Error) -> Error {
+        failed(doing, &self.dir, self.table, self.place.as_ref(), error)
+    }
+
+    fn damaged(&self, why: &str) -> Error {
+        let (table, dir) = (self.table, self.dir.display());
+        let hint = "delete the folder to rebuild it from the changelog";
+        let message = format!("the state of table {table} in {dir} is damaged: {why}; {hint}");
+        placed(Error::new(ErrorKind::Corrupt, message), self.place.as_ref())
+    }
+
+    fn check_poison(&self) -> Result<()> {
+        if !self.poisoned.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let (table, dir) = (self.table, self.dir.display());
+        let message = format!("table {table} takes no more writes to {dir} after one failed; open it again");
+        Err(placed(Error::new(ErrorKind::Poisoned, message), self.place.as_ref()))
+    }
+}
+
+fn failed(doing: &str, dir: &Path, table: &str, place: Option<&TopicPartition>, error: rocksdb::Error) -> Error {
+    let message = format!("the state of table {table} in {} cannot be {doing}", dir.display());
+    let (kind, hint) = match error.kind() {
+        rocksdb::ErrorKind::Corruption => (ErrorKind::Corrupt, "; delete the folder to rebuild it from the changelog"),
+        _ if error.as_ref().contains("lock") => (ErrorKind::Conflict, "; another process has it open"),
+        _ => (ErrorKind::State, ""),
+    };
+    placed(Error::new(kind, message + hint).with_source(error), place)
+}
+
+impl Store for RocksStore {
+    fn holds_keys(&self) -> bool {
+        self.holds_keys.load(Ordering::Relaxed)
+    }
+
+    fn multi_get(&self, keys: &[StoreKey]) -> Result<Vec<Option<Vec<u8>>>> {
+        let Some(family) = self.db.cf_handle(rocksdb::DEFAULT_COLUMN_FAMILY_NAME) else {
+            return Err(self.damaged("it has no default column family"));
+        };
+        self.db
+            .batched_multi_get_cf(family, keys, true)
+            .into_iter()
+            .map(|found| Ok(found.map_err(|error| self.failed("read", error))?.map(|state| state.to_vec())))
+            .collect()
+    }
+
+    fn scan(&self, from: Bound<&[u8]>, to: Bound<&[u8]>, limit: usize) -> Result<Vec<(StoreKey, Vec<u8>)>> {
+        let start = match from {
+            Bound::Included(key) | Bound::Excluded(key) => key,
+            Bound::Unbounded => &[DATA],
+        };
+        let mut options = ReadOptions::default();
+        options.set_total_order_seek(true);
+        let mut found = Vec::new();
+        for entry in self.db.iterator_opt(IteratorMode::From(start, Direction::Forward), options) {
+            let (key, state) = entry.map_err(|error| self.failed("read", error))?;
+            let past = match to {
+                Bound::Included(to) => &*key > to,
+                Bound::Excluded(to) => &*key >= to,
+                Bound::Unbounded => false,
+            };
+            if past || found.len() == limit {
+                break;
+            }
+            if from != Bound::Excluded(&*key) {
+                found.push((key.into_vec(), state.into_vec()));
+            }
+        }
+        Ok(found)
+    }
+
+    fn position(&self) -> Result<Option<u64>> {
+        let Some(bytes) = self.meta(POSITION)? else { return Ok(None) };
+        match <[u8; 8]>::try_from(bytes.as_slice()) {
+            Ok(bytes) => Ok(Some(u64::from_le_bytes(bytes))),
+            Err(_) => Err(self.damaged("its changelog position is not eight bytes")),
+        }
+    }
+
+    fn write(&self, deltas: &Deltas, position: u64) -> Result<()> {
+        self.check_poison()?;
+        let mut batch = WriteBatch::default();
+        batch.put(POSITION, position.to_le_bytes());
+        batch.put(FORMAT, self.identity.format.to_le_bytes());
+        batch.put(LAYOUT, &self.identity.layout);
+        if let Some((partition, partitions)) = self.identity.numbers {
+            batch.put(PARTITION, partition.to_le_bytes());
+            batch.put(PARTITIONS, partitions.to_le_bytes());
+        }
+        for (key, state) in deltas.iter() {
+            match state {
+                Some(state) => batch.put(key, state),
+                None => batch.delete(key),
+            }
+        }
+        // From here on the task's misses have to ask; keys in flight are still in its memory.
+        self.holds_keys.store(true, Ordering::Relaxed);
+        self.db.write_without_wal(batch).and_then(|()| self.db.flush()).map_err(|error| {
+            self.poisoned.store(true, Ordering::Relaxed);
+            self.failed("written", error)
+        })
+    }
+}
+
+/// The folder of a secondary instance's own files, removed with it.
+struct SecondaryDir(PathBuf);
+
+impl SecondaryDir {
+    fn create() -> Result<Self> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let dir = std::env::temp_dir().join(format!("gretchen-{}-{number}", std::process::id()));
+        std::fs::create_dir_all(&dir).map_err(|error| Error::io(format!("cannot create {}", dir.display()), error))?;
+        Ok(Self(dir))
+    }
+}
+
+impl Drop for SecondaryDir {
+    fn drop(&mut self) {
+        // Nobody reads what is left; the system clears its temporary folder some day.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}

@@ -1,0 +1,3 @@
+//! What tests of apps and of backends are made with.
+
+pub mod conformance;

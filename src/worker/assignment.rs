@@ -1,0 +1,228 @@
+//! Who owns which partition: a member of each agent's group, and the threads that its tasks run on.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use tokio::sync::{mpsc, watch};
+use tokio::task::LocalSet;
+
+use super::commit::Progress;
+use super::partition::{Context, Signals, TaskRun};
+use super::{Recovered, Summary, WorkerEvent, WorkerOptions};
+use crate::backend::{Assignment, AssignmentSet, Backend, Consumer, Unit};
+use crate::clock::Clock;
+use crate::error::{Error, ErrorKind, Result};
+use crate::plan::AgentPlan;
+
+/// The threads that agents run on. A partition stays on its thread, a record never moves.
+#[derive(Clone)]
+pub(crate) struct Pool {
+    threads: Arc<Vec<mpsc::UnboundedSender<Start>>>,
+}
+
+/// A task to begin.
+struct Start {
+    context: Context,
+    signals: Signals,
+    plan: Arc<AgentPlan>,
+    partition: u32,
+    opened: mpsc::UnboundedSender<TaskEvent>,
+}
+
+/// What a task tells its member.
+enum TaskEvent {
+    Started(u32, Recovered),
+    Ended(u32, Result<()>),
+}
+
+impl Pool {
+    pub(crate) fn new(threads: usize) -> Result<Self> {
+        let mut senders = Vec::new();
+        for number in 0..threads {
+            let (sender, receiver) = mpsc::unbounded_channel();
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .map_err(|error| Error::io("cannot start a runtime for agents", error))?;
+            std::thread::Builder::new()
+                .name(format!("agents-{number}"))
+                .spawn(move || LocalSet::new().block_on(&runtime, work(receiver)))
+                .map_err(|error| Error::io("cannot start a thread for agents", error))?;
+            senders.push(sender);
+        }
+        Ok(Self { threads: Arc::new(senders) })
+    }
+
+    fn start(&self, number: usize, start: Start) -> Result<()> {
+        self.threads[number % self.threads.len()].send(start).map_err(|_| Error::new(ErrorKind::Closed, "the thread of the agents has ended"))
+    }
+}
+
+/// A thread's loop: begins tasks until the pool is dropped.
+async fn work(mut starts: mpsc::UnboundedReceiver<Start>) {
+    while let Some(Start { context, signals, plan, partition, opened }) = starts.recv().await {
+        tokio::task::spawn_local(async move {
+            let result = match TaskRun::open(context, signals, plan, partition).await {
+                Ok(task) => {
+                    let _ = opened.send(TaskEvent::Started(partition, task.recovered()));
+                    task.run().await
+                }
+                Err(error) => Err(error),
+            };
+            let _ = opened.send(TaskEvent::Ended(partition, result));
+        });
+    }
+}
+
+/// A task that runs, or has failed and keeps its partition.
+struct Running {
+    stop: watch::Sender<bool>,
+    idle: Arc<AtomicBool>,
+    finished: Arc<AtomicU64>,
+    ended: bool,
+}
+
+/// This worker as a member of one agent's group.
+pub(super) struct Member {
+    plan: Arc<AgentPlan>,
+    consumer: Box<dyn Consumer>,
+    pool: Pool,
+    context: Context,
+    progress: mpsc::UnboundedReceiver<Progress>,
+    tasks: BTreeMap<u32, Running>,
+    task_events: (mpsc::UnboundedSender<TaskEvent>, mpsc::UnboundedReceiver<TaskEvent>),
+    summary: Summary,
+}
+
+impl Member {
+    pub(super) async fn join(plan: Arc<AgentPlan>, backend: Arc<dyn Backend>, options: WorkerOptions, clock: Clock, pool: Pool) -> Result<Self> {
+        let set = AssignmentSet { name: "partitions".into(), partitions: plan.partitions };
+        let consumer = backend.consumer(&plan.group, &[set]).await?;
+        let (sender, progress) = mpsc::unbounded_channel();
+        let context = Context { backend, clock, options, helpers: tokio::runtime::Handle::current(), progress: sender };
+        Ok(Self { plan, consumer, pool, context, progress, tasks: BTreeMap::new(), task_events: mpsc::unbounded_channel(), summary: Summary::default() })
+    }
+
+    pub(super) async fn run(mut self, mut stop: watch::Receiver<bool>, events: mpsc::UnboundedSender<WorkerEvent>) -> Result<Summary> {
+        let mut caught_up = false;
+        while !*stop.borrow() {
+            tokio::select! {
+                changed = self.consumer.assignment() => self.assigned(changed?).await?,
+                Some((partition, position)) = self.progress.recv() => self.consumer.ack(&partition, position)?,
+                Some(event) = self.task_events.1.recv() => self.task_event(event, &events).await?,
+                _ = stop.changed() => {}
+            }
+            if self.has_failed() {
+                break;
+            }
+            let idle = !self.tasks.is_empty() && self.tasks.values().all(|task| task.idle.load(Ordering::SeqCst));
+            if idle && !caught_up {
+                let _ = events.send(WorkerEvent::CaughtUp);
+            }
+            caught_up = idle;
+        }
+        self.end(&events).await?;
+        Ok(self.summary)
+    }
+
+    /// Whether nothing is left that could go on.
+    fn has_failed(&self) -> bool {
+        !self.tasks.is_empty() && self.tasks.values().all(|task| task.ended)
+    }
+
+    async fn assigned(&mut self, change: Assignment) -> Result<()> {
+        match change {
+            Assignment::Gained(units) => units.into_iter().try_for_each(|unit| self.start(unit.partition)),
+            Assignment::Wanted(units) => {
+                for Unit { partition, .. } in units {
+                    match self.tasks.get(&partition) {
+                        Some(task) if !task.ended => {
+                            let _ = task.stop.send(true);
+                        }
+                        // A partition that failed here goes to whoever wants it: it may have been this machine's fault.
+                        _ => self.give_back(partition).await?,
+                    }
+                }
+                Ok(())
+            }
+            Assignment::Lost(units) => {
+                for Unit { partition, .. } in units {
+                    tracing::error!(agent = self.plan.def.name, partition, "the partition was lost; what is uncommitted is dropped");
+                    // Without its signals the task ends at the next pause, and commits nothing.
+                    self.tasks.remove(&partition);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn start(&mut self, partition: u32) -> Result<()> {
+        let (stop, stopped) = watch::channel(false);
+        let finished = Arc::new(AtomicU64::new(0));
+        let idle = Arc::new(AtomicBool::new(false));
+        let signals = Signals { stop: stopped, idle: idle.clone(), finished: finished.clone() };
+        self.tasks.insert(partition, Running { stop, idle, finished, ended: false });
+        let place = partition as usize;
+        self.pool.start(
+            place,
+            Start { context: self.context.clone(), signals, plan: self.plan.clone(), partition, opened: self.task_events.0.clone() },
+        )
+    }
+
+    async fn task_event(&mut self, event: TaskEvent, events: &mpsc::UnboundedSender<WorkerEvent>) -> Result<()> {
+        let agent = self.plan.def.name;
+        match event {
+            TaskEvent::Started(partition, recovered) => {
+                let _ = events.send(WorkerEvent::Started { agent, partition, recovered });
+            }
+            TaskEvent::Ended(partition, Ok(())) => {
+                let _ = events.send(WorkerEvent::Stopped { agent, partition });
+                self.give_back(partition).await?;
+            }
+            TaskEvent::Ended(partition, Err(error)) => {
+                self.summary.failed += 1;
+                if let Some(task) = self.tasks.get_mut(&partition) {
+                    task.ended = true;
+                    task.idle.store(true, Ordering::SeqCst);
+                }
+                let _ = events.send(WorkerEvent::Failed { agent, partition, error });
+            }
+        }
+        Ok(())
+    }
+
+    async fn give_back(&mut self, partition: u32) -> Result<()> {
+        if let Some(task) = self.tasks.remove(&partition) {
+            self.summary.finished += task.finished.load(Ordering::SeqCst);
+        }
+        self.consumer.release(Unit { set: 0, partition }).await
+    }
+
+    /// Stops what runs, publishes the last positions and leaves the group.
+    async fn end(&mut self, events: &mpsc::UnboundedSender<WorkerEvent>) -> Result<()> {
+        for task in self.tasks.values() {
+            let _ = task.stop.send(true);
+        }
+        let clock = self.context.clock.clone();
+        let timeout = clock.sleep(self.context.options.stop_timeout);
+        tokio::pin!(timeout);
+        while self.tasks.values().any(|task| !task.ended) {
+            tokio::select! {
+                Some(event) = self.task_events.1.recv() => self.task_event(event, events).await?,
+                () = &mut timeout => {
+                    let stuck: Vec<u32> = self.tasks.iter().filter(|(_, task)| !task.ended).map(|(partition, _)| *partition).collect();
+                    tracing::warn!(agent = self.plan.def.name, partitions = ?stuck, "records were not finished in time; they stay uncommitted and will be processed again");
+                    break;
+                }
+            }
+        }
+        while let Ok((partition, position)) = self.progress.try_recv() {
+            self.consumer.ack(&partition, position)?;
+        }
+        for task in self.tasks.values() {
+            self.summary.finished += task.finished.load(Ordering::SeqCst);
+        }
+        self.consumer.leave().await
+    }
+}

@@ -1,0 +1,91 @@
+//! What ends a commit in a changelog, and how its records are told apart.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::agent::OUTPUT_TAG;
+use crate::error::{Error, ErrorKind, Result};
+use crate::record::RawRecord;
+
+/// First byte of the key of a table's new value.
+pub(crate) const DELTA_TAG: u8 = 1;
+/// The whole key of the record that ends a commit.
+pub(crate) const MARK_TAG: u8 = 3;
+
+/// The end of a commit. Without it nothing of the commit counts.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Mark {
+    /// Counts the task's commits.
+    pub commit: u64,
+    /// Offset of the commit's first record: what stands between an earlier mark and this offset is the rest of a
+    /// commit that never ended.
+    pub begins: u64,
+    /// For each source topic the offset to be read next.
+    pub positions: BTreeMap<Arc<str>, u64>,
+    /// Largest timestamp seen, ms.
+    pub stream_time: i64,
+    /// The outputs in this commit, by output partition.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub outputs: Vec<MarkedOutputs>,
+}
+
+/// Outputs of one commit to one partition.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct MarkedOutputs {
+    /// The number by which the commit's records name this partition.
+    pub number: u32,
+    /// The topic.
+    pub topic: Arc<str>,
+    /// The partition.
+    pub partition: u32,
+    /// The task's own number of the first of them in that partition.
+    pub sequence: u64,
+    /// How many there are.
+    pub count: u64,
+}
+
+/// A record of a changelog.
+#[derive(Debug)]
+pub(crate) enum Entry<'a> {
+    /// A table's new value for a key, or its removal.
+    Delta {
+        /// Which of the agent's tables.
+        table: usize,
+        /// The key's bytes.
+        key: &'a [u8],
+        /// The state's bytes.
+        state: Option<&'a [u8]>,
+    },
+    /// Something put out, to the output partition of that number.
+    Output {
+        /// The number, as [`MarkedOutputs::number`].
+        number: u32,
+        /// The output's own key.
+        key: Option<&'a [u8]>,
+    },
+    /// The end of a commit.
+    Mark(Mark),
+}
+
+impl<'a> Entry<'a> {
+    /// What a changelog's record is.
+    pub(crate) fn parse(record: &RawRecord<'a>) -> Result<Self> {
+        let broken = |why: &str| {
+            Error::new(ErrorKind::Corrupt, format!("the changelog holds a record that no release of gretchen writes: {why}"))
+                .at_offset(record.offset)
+        };
+        match record.key {
+            Some([DELTA_TAG, table, key @ ..]) => Ok(Self::Delta { table: usize::from(*table), key, state: record.value }),
+            Some([OUTPUT_TAG, a, b, c, d, has_key, key @ ..]) => {
+                Ok(Self::Output { number: u32::from_le_bytes([*a, *b, *c, *d]), key: (*has_key != 0).then_some(key) })
+            }
+            Some([MARK_TAG]) => serde_json::from_slice(record.value.unwrap_or_default())
+                .map(Self::Mark)
+                .map_err(|error| broken("the end of a commit cannot be read").with_source(error)),
+            Some([tag, ..]) => Err(broken(&format!("its kind is {tag}"))),
+            _ => Err(broken("it has no key")),
+        }
+    }
+}

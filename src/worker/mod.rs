@@ -1,0 +1,137 @@
+//! A worker: the one place that sees backends, agents and tables together.
+//!
+//! [`partition`](self) holds the path of a record, `commit` the one commit, `recovery` what a start does,
+//! `assignment` who owns which partition.
+
+mod assignment;
+mod commit;
+mod mark;
+mod partition;
+mod position_file;
+mod recovery;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+
+pub(crate) use assignment::Pool;
+pub(crate) use mark::{Entry, Mark};
+pub(crate) use partition::{Context, Signals, TaskRun};
+pub use recovery::Recovered;
+
+use crate::backend::Backend;
+use crate::clock::Clock;
+use crate::error::{Error, ErrorKind, Result};
+use crate::plan::Plan;
+use crate::table::MemoryStores;
+
+/// How a worker works.
+#[derive(Clone, Debug)]
+pub struct WorkerOptions {
+    /// Where tables are kept; `None` keeps them in memory.
+    pub state_dir: Option<PathBuf>,
+    /// Keeps tables of a worker without `state_dir` over a restart within the process.
+    pub memory_stores: MemoryStores,
+    /// Time from one commit to the next while records flow.
+    pub commit_interval: Duration,
+    /// Time from one checkpoint of the tables to the next.
+    pub checkpoint_interval: Duration,
+    /// Threads that agents run on; a partition belongs to one.
+    pub threads: usize,
+    /// Memory of one table partition, in bytes.
+    pub table_memory_bytes: usize,
+    /// Time that agents get to finish their records when the worker stops.
+    pub stop_timeout: Duration,
+}
+
+impl Default for WorkerOptions {
+    fn default() -> Self {
+        Self {
+            state_dir: None,
+            memory_stores: MemoryStores::default(),
+            commit_interval: Duration::from_millis(100),
+            checkpoint_interval: Duration::from_secs(10),
+            threads: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            table_memory_bytes: 256 << 20,
+            stop_timeout: Duration::from_secs(5),
+        }
+    }
+}
+
+/// What a worker tells whoever runs it.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum WorkerEvent {
+    /// A partition has recovered and is at work.
+    Started {
+        /// The agent.
+        agent: &'static str,
+        /// The partition.
+        partition: u32,
+        /// What the recovery did.
+        recovered: Recovered,
+    },
+    /// A partition is at work no more.
+    Stopped {
+        /// The agent.
+        agent: &'static str,
+        /// The partition.
+        partition: u32,
+    },
+    /// A partition has stopped at an error. It stays this worker's, so that no other fails on it in turn.
+    Failed {
+        /// The agent.
+        agent: &'static str,
+        /// The partition.
+        partition: u32,
+        /// Why.
+        error: Error,
+    },
+    /// All partitions of an agent are caught up: nothing is left to read.
+    CaughtUp,
+}
+
+/// What a worker did.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Summary {
+    /// Records that were finished.
+    pub finished: u64,
+    /// Partitions that stopped at an error.
+    pub failed: usize,
+}
+
+/// Runs the plan until `stop` turns to `true`, or until every partition has failed.
+///
+/// Must be called within a multi-threaded tokio runtime; agents run on threads of their own.
+pub async fn run(
+    plan: &Plan,
+    backend: Arc<dyn Backend>,
+    options: WorkerOptions,
+    clock: Clock,
+    stop: watch::Receiver<bool>,
+    events: mpsc::UnboundedSender<WorkerEvent>,
+) -> Result<Summary> {
+    let pool = Pool::new(options.threads.max(1))?;
+    let mut members = Vec::new();
+    for agent in &plan.agents {
+        members.push(assignment::Member::join(agent.clone(), backend.clone(), options.clone(), clock.clone(), pool.clone()).await?);
+    }
+    let (done, mut ended) = mpsc::unbounded_channel();
+    let count = members.len();
+    for member in members {
+        let (stop, events, done) = (stop.clone(), events.clone(), done.clone());
+        tokio::spawn(async move {
+            let _ = done.send(member.run(stop, events).await);
+        });
+    }
+    drop(done);
+    let mut summary = Summary::default();
+    for _ in 0..count {
+        let one = ended.recv().await.ok_or_else(|| Error::new(ErrorKind::Closed, "the worker was ended with its runtime"))??;
+        summary.finished += one.finished;
+        summary.failed += one.failed;
+    }
+    Ok(summary)
+}

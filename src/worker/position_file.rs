@@ -1,0 +1,78 @@
+//! The changelog position of a task without tables: where its recovery begins.
+
+use std::fs;
+use std::io::Write;
+use std::path::PathBuf;
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// A file with a position and its checksum; absent for tasks that are kept in memory.
+#[derive(Clone, Debug)]
+pub(crate) struct PositionFile {
+    dir: Option<PathBuf>,
+    partition: u32,
+}
+
+impl PositionFile {
+    /// The file of a partition in the agent's folder.
+    pub(crate) fn new(dir: Option<PathBuf>, partition: u32) -> Self {
+        Self { dir, partition }
+    }
+
+    fn name(&self) -> String {
+        format!("{}.position", self.partition)
+    }
+
+    /// Replaces the position; the file is the old or the new one after any crash.
+    pub(crate) fn store(&self, position: u64) -> Result<()> {
+        let Some(dir) = &self.dir else { return Ok(()) };
+        let path = dir.join(self.name());
+        let temporary = dir.join(format!("{}.tmp", self.name()));
+        let text = format!("{position} {:08x}\n", crc32c::crc32c(&position.to_le_bytes()));
+        let write = || -> std::io::Result<()> {
+            fs::create_dir_all(dir)?;
+            let mut file = fs::File::create(&temporary)?;
+            file.write_all(text.as_bytes())?;
+            file.sync_all()?;
+            fs::rename(&temporary, &path)?;
+            fs::File::open(dir)?.sync_all()
+        };
+        write().map_err(|error| Error::io(format!("cannot write {}", path.display()), error))
+    }
+
+    /// The position, if one was stored.
+    pub(crate) fn load(&self) -> Result<Option<u64>> {
+        let Some(dir) = &self.dir else { return Ok(None) };
+        let path = dir.join(self.name());
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(Error::io(format!("cannot read {}", path.display()), error)),
+        };
+        let parsed = text.split_once(' ').and_then(|(position, crc)| {
+            let position: u64 = position.parse().ok()?;
+            let crc = u32::from_str_radix(crc.trim(), 16).ok()?;
+            (crc32c::crc32c(&position.to_le_bytes()) == crc).then_some(position)
+        });
+        parsed.map(Some).ok_or_else(|| {
+            Error::new(ErrorKind::Corrupt, format!("{} is damaged; remove it, and the changelog is read from its start", path.display()))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_damaged_position_is_not_trusted() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = PositionFile::new(Some(dir.path().to_owned()), 3);
+        assert_eq!(file.load().unwrap(), None);
+        file.store(17).unwrap();
+        assert_eq!(file.load().unwrap(), Some(17));
+        let path = dir.path().join("3.position");
+        fs::write(&path, fs::read_to_string(&path).unwrap().replace("17", "18")).unwrap();
+        assert_eq!(file.load().unwrap_err().kind(), ErrorKind::Corrupt);
+    }
+}
