@@ -3,6 +3,7 @@
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{format_ident, quote, quote_spanned};
 use syn::ext::IdentExt;
+use syn::spanned::Spanned;
 use syn::{GenericArgument, PathArguments, parse_quote};
 
 use super::parse::{Declaration, Figure, Function};
@@ -66,12 +67,12 @@ impl Figure {
         let place = self.word.span();
         let marker = self.marker();
         match &self.function {
-            Function::CountRecords => quote!(::gretchen::__private::RecordCount),
+            Function::CountRecords => quote!(::gretchen::__private::Tally),
             Function::Built { field, .. } => {
                 let field = field_type(record, field);
                 quote_spanned!(place=> <#marker as ::gretchen::__private::Aggregate<#field>>::Acc)
             }
-            Function::Fold { state, .. } => quote!(::gretchen::__private::Folded<#state>),
+            Function::Fold { state, .. } => quote!(::gretchen::__private::Fold<#state>),
         }
     }
 
@@ -154,8 +155,13 @@ fn emit_table_state(declaration: &Declaration, names: &Names) -> TokenStream {
     let set = figures.iter().map(|figure| {
         let field = &figure.field;
         let has_field = has_field(field);
+        let name = field.unraw().to_string();
         quote_spanned! {field.span()=>
-            <#value as #has_field>::set(&mut value, ::gretchen::__private::Finish::finish(&self.#field));
+            <#value as #has_field>::set(
+                &mut value,
+                ::gretchen::__private::Finish::finish(&self.#field)
+                    .map_err(|error| ::gretchen::__private::encode_failed(#name, &error))?,
+            );
         }
     });
     quote! {
@@ -171,21 +177,23 @@ fn emit_table_state(declaration: &Declaration, names: &Names) -> TokenStream {
             fn decode_state(
                 bytes: &[u8],
             ) -> ::core::result::Result<Self, ::gretchen::__private::DecodeError> {
-                let mut input = ::gretchen::__private::DatumInput::new(bytes);
+                let mut rest = bytes;
                 let state = Self {
-                    #(#fields: ::gretchen::__private::Accumulator::decode(&mut input)?,)*
+                    #(#fields: ::gretchen::__private::Accumulator::decode(&mut rest)?,)*
                 };
-                ::gretchen::__private::finish_datum(&input)?;
-                ::core::result::Result::Ok(state)
+                if rest.is_empty() {
+                    return ::core::result::Result::Ok(state);
+                }
+                ::core::result::Result::Err(::gretchen::__private::DecodeError {
+                    field: ::std::string::String::from("-"),
+                    position: bytes.len() - rest.len(),
+                    reason: ::std::format!("{} bytes are left over after the last accumulator", rest.len()),
+                })
             }
 
             fn value(&self, key: &[u8]) -> ::core::result::Result<#value, ::gretchen::__private::EncodeError> {
-                let key = <#key as ::gretchen::__private::Key>::decode_key(key).map_err(|error| {
-                    ::gretchen::__private::EncodeError {
-                        field: ::std::string::String::from(#group_name),
-                        reason: ::std::string::ToString::to_string(&error),
-                    }
-                })?;
+                let key = <#key as ::gretchen::__private::Key>::decode_key(key)
+                    .map_err(|error| ::gretchen::__private::encode_failed(#group_name, &error))?;
                 let mut value = <#value as ::core::default::Default>::default();
                 #set_key
                 #(#set)*
@@ -196,7 +204,7 @@ fn emit_table_state(declaration: &Declaration, names: &Names) -> TokenStream {
                 let mut layout = ::std::string::String::new();
                 #(
                     layout.push_str(#texts);
-                    layout.push_str(&<#accumulators as ::gretchen::__private::Accumulator>::layout());
+                    layout.push_str(<#accumulators as ::gretchen::__private::Accumulator>::LAYOUT);
                     layout.push('\n');
                 )*
                 layout
@@ -241,8 +249,8 @@ fn emit_aggregation(declaration: &Declaration, names: &Names) -> TokenStream {
             type State = #state;
 
             #[inline]
-            fn key<'v, 'a>(
-                view: &'v <#record as ::gretchen::__private::Record>::View<'a>,
+            fn key<'v>(
+                view: &'v <#record as ::gretchen::__private::Record>::View<'_>,
                 scratch: &'v mut ::std::vec::Vec<u8>,
             ) -> ::core::option::Option<&'v [u8]> {
                 #key_bytes
@@ -271,7 +279,7 @@ fn local(field: &Ident) -> Ident {
 fn fold(figure: &Figure, record: &syn::Type, accumulator: &TokenStream) -> TokenStream {
     let marker = figure.marker();
     match &figure.function {
-        Function::CountRecords => quote!(#accumulator.add();),
+        Function::CountRecords => quote!(::gretchen::__private::CountRecords::fold(&mut #accumulator);),
         Function::Built { field, .. } => {
             let has_field = has_field(field);
             let field_type = field_type(record, field);
@@ -288,7 +296,9 @@ fn fold(figure: &Figure, record: &syn::Type, accumulator: &TokenStream) -> Token
                     &mut #state,
                     &<#record as ::gretchen::__private::Record>::View<'_>,
                 ) -> ::core::result::Result<(), ::gretchen::__private::AggregateError> = #closure;
-                fold(&mut #accumulator.0, view)?;
+                let mut next = ::core::clone::Clone::clone(#accumulator.get());
+                fold(&mut next, view)?;
+                #accumulator.set(next);
             }
         },
     }
@@ -297,20 +307,23 @@ fn fold(figure: &Figure, record: &syn::Type, accumulator: &TokenStream) -> Token
 /// Checks whose errors are the compiler's own: fields that are not there, and fields of the output left out.
 fn emit_checks(declaration: &Declaration) -> TokenStream {
     let Declaration { value, record, group, figures, .. } = declaration;
-    let read: Vec<Ident> = figures
-        .iter()
-        .filter_map(|figure| match &figure.function {
-            Function::Built { field, .. } => Some(field.clone()),
-            Function::CountRecords | Function::Fold { .. } => None,
-        })
-        .collect();
+    let mut read: Vec<Ident> = Vec::new();
+    for figure in figures {
+        if let Function::Built { field, .. } = &figure.function
+            && !read.contains(field)
+        {
+            read.push(field.clone());
+        }
+    }
     let reads = field_check(record, &read);
     let filled = figures.iter().map(|figure| &figure.field);
+    // The whole pattern stands where the record is named, so that a field left out is reported there.
+    let pattern = quote_spanned!(value.span()=> #value { #group: _, #(#filled: _,)* });
     quote! {
         #reads
 
         const _: fn(#value) = |value| {
-            let #value { #group: _, #(#filled: _,)* } = value;
+            let #pattern = value;
         };
     }
 }

@@ -8,7 +8,7 @@ pub static ORDER_TOTALS: Table<String, OrderTotal, __OrderTotalsState> = ::gretc
 #[doc(hidden)]
 #[derive(Clone, Debug, Default)]
 pub struct __OrderTotalsState {
-    orders: ::gretchen::__private::RecordCount,
+    orders: ::gretchen::__private::Tally,
     noted: <::gretchen::__private::Count as ::gretchen::__private::Aggregate<
         <Order as ::gretchen::__private::HasField<
             { ::gretchen::__private::field_id("note") },
@@ -24,7 +24,7 @@ pub struct __OrderTotalsState {
             { ::gretchen::__private::field_id("amount") },
         >>::Type,
     >>::Acc,
-    late: ::gretchen::__private::Folded<i64>,
+    late: ::gretchen::__private::Fold<i64>,
 }
 impl ::gretchen::__private::TableState<String, OrderTotal> for __OrderTotalsState {
     fn encode_state(
@@ -41,47 +41,76 @@ impl ::gretchen::__private::TableState<String, OrderTotal> for __OrderTotalsStat
     fn decode_state(
         bytes: &[u8],
     ) -> ::core::result::Result<Self, ::gretchen::__private::DecodeError> {
-        let mut input = ::gretchen::__private::DatumInput::new(bytes);
+        let mut rest = bytes;
         let state = Self {
-            orders: ::gretchen::__private::Accumulator::decode(&mut input)?,
-            noted: ::gretchen::__private::Accumulator::decode(&mut input)?,
-            revenue: ::gretchen::__private::Accumulator::decode(&mut input)?,
-            smallest: ::gretchen::__private::Accumulator::decode(&mut input)?,
-            late: ::gretchen::__private::Accumulator::decode(&mut input)?,
+            orders: ::gretchen::__private::Accumulator::decode(&mut rest)?,
+            noted: ::gretchen::__private::Accumulator::decode(&mut rest)?,
+            revenue: ::gretchen::__private::Accumulator::decode(&mut rest)?,
+            smallest: ::gretchen::__private::Accumulator::decode(&mut rest)?,
+            late: ::gretchen::__private::Accumulator::decode(&mut rest)?,
         };
-        ::gretchen::__private::finish_datum(&input)?;
-        ::core::result::Result::Ok(state)
+        if rest.is_empty() {
+            return ::core::result::Result::Ok(state);
+        }
+        ::core::result::Result::Err(::gretchen::__private::DecodeError {
+            field: ::std::string::String::from("-"),
+            position: bytes.len() - rest.len(),
+            reason: ::std::format!(
+                "{} bytes are left over after the last accumulator", rest.len()
+            ),
+        })
     }
     fn value(
         &self,
         key: &[u8],
     ) -> ::core::result::Result<OrderTotal, ::gretchen::__private::EncodeError> {
         let key = <String as ::gretchen::__private::Key>::decode_key(key)
-            .map_err(|error| {
-                ::gretchen::__private::EncodeError {
-                    field: ::std::string::String::from("customer"),
-                    reason: ::std::string::ToString::to_string(&error),
-                }
-            })?;
+            .map_err(|error| ::gretchen::__private::encode_failed("customer", &error))?;
         let mut value = <OrderTotal as ::core::default::Default>::default();
         <OrderTotal as ::gretchen::__private::HasField<
             { ::gretchen::__private::field_id("customer") },
         >>::set(&mut value, ::core::convert::Into::into(key));
         <OrderTotal as ::gretchen::__private::HasField<
             { ::gretchen::__private::field_id("orders") },
-        >>::set(&mut value, ::gretchen::__private::Finish::finish(&self.orders));
+        >>::set(
+            &mut value,
+            ::gretchen::__private::Finish::finish(&self.orders)
+                .map_err(|error| ::gretchen::__private::encode_failed("orders", &error))?,
+        );
         <OrderTotal as ::gretchen::__private::HasField<
             { ::gretchen::__private::field_id("noted") },
-        >>::set(&mut value, ::gretchen::__private::Finish::finish(&self.noted));
+        >>::set(
+            &mut value,
+            ::gretchen::__private::Finish::finish(&self.noted)
+                .map_err(|error| ::gretchen::__private::encode_failed("noted", &error))?,
+        );
         <OrderTotal as ::gretchen::__private::HasField<
             { ::gretchen::__private::field_id("revenue") },
-        >>::set(&mut value, ::gretchen::__private::Finish::finish(&self.revenue));
+        >>::set(
+            &mut value,
+            ::gretchen::__private::Finish::finish(&self.revenue)
+                .map_err(|error| ::gretchen::__private::encode_failed(
+                    "revenue",
+                    &error,
+                ))?,
+        );
         <OrderTotal as ::gretchen::__private::HasField<
             { ::gretchen::__private::field_id("smallest") },
-        >>::set(&mut value, ::gretchen::__private::Finish::finish(&self.smallest));
+        >>::set(
+            &mut value,
+            ::gretchen::__private::Finish::finish(&self.smallest)
+                .map_err(|error| ::gretchen::__private::encode_failed(
+                    "smallest",
+                    &error,
+                ))?,
+        );
         <OrderTotal as ::gretchen::__private::HasField<
             { ::gretchen::__private::field_id("late") },
-        >>::set(&mut value, ::gretchen::__private::Finish::finish(&self.late));
+        >>::set(
+            &mut value,
+            ::gretchen::__private::Finish::finish(&self.late)
+                .map_err(|error| ::gretchen::__private::encode_failed("late", &error))?,
+        );
         ::core::result::Result::Ok(value)
     }
     fn layout() -> ::std::string::String {
@@ -89,45 +118,45 @@ impl ::gretchen::__private::TableState<String, OrderTotal> for __OrderTotalsStat
         layout.push_str("orders: count() as ");
         layout
             .push_str(
-                &<::gretchen::__private::RecordCount as ::gretchen::__private::Accumulator>::layout(),
+                <::gretchen::__private::Tally as ::gretchen::__private::Accumulator>::LAYOUT,
             );
         layout.push('\n');
         layout.push_str("noted: count(note) as ");
         layout
             .push_str(
-                &<<::gretchen::__private::Count as ::gretchen::__private::Aggregate<
+                <<::gretchen::__private::Count as ::gretchen::__private::Aggregate<
                     <Order as ::gretchen::__private::HasField<
                         { ::gretchen::__private::field_id("note") },
                     >>::Type,
-                >>::Acc as ::gretchen::__private::Accumulator>::layout(),
+                >>::Acc as ::gretchen::__private::Accumulator>::LAYOUT,
             );
         layout.push('\n');
         layout.push_str("revenue: sum(amount) as ");
         layout
             .push_str(
-                &<<::gretchen::__private::Sum as ::gretchen::__private::Aggregate<
+                <<::gretchen::__private::Sum as ::gretchen::__private::Aggregate<
                     <Order as ::gretchen::__private::HasField<
                         { ::gretchen::__private::field_id("amount") },
                     >>::Type,
-                >>::Acc as ::gretchen::__private::Accumulator>::layout(),
+                >>::Acc as ::gretchen::__private::Accumulator>::LAYOUT,
             );
         layout.push('\n');
         layout.push_str("smallest: min(amount) as ");
         layout
             .push_str(
-                &<<::gretchen::__private::Min as ::gretchen::__private::Aggregate<
+                <<::gretchen::__private::Min as ::gretchen::__private::Aggregate<
                     <Order as ::gretchen::__private::HasField<
                         { ::gretchen::__private::field_id("amount") },
                     >>::Type,
-                >>::Acc as ::gretchen::__private::Accumulator>::layout(),
+                >>::Acc as ::gretchen::__private::Accumulator>::LAYOUT,
             );
         layout.push('\n');
         layout.push_str("late: fold as ");
         layout
             .push_str(
-                &<::gretchen::__private::Folded<
+                <::gretchen::__private::Fold<
                     i64,
-                > as ::gretchen::__private::Accumulator>::layout(),
+                > as ::gretchen::__private::Accumulator>::LAYOUT,
             );
         layout.push('\n');
         layout
@@ -139,8 +168,8 @@ impl ::gretchen::__private::Aggregation for order_totals {
     type Value = OrderTotal;
     type State = __OrderTotalsState;
     #[inline]
-    fn key<'v, 'a>(
-        view: &'v <Order as ::gretchen::__private::Record>::View<'a>,
+    fn key<'v>(
+        view: &'v <Order as ::gretchen::__private::Record>::View<'_>,
         scratch: &'v mut ::std::vec::Vec<u8>,
     ) -> ::core::option::Option<&'v [u8]> {
         <<Order as ::gretchen::__private::HasField<
@@ -180,9 +209,11 @@ impl ::gretchen::__private::Aggregation for order_totals {
                 *state += i64::from(order.late);
                 Ok(())
             };
-            fold(&mut next_late.0, view)?;
+            let mut next = ::core::clone::Clone::clone(next_late.get());
+            fold(&mut next, view)?;
+            next_late.set(next);
         }
-        state.orders.add();
+        ::gretchen::__private::CountRecords::fold(&mut state.orders);
         <::gretchen::__private::Count as ::gretchen::__private::Aggregate<
             <Order as ::gretchen::__private::HasField<
                 { ::gretchen::__private::field_id("note") },
@@ -210,7 +241,6 @@ impl ::gretchen::__private::Aggregation for order_totals {
 }
 const _: fn(&<Order as ::gretchen::__private::Record>::View<'_>) = |view| {
     let _ = &view.note;
-    let _ = &view.amount;
     let _ = &view.amount;
 };
 const _: fn(OrderTotal) = |value| {
