@@ -18,4 +18,4 @@ pub mod worker;
 #[path = "private.rs"]
 pub mod __private;
 
-pub use gretchen_macros::records;
+pub use gretchen_macros::{agent, aggregate, records};
