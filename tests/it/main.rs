@@ -1,4 +1,7 @@
 //! Integration tests, one binary: every further one would link RocksDB again.
 
+mod kill;
 mod records;
+mod shop;
+mod support;
 mod testing_kit;
