@@ -175,10 +175,13 @@ impl<S: Clone + 'static> Slots<S> {
         self.cache.slot(slot).state.as_ref()
     }
 
-    /// Says that a state was changed by user code: now and then one is encoded to learn how much memory it owns.
-    pub(super) fn sample(&mut self, no: SlotNo) -> Result<()> {
+    /// Says that a state was changed by user code. Now and then one is encoded to learn how much memory it owns;
+    /// where a failed record can be undone every one is, so that a value that does not fit its schema fails the
+    /// record that made it, and not the commit.
+    pub(super) fn changed(&mut self, no: SlotNo) -> Result<()> {
         self.writes = self.writes.wrapping_add(1);
-        if !std::mem::needs_drop::<S>() || self.writes % SAMPLE != 1 {
+        let sampled = std::mem::needs_drop::<S>() && self.writes % SAMPLE == 1;
+        if !sampled && !self.cache.undo_enabled() {
             return Ok(());
         }
         let mut bytes = std::mem::take(&mut self.scratch);

@@ -14,18 +14,20 @@ mod fold;
 mod keep;
 mod mean;
 mod sum;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 
-pub use self::count::{Count, CountRecords, Tally};
+pub use self::count::{Count, CountRecords, IsNull, Tally};
 pub use self::extreme::{Extreme, Extremum, Largest, Max, Min, Order, Smallest};
 pub use self::field::StateField;
 pub use self::fold::Fold;
-pub use self::keep::{Earliest, First, Keep, Kept, Last, Latest};
-pub use self::mean::{Average, Mean, Mensurable};
-pub use self::sum::{Sum, Summable, Total};
+pub use self::keep::{Earliest, First, Keep, Keepable, Kept, Last, Latest};
+pub use self::mean::{Average, Mean, MeanNumber, Mensurable};
+pub use self::sum::{Sum, SumNumber, Summable, Total};
 
-use crate::record::{DecodeError, FieldType};
+use crate::record::{DecodeError, EncodeError, FieldType};
 
 /// A function over the values of one field, e.g. [`Sum`].
 #[diagnostic::on_unimplemented(
@@ -105,6 +107,18 @@ impl<A: Finish<Out>, Out: OptionalField> Finish<Out> for Nullable<A> {
     }
 }
 
+/// Makes sure that a state was read to its end; `input` is what its last accumulator left.
+pub fn expect_end(input: &[u8]) -> Result<(), DecodeError> {
+    match input {
+        [] => Ok(()),
+        rest => Err(DecodeError {
+            field: "-".into(),
+            position: 0,
+            reason: format!("{} bytes are left over after the last accumulator", rest.len()),
+        }),
+    }
+}
+
 /// Why a record cannot be taken into an aggregation.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -123,4 +137,11 @@ pub enum AggregateError {
         /// E.g. `min`.
         function: &'static str,
     },
+}
+
+impl AggregateError {
+    /// The error of an output field that cannot be filled.
+    pub fn at_field(&self, field: &str) -> EncodeError {
+        EncodeError { field: field.to_owned(), reason: self.to_string() }
+    }
 }
