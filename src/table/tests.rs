@@ -327,6 +327,67 @@ fn large_values_count_against_the_bound_before_they_are_committed() {
 }
 
 #[test]
+fn a_recovery_larger_than_memory_takes_checkpoints_on_its_way() {
+    let home = Home { memory_bytes: 32 << 10, ..Home::memory() };
+    let partition = home.open();
+    let stored = [&0_i64.to_le_bytes()[..], b"value"].concat();
+    let (mut largest, mut checkpoints) = (0, 0);
+    for i in 0..5000_u64 {
+        partition.apply(i.to_string().as_bytes(), Some(&stored)).unwrap();
+        if partition.wants_commit() {
+            checkpoint(&*partition, i + 1);
+            partition.evict();
+            checkpoints += 1;
+        }
+        largest = largest.max(partition.memory_bytes());
+    }
+    assert!(checkpoints > 10);
+    assert!(largest <= home.memory_bytes / 2 * 3 + 256, "{largest}: the bound, and half of it that could not go yet");
+    assert!(!partition.is_dirty(), "what was recovered is committed already");
+    assert_eq!(all(&handle(&partition)).len(), 5000);
+}
+
+#[test]
+fn a_value_that_cannot_be_stored_fails_the_record_that_can_be_undone() {
+    #[derive(Clone, Debug)]
+    struct Never;
+    impl TableState<String, i64> for Never {
+        fn encode_state(&self, _out: &mut Vec<u8>) -> Result<(), EncodeError> {
+            Err(EncodeError { field: "total".into(), reason: "too large".into() })
+        }
+        fn decode_state(_bytes: &[u8]) -> Result<Self, DecodeError> {
+            Ok(Self)
+        }
+        fn value(&self, _key: &[u8]) -> Result<i64, EncodeError> {
+            Ok(0)
+        }
+        fn layout() -> String {
+            "never".to_owned()
+        }
+    }
+    static NEVER: Table<String, i64, Never> = Table::new("never");
+    let partition = Home::memory().open_as(&NEVER.def(), 0, 1).unwrap();
+    partition.enable_undo(true);
+    partition.mark();
+    let table = TableHandle::<String, i64, Never>::new(Rc::clone(&partition)).unwrap();
+    {
+        let mut slots = table.partition().slots().unwrap();
+        let hash = slots.hash(b"k");
+        let slot = slots.entry(hash, b"k").unwrap();
+        *slots.touch(slot, 0) = Some(Never);
+        let error = slots.changed(slot).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Encode);
+        for part in ["never", "key k", "total", "too large"] {
+            assert!(error.to_string().contains(part), "{part}: {error}");
+        }
+    }
+    assert!(partition.drain_commit(&mut Commit::default()).is_err());
+    partition.rollback();
+    assert!(!partition.is_dirty());
+    assert!(commit(&*partition).deltas.is_empty());
+}
+
+#[test]
 fn the_timestamp_is_the_largest_of_the_records_that_changed_the_key() {
     let home = Home::memory();
     let partition = home.open();

@@ -6,6 +6,33 @@
 //!
 //! A record counts in all of a table's fields or in none. Generated code therefore asks [`Aggregate::check`] of every
 //! field first, and only then folds into the accumulators, which cannot fail any more.
+//!
+//! ```
+//! use gretchen::table::aggregate::{Aggregate, AggregateError, Count, Finish, Max, Sum};
+//!
+//! #[derive(Clone, Debug, Default)]
+//! struct State {
+//!     orders: <Count as Aggregate<i64>>::Acc,
+//!     items: <Sum as Aggregate<i64>>::Acc,
+//!     largest: <Max as Aggregate<Option<i64>>>::Acc,
+//! }
+//!
+//! fn fold(state: &mut State, quantity: i64, discount: Option<i64>) -> Result<(), AggregateError> {
+//!     <Count as Aggregate<i64>>::check(&state.orders, quantity)?;
+//!     <Sum as Aggregate<i64>>::check(&state.items, quantity)?;
+//!     <Max as Aggregate<Option<i64>>>::check(&state.largest, discount)?;
+//!     <Count as Aggregate<i64>>::fold(&mut state.orders, quantity)?;
+//!     <Sum as Aggregate<i64>>::fold(&mut state.items, quantity)?;
+//!     <Max as Aggregate<Option<i64>>>::fold(&mut state.largest, discount)
+//! }
+//!
+//! let mut state = State::default();
+//! fold(&mut state, i64::MAX, Some(5))?;
+//! assert!(fold(&mut state, 1, Some(6)).is_err());
+//! let (orders, largest): (i64, Option<i64>) = (state.orders.finish()?, state.largest.finish()?);
+//! assert_eq!((orders, largest), (1, Some(5)));
+//! # Ok::<(), AggregateError>(())
+//! ```
 
 mod count;
 mod extreme;

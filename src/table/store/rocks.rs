@@ -286,3 +286,28 @@ impl Drop for SecondaryDir {
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn after_a_failed_write_nothing_more_is_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("table");
+        let identity = Identity { format: 1, layout: "i64".to_owned(), numbers: Some((0, 1)) };
+        let place = TopicPartition::new("changelog", 0);
+        let store = RocksStore::open(&folder, identity, "totals", &place).unwrap();
+        let mut deltas = Deltas::default();
+        deltas.push(&[DATA, b'k'], Some(b"state"));
+        store.write(&deltas, 1).unwrap();
+
+        // The flush finds no folder to put its file into.
+        std::fs::remove_dir_all(&folder).unwrap();
+        let error = store.write(&deltas, 2).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::State, "{error}");
+        assert!(error.to_string().contains("totals"), "{error}");
+        let error = store.write(&deltas, 3).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Poisoned, "{error}");
+    }
+}
