@@ -475,8 +475,18 @@ fn numbers_sort_by_value(home: &Home) {
     checkpoint(&*partition, 1);
     drop((table, partition));
 
+    // Read together, they are asked for in the order of the store, which is not that of their bytes.
     let partition = open();
+    let raw: Vec<_> = [5, -1, 3, -200, i64::MAX, i64::MIN, 0, -7, -1].map(i64::to_be_bytes).to_vec();
+    partition.prefetch(&mut raw.iter().map(|raw| &raw[..])).unwrap();
     let table = TableHandle::<i64, i64>::new(partition).unwrap();
+    for i in sorted {
+        assert_eq!(table.as_ref().get(&i).unwrap(), Some(i));
+    }
+    assert_eq!(table.as_ref().get(&5).unwrap(), None);
+    drop(table);
+
+    let table = TableHandle::<i64, i64>::new(open()).unwrap();
     assert_eq!(read(&table), sorted, "from the store");
     let some: Vec<_> = table.as_ref().range(-200..=3).unwrap().map(|entry| entry.unwrap().1).collect();
     assert_eq!(some, [-200, -1, 0, 3]);
