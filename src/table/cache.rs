@@ -29,7 +29,7 @@ const MIN_INDEX_BITS: u32 = 6;
 /// What a key costs in the index at its usual fill.
 const INDEX_BYTES_PER_KEY: usize = 24;
 
-/// The number of a slot: stays valid until the next eviction or rollback.
+/// The number of a slot: stays valid until the next eviction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SlotNo(NonZeroU32);
 
