@@ -224,10 +224,20 @@ impl Member {
     }
 
     async fn give_back(&mut self, partition: u32) -> Result<()> {
+        // What the task has published must not overtake what the next owner publishes.
+        self.publish()?;
         if let Some(task) = self.tasks.remove(&partition) {
             self.summary.finished += task.finished.load(Ordering::SeqCst);
         }
         self.consumer.release(Unit { set: 0, partition }).await
+    }
+
+    /// Publishes the positions that the tasks have come to.
+    fn publish(&mut self) -> Result<()> {
+        while let Ok((partition, position)) = self.progress.try_recv() {
+            self.consumer.ack(&partition, position)?;
+        }
+        Ok(())
     }
 
     /// Stops what runs, publishes the last positions and leaves the group.
@@ -248,9 +258,7 @@ impl Member {
                 }
             }
         }
-        while let Ok((partition, position)) = self.progress.try_recv() {
-            self.consumer.ack(&partition, position)?;
-        }
+        self.publish()?;
         for task in self.tasks.values() {
             self.summary.finished += task.finished.load(Ordering::SeqCst);
         }
