@@ -25,7 +25,7 @@ pub use recovery::Recovered;
 pub(crate) use tail::{CommitVisitor, walk};
 pub use view::table_view;
 
-use crate::backend::Backend;
+use crate::backend::{Backend, Offsets};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::Plan;
@@ -156,8 +156,9 @@ pub fn caught_up(plan: &Plan, backend: &dyn Backend) -> Result<bool> {
         for partition in 0..agent.partitions {
             for (topic, _) in &agent.sources {
                 let place = TopicPartition::new(topic.clone(), partition);
-                let end = replay.offsets(&place)?.end;
-                if end > replay.position(&agent.group, &place)?.unwrap_or(0) {
+                let Offsets { start, end, .. } = replay.offsets(&place)?;
+                // Records that are gone are not waited for.
+                if end > replay.position(&agent.group, &place)?.unwrap_or(0).max(start) {
                     return Ok(false);
                 }
                 ends.push((place, end));

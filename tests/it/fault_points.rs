@@ -37,7 +37,7 @@ fn end_at(stage: &mut Stage, random: &mut Random, point: &str) {
         _ if point.starts_with("recovery") => random.within(1..20),
         // Only some commits are that large.
         "commit.partly-written" => random.within(1..3),
-        _ => random.within(1..12),
+        _ => random.within(1..8),
     };
     stage.spec.fault = Some((point.to_owned(), pass));
     stage.spec.commit_ms = random.within(2..20);
@@ -53,7 +53,7 @@ fn end_at(stage: &mut Stage, random: &mut Random, point: &str) {
         let count = if bulk { 20 } else { random.within(1..10) };
         let more = shop::orders(random, stage.orders.len(), count, bulk);
         stage.publish(more);
-        stage.sleep_ms(random.within(5..30));
+        stage.sleep_ms(random.within(1..12));
         if let Some(status) = worker.ended() {
             break status;
         }

@@ -1,4 +1,6 @@
 //! Integration tests, one binary: every further one would link RocksDB again.
+// What a test cannot do without fails it, in its helpers, too.
+#![allow(clippy::unwrap_used)]
 
 mod fault_points;
 mod kill;

@@ -122,7 +122,7 @@ async fn own(spec: &Spec, partition: u32) -> Result<File, BoxError> {
         let notes = std::fs::read_to_string(&path)?;
         let holder = notes.lines().last().and_then(|line| line.split(' ').next()).unwrap_or("nobody");
         // The kernel takes the locks of a killed process away one after another.
-        if spec.folder.join("killed").join(holder).exists() {
+        if spec.folder.join("killed").join(holder).exists() || spec.fault.is_some() {
             tokio::task::yield_now().await;
             continue;
         }
@@ -161,7 +161,8 @@ pub(crate) fn app(name: &str) -> App {
             .agent::<returned>()
             .agent::<large>()
             .agent::<by_number>()
-            .agent::<bulky>(),
+            .agent::<bulky>()
+            .agent::<owner>(),
         "owners" => App::new(APP).agent::<owner>().agent::<totals>().agent::<large>(),
         "failing" => App::new(APP).agent::<accepted>().agent::<passed>(),
         other => panic!("there is no app {other}"),
@@ -290,7 +291,8 @@ fn assert_same(have: &[i64], want: &[i64], what: &str) {
     if have != want {
         let at = have.iter().zip(want).position(|(a, b)| a != b).unwrap_or(have.len().min(want.len()));
         let around = |list: &[i64]| list[at.saturating_sub(3).min(list.len())..(at + 5).min(list.len())].to_vec();
-        let twice: BTreeSet<i64> = have.iter().filter(|id| have.iter().filter(|other| other == id).count() > 1).copied().collect();
+        let twice: BTreeSet<i64> =
+            have.iter().filter(|id| have.iter().filter(|other| other == id).count() > 1).copied().collect();
         panic!(
             "{what}: {} instead of {}; from place {at} on {:?} instead of {:?}; repeated: {twice:?}",
             have.len(),

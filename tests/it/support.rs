@@ -380,10 +380,7 @@ impl Stage {
                 };
                 let changelog = TopicPartition::new(agent.changelog.clone(), partition);
                 let end = replay.offsets(&changelog).unwrap().end;
-                progress.insert(
-                    (agent.def.name.to_owned(), partition),
-                    (agent.sources.iter().map(at).sum(), end),
-                );
+                progress.insert((agent.def.name.to_owned(), partition), (agent.sources.iter().map(at).sum(), end));
             }
         }
         progress
@@ -472,10 +469,7 @@ impl Stage {
                 while reader.read(&mut frames).unwrap() {
                     for record in frames.iter().flat_map(|frame| frame.records().collect::<Vec<_>>()) {
                         assert_eq!(record.offset, records.len() as u64, "offsets of {place} have a hole or a repeat");
-                        records.push((
-                            record.key.unwrap().to_vec(),
-                            V::decode_value(record.value.unwrap()).unwrap(),
-                        ));
+                        records.push((record.key.unwrap().to_vec(), V::decode_value(record.value.unwrap()).unwrap()));
                     }
                 }
                 records

@@ -33,7 +33,8 @@ fn settle(stage: &mut Stage, random: &mut Random, workers: &mut [Worker], agents
     loop {
         let owned: Vec<_> = workers.iter().map(|worker| owned(&worker.said())).collect();
         let all: BTreeSet<_> = owned.iter().flatten().collect();
-        let whole = owned.iter().map(BTreeSet::len).sum::<usize>() == all.len() && all.len() == agents * PARTITIONS as usize;
+        let whole =
+            owned.iter().map(BTreeSet::len).sum::<usize>() == all.len() && all.len() == agents * PARTITIONS as usize;
         let share = agents * (PARTITIONS as usize / workers.len());
         if whole && owned.iter().all(|owned| owned.len() >= share) {
             return stage.passed(began);
@@ -124,7 +125,8 @@ fn a_stop_commits_everything() {
         let number = worker.number;
         stage.stop(vec![worker]);
         let after: u64 = stage.progress().values().map(|(position, _)| position).sum();
-        let said: Vec<What> = stage.said().into_iter().filter(|(of, _)| *of == number).map(|(_, said)| said.what).collect();
+        let said: Vec<What> =
+            stage.said().into_iter().filter(|(of, _)| *of == number).map(|(_, said)| said.what).collect();
         assert_eq!(said.last(), Some(&What::Ended { finished: after - before }), "what was finished is committed");
         before = after;
     }

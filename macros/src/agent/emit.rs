@@ -127,7 +127,7 @@ pub(super) fn registration(function: &Function, arguments: &Arguments, handler: 
         (Some((_, topic)), Some(records)) => {
             // The outputs of a batch come from many records.
             output_def(topic, &records.record, !records.keyed && handler.input.shape != Shape::Batch)
-        },
+        }
         _ => quote!(::core::option::Option::None),
     };
     Definition {
