@@ -1,1 +1,4 @@
-fn main() {}
+//! Every integration test, in one binary: each further one would link RocksDB again.
+
+mod conformance;
+mod log;
