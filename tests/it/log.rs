@@ -157,6 +157,44 @@ async fn a_topic_in_use_elsewhere_is_not_deleted() {
     one.delete_topic("orders").await.unwrap();
 }
 
+/// A failed sync ends appends and syncs, by every handle, until the partition is opened again.
+#[tokio::test]
+async fn after_a_failed_sync_nothing_is_appended() {
+    let folder = tempfile::tempdir().unwrap();
+    let small = || {
+        let options = LogOptions { segment_bytes: 4096, ..options(folder.path()) };
+        LogBackend::open(options, Clock::system()).unwrap()
+    };
+    let (one, two) = (small(), small());
+    let place = orders(&one, 1).await;
+    one.offsets(&place).unwrap();
+    for _ in 0..2 {
+        append(&two, &place, &[&"x".repeat(2_500)]).await;
+    }
+    // What is synced behind a full segment is done then.
+    two.sync(&place, 2).await.unwrap();
+    append(&two, &place, &["y"]).await;
+    // The segment that `one` has to open for its sync cannot be opened.
+    let (there, away) = (segment(folder.path(), 1), folder.path().join("away"));
+    std::fs::rename(&there, &away).unwrap();
+    assert!(one.sync(&place, 3).await.is_err());
+    std::fs::rename(&away, &there).unwrap();
+    let poisoned = Some(gretchen::error::ErrorKind::Poisoned);
+    for backend in [&one, &two] {
+        let mut frame = FrameBuilder::new();
+        frame.push(None, None, 0);
+        let mut producer = backend.producer(ProducerId::ANONYMOUS).await.unwrap();
+        assert_eq!(producer.append(&place, &mut frame, None).await.err().map(|error| error.kind()), poisoned);
+        assert_eq!(backend.sync(&place, 3).await.err().map(|error| error.kind()), poisoned);
+    }
+    assert_eq!(read(&one, &place).unwrap().len(), 3);
+    drop((one, two));
+    let again = small();
+    append(&again, &place, &["z"]).await;
+    again.sync(&place, 4).await.unwrap();
+    assert_eq!(read(&again, &place).unwrap().len(), 4);
+}
+
 /// A batch beyond the largest frame is refused, and nothing of it is appended.
 #[tokio::test]
 async fn a_batch_that_is_too_large_is_refused() {

@@ -188,6 +188,17 @@ impl Segment {
         Ok(walked)
     }
 
+    /// Reads from that byte of the file on.
+    pub(super) fn read(&self, bytes: &mut [u8], at: u64) -> Result<usize> {
+        loop {
+            match self.file.read_at(bytes, at) {
+                Ok(count) => return Ok(count),
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(io_error("read", &self.path, error)),
+            }
+        }
+    }
+
     /// Reads into the spare capacity of `bytes` from that byte of the file on.
     pub(super) fn read_spare(&self, bytes: &mut Vec<u8>, at: u64) -> Result<usize> {
         loop {

@@ -94,9 +94,11 @@ impl Partition {
         if written.base == end.segment_base && written.start <= durable {
             return sync(&written);
         }
-        for base in segments_in(&self.folder)?.into_iter().rev().filter(|base| *base <= end.segment_base) {
-            let segment = Segment::open(&self.folder, base)?
-                .ok_or_else(|| Error::new(ErrorKind::Corrupt, format!("segment {base} is gone")))?;
+        let gone = |base: u64| Error::new(ErrorKind::Corrupt, format!("segment {base} is gone"));
+        let bases = segments_in(&self.folder)?;
+        let upto = bases.binary_search(&end.segment_base).map_err(|_| gone(end.segment_base))?;
+        for base in bases[..=upto].iter().rev() {
+            let segment = Segment::open(&self.folder, *base)?.ok_or_else(|| gone(*base))?;
             sync(&segment)?;
             if segment.start <= durable {
                 break;

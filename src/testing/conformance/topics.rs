@@ -75,13 +75,15 @@ pub async fn bad_names_are_refused(subject: Subject) -> Result<()> {
     Ok(())
 }
 
-/// A topic is deleted with its records, once nobody reads it.
+/// A topic is deleted with its records and every group's positions in it, once nobody reads it.
 pub async fn a_deleted_topic_is_gone(subject: Subject) -> Result<()> {
     let place = subject.topic("orders", 2).await?;
     let mut producer = subject.producer("").await?;
     append(&mut producer, &place, &["a"], None).await?;
     drop(producer);
     let replay = subject.replay()?;
+    let member = subject.backend.consumer("app", &[]).await?;
+    member.ack(&place, 1)?;
     let reader = replay.reader(&place, 0)?;
     assert_eq!(kind_of(replay.delete_topic("orders").await), Some(ErrorKind::Conflict), "while it is read");
     drop(reader);
@@ -90,6 +92,7 @@ pub async fn a_deleted_topic_is_gone(subject: Subject) -> Result<()> {
     assert_eq!(kind_of(replay.offsets(&place)), Some(ErrorKind::NotFound));
     assert_eq!(kind_of(replay.delete_topic("orders").await), Some(ErrorKind::NotFound));
     subject.topic("orders", 3).await?;
+    assert_eq!(replay.position("app", &place)?, None);
     assert_eq!(replay.offsets(&TopicPartition::new("orders", 2))?.end, 0);
     Ok(())
 }
