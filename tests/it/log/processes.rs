@@ -7,16 +7,26 @@ use gretchen::backend::{Backend, ProducerId, Replay};
 use gretchen::clock::Clock;
 use gretchen::record::FrameBuilder;
 
-use super::{append, as_child, child, open, orders, read};
+use std::path::Path;
+
+use gretchen::backend::log::{LogBackend, LogOptions};
+use gretchen::record::Frames;
+
+use super::{append, as_child, child, open, options, orders, read};
 
 const BATCHES: u64 = 200;
 const BATCH: u64 = 5;
+
+/// Segments so small that there are many.
+fn open_small(folder: &Path) -> LogBackend {
+    LogBackend::open(LogOptions { segment_bytes: 4096, ..options(folder) }, Clock::system()).unwrap()
+}
 
 /// Appends its own records under its own name, in batches.
 #[tokio::test]
 async fn child_appender() {
     let Some((folder, number)) = as_child() else { return };
-    let backend = open(&folder);
+    let backend = open_small(&folder);
     let place = orders(&backend, 1).await;
     let mut producer = backend.producer(ProducerId::named(&format!("child {number}"))).await.unwrap();
     let mut frame = FrameBuilder::new();
@@ -47,12 +57,26 @@ async fn ten_processes_append_at_once() {
     let folder = tempfile::tempdir().unwrap();
     let children: Vec<_> =
         (0..10).map(|number| child("log::processes::child_appender", folder.path(), number)).collect();
+    // A reader follows them through all segments.
+    let backend = open(folder.path());
+    let place = orders(&backend, 1).await;
+    let mut reader = backend.reader(&place, 0).unwrap();
+    let (mut frames, mut followed) = (Frames::default(), Vec::new());
+    let follow = async {
+        while followed.len() as u64 != 10 * BATCHES * BATCH {
+            reader.ready().await.unwrap();
+            while reader.read(&mut frames).unwrap() {
+                let records = frames.iter().flat_map(|frame| frame.records());
+                followed.extend(records.map(|record| String::from_utf8(record.value.unwrap().to_vec()).unwrap()));
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), follow).await.expect("the reader gets every record");
     for mut child in children {
         assert!(child.wait().unwrap().success());
     }
-    let backend = open(folder.path());
-    let place = orders(&backend, 1).await;
-    check_all(&read(&backend, &place).unwrap(), 10);
+    check_all(&followed, 10);
+    assert!(read(&backend, &place).unwrap() == followed, "the reader got something else than the log holds");
 }
 
 /// Writers that are killed again and again, beside one that is not, add each record once in the end.
