@@ -86,9 +86,8 @@ pub(super) fn note_sequences(sequences: &mut HashMap<u64, u64>, frame: &Frame<'_
 /// durable when the last was made. A partition without segments gets its first.
 fn open_segments(folder: &Path, same_boot: bool) -> Result<Vec<Segment>> {
     let bases = segments_in(folder)?;
-    if bases.is_empty() {
-        let (first, _) = Segment::create(folder, 0, 0, 0, &HashMap::new())?;
-        return Ok(vec![first]);
+    if bases.is_empty() || bases == [0] && Segment::first_is_undone(folder)? {
+        return Ok(vec![Segment::create_first(folder)?]);
     }
     let mut segments = Vec::new();
     for base in bases.into_iter().rev() {

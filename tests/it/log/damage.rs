@@ -90,6 +90,26 @@ async fn garbage_and_zeroes_behind_the_end_are_cut() {
     }
 }
 
+/// A partition whose first segment never reached the disk is empty; one that holds records is not thrown away.
+#[tokio::test]
+async fn a_first_segment_that_a_loss_of_power_undid_is_made_again() {
+    for len in [0, 10, 64, 100, 144, 70_000] {
+        let folder = tempfile::tempdir().unwrap();
+        let place = orders(&open(folder.path()), 1).await;
+        std::fs::write(segment(folder.path(), 0), vec![0; len]).unwrap();
+        let backend = open(folder.path());
+        append(&backend, &place, &["a"]).await;
+        assert_eq!(read(&backend, &place).unwrap(), ["a"], "{len} bytes");
+    }
+    for damaged in [3, 90] {
+        let folder = tempfile::tempdir().unwrap();
+        let (place, _) = three_frames(folder.path()).await;
+        flip(&segment(folder.path(), 0), damaged);
+        let error = open(folder.path()).offsets(&place).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+    }
+}
+
 /// Any flipped byte of what was never synced: the frames before it stay, and nothing else.
 #[tokio::test]
 async fn damage_that_was_not_durable_is_cut() {
