@@ -10,6 +10,7 @@ mod processes;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use std::time::Duration;
 
 use gretchen::backend::log::{Durability, LogBackend, LogOptions};
 use gretchen::backend::{Appended, Backend, ProducerId, Replay};
@@ -189,7 +190,17 @@ async fn after_a_failed_sync_nothing_is_appended() {
     }
     assert_eq!(read(&one, &place).unwrap().len(), 3);
     drop((one, two));
-    let again = small();
+    // The thread that synced behind the full segment may hold the partition for a moment yet.
+    let opened = async {
+        loop {
+            let again = small();
+            match again.sync(&place, 3).await {
+                Err(error) if Some(error.kind()) == poisoned => Clock::system().sleep(Duration::from_millis(5)).await,
+                synced => break synced.map(|()| again),
+            }
+        }
+    };
+    let again = tokio::time::timeout(Duration::from_secs(10), opened).await.expect("it can be opened again").unwrap();
     append(&again, &place, &["z"]).await;
     again.sync(&place, 4).await.unwrap();
     assert_eq!(read(&again, &place).unwrap().len(), 4);
