@@ -236,7 +236,12 @@ impl Replay for LogBackend {
     async fn delete_topic(&self, name: &str) -> Result<()> {
         self.close_topic(name)?;
         let (topics, name) = (self.0.topics.clone(), name.to_owned());
-        blocking(move || topics.delete(&name)).await
+        let groups = self.0.common.options.data_dir.join("groups");
+        blocking(move || {
+            let partitions = topics.delete(&name)?;
+            position::remove_topic(&groups, &name, partitions)
+        })
+        .await
     }
 }
 

@@ -150,6 +150,8 @@ impl Replay for MemoryBackend {
     }
 
     async fn delete_topic(&self, name: &str) -> Result<()> {
-        topic::delete(&mut MemoryBackend::topics(self), name)
+        topic::delete(&mut MemoryBackend::topics(self), name)?;
+        self.groups().values_mut().for_each(|group| group.positions.retain(|place, _| &*place.topic != name));
+        Ok(())
     }
 }
