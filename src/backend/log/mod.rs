@@ -163,7 +163,13 @@ impl LogBackend {
 #[async_trait]
 impl Backend for LogBackend {
     fn capabilities(&self) -> Capabilities {
-        Capabilities { replay: true, durable: true, shared: true, deduplicates: true }
+        Capabilities {
+            replay: true,
+            durable: true,
+            shared: true,
+            deduplicates: true,
+            survives_power_loss: self.0.common.options.durability == Durability::Fsync,
+        }
     }
 
     async fn create_topic(&self, spec: &TopicSpec) -> Result<Topic> {

@@ -81,7 +81,7 @@ impl MemoryBackend {
 #[async_trait]
 impl Backend for MemoryBackend {
     fn capabilities(&self) -> Capabilities {
-        Capabilities { replay: true, durable: false, shared: false, deduplicates: true }
+        Capabilities { replay: true, durable: false, shared: false, deduplicates: true, survives_power_loss: false }
     }
 
     async fn create_topic(&self, spec: &TopicSpec) -> Result<Topic> {
