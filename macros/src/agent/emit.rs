@@ -83,11 +83,11 @@ impl Definition<'_> {
         let record = self.record;
         let field = key.unraw().to_string();
         let check = field_check(record, std::slice::from_ref(key));
-        let rekey = quote_spanned! {key.span()=>
-            ::gretchen::__private::rekey::<#record, { ::gretchen::__private::field_id(#field) }>
-        };
+        let id = quote!({ ::gretchen::__private::field_id(#field) });
+        let name = quote_spanned!(key.span()=> <#record as ::gretchen::__private::HasField<#id>>::FIELD);
+        let rekey = quote_spanned!(key.span()=> ::gretchen::__private::rekey::<#record, #id>);
         let key = quote! {
-            ::core::option::Option::Some(::gretchen::__private::KeyDef { field: #field, start_rekey: #rekey })
+            ::core::option::Option::Some(::gretchen::__private::KeyDef { field: #name, start_rekey: #rekey })
         };
         (Some(check), key)
     }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use gretchen_schema::{Definition, Field, Named, Place, SchemaError, Schemas, Type};
 use proc_macro2::{Ident, Literal, TokenStream};
 use quote::quote;
+use syn::ext::IdentExt;
 
 use super::names;
 use super::types::{self, Rust};
@@ -240,12 +241,14 @@ fn record_codec(view_name: &Ident, fields: &[RustField<'_>]) -> TokenStream {
 }
 
 fn has_field(record: &Ident, field: &RustField<'_>) -> TokenStream {
-    let (ident, owned, name) = (&field.ident, &field.rust.owned, &field.field.name);
+    let (ident, owned, in_schema) = (&field.ident, &field.rust.owned, &field.field.name);
+    let name = ident.unraw().to_string();
     let ty = quote!(<#record as ::gretchen::__private::HasField<{ ::gretchen::__private::field_id(#name) }>>::Type);
     quote! {
         #[automatically_derived]
         impl ::gretchen::__private::HasField<{ ::gretchen::__private::field_id(#name) }> for #record {
             type Type = #owned;
+            const FIELD: &'static str = #in_schema;
 
             #[inline]
             fn get<'a>(

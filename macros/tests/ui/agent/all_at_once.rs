@@ -1,0 +1,16 @@
+use gretchen::prelude::*;
+
+gretchen::records!("schemas/order.avsc", "schemas/order_total.avsc");
+
+static TOTALS: Table<String, OrderTotal> = Table::new("order-totals");
+
+#[agent(topik = "orders", concurrency = 0, table = TOTALS, on_error = retry(0))]
+fn watch(order: &Order, limit: u32) -> Order {
+    order.clone()
+}
+
+fn still_callable(order: &Order) -> Order {
+    watch(order, 3)
+}
+
+fn main() {}

@@ -1,0 +1,13 @@
+use gretchen::prelude::*;
+
+gretchen::records!("schemas/order.avsc", "schemas/order_total.avsc");
+
+struct Total(i64);
+
+#[agent(topic = "orders", output = "totals")]
+async fn watch(order: Order) -> Result<Option<Total>> {
+    let _ = order;
+    Ok(None)
+}
+
+fn main() {}

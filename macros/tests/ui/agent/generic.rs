@@ -1,0 +1,8 @@
+use gretchen::prelude::*;
+
+gretchen::records!("schemas/order.avsc", "schemas/order_total.avsc");
+
+#[agent(topic = "orders")]
+async fn watch<R: Record>(order: R) {}
+
+fn main() {}
