@@ -91,9 +91,12 @@ impl Plan {
     /// Plans the agents and creates the topics that are missing, with `partitions` partitions where nothing else is
     /// known.
     pub async fn make(app: &str, agents: &[&'static AgentDef], backend: &dyn Backend, partitions: u32) -> Result<Self> {
-        let replay = backend
-            .replay()
-            .ok_or_else(|| Error::new(ErrorKind::Unsupported, "this backend cannot be read again by position, so agents cannot commit on it"))?;
+        let replay = backend.replay().ok_or_else(|| {
+            Error::new(
+                ErrorKind::Unsupported,
+                "this backend cannot be read again by position, so agents cannot commit on it",
+            )
+        })?;
         let topics: BTreeMap<Arc<str>, TopicSpec> =
             backend.topics().await?.into_iter().map(|Topic { spec, .. }| (spec.name.clone(), spec)).collect();
         let existing = topics.keys().cloned().collect();
@@ -147,13 +150,25 @@ impl Planner<'_> {
         let mut tables = BTreeMap::new();
         for def in agents {
             if let Some(first) = names.insert(def.name, *def) {
-                self.problem(def, format!("the name is taken by {}:{}; give one of them another with name = \"…\"", first.file, first.line));
+                self.problem(
+                    def,
+                    format!(
+                        "the name is taken by {}:{}; give one of them another with name = \"…\"",
+                        first.file, first.line
+                    ),
+                );
             }
             for table in def.tables {
                 let table = table();
                 if let Some(first) = tables.insert(table.name, *def) {
                     let first: &AgentDef = first;
-                    self.problem(def, format!("table {} is written by agent {} ({}:{}) already; a table has one writer", table.name, first.name, first.file, first.line));
+                    self.problem(
+                        def,
+                        format!(
+                            "table {} is written by agent {} ({}:{}) already; a table has one writer",
+                            table.name, first.name, first.file, first.line
+                        ),
+                    );
                 }
             }
         }
@@ -167,16 +182,26 @@ impl Planner<'_> {
                 self.source_topic(def, topic);
                 sources.push(self.keyed_source(def, topic, &mut drafts));
             }
-            let partitions: BTreeSet<u32> = sources.iter().filter_map(|topic| self.topics.get(topic)).map(|spec| spec.partitions).collect();
+            let partitions: BTreeSet<u32> =
+                sources.iter().filter_map(|topic| self.topics.get(topic)).map(|spec| spec.partitions).collect();
             if partitions.len() > 1 {
-                let list: Vec<String> =
-                    sources.iter().filter_map(|topic| self.topics.get(topic)).map(|spec| format!("{} has {}", spec.name, spec.partitions)).collect();
+                let list: Vec<String> = sources
+                    .iter()
+                    .filter_map(|topic| self.topics.get(topic))
+                    .map(|spec| format!("{} has {}", spec.name, spec.partitions))
+                    .collect();
                 self.problem(def, format!("its topics must have the same number of partitions: {}", list.join(", ")));
             }
             let tables: Vec<TableDef> = def.tables.iter().map(|table| table()).collect();
             self.outputs(def, &sources, &tables);
             self.changelog(def, &sources);
-            drafts.push(Draft { def, sources, output: def.output.map(|output| output.topic.into()), tables, keyed: def.key.is_some() || !def.tables.is_empty() });
+            drafts.push(Draft {
+                def,
+                sources,
+                output: def.output.map(|output| output.topic.into()),
+                tables,
+                keyed: def.key.is_some() || !def.tables.is_empty(),
+            });
         }
         drafts
     }
@@ -212,14 +237,20 @@ impl Planner<'_> {
         };
         self.topics.entry(name.clone()).or_insert(repartition);
         self.changelog(rekey, &[topic.into()]);
-        drafts.push(Draft { def: rekey, sources: vec![topic.into()], output: Some(name.clone()), tables: Vec::new(), keyed: false });
+        drafts.push(Draft {
+            def: rekey,
+            sources: vec![topic.into()],
+            output: Some(name.clone()),
+            tables: Vec::new(),
+            keyed: false,
+        });
         name
     }
 
     fn outputs(&mut self, def: &AgentDef, sources: &[Arc<str>], tables: &[TableDef]) {
         let mut wanted: Vec<(&str, Option<&'static RecordSchema>)> = Vec::new();
         wanted.extend(def.output.map(|output| (output.topic, output.schema)));
-        wanted.extend(tables.iter().filter_map(|table| Some((table.output?, table.output_schema))));
+        wanted.extend(tables.iter().filter_map(|table| Some((table.output?, table.schema))));
         if let OnError::DeadLetter(topic) = def.on_error {
             wanted.push((topic, None));
         }
@@ -234,8 +265,12 @@ impl Planner<'_> {
             let partitions = source.as_ref().map_or(self.partitions, |source| source.partitions);
             // An output keeps the key of its record, so it is keyed by that field where it has one of that name.
             let key = source.as_ref().and_then(|source| source.key_field.clone());
-            let key = key.filter(|key| schema.is_some_and(|schema| schema.fields.iter().any(|field| *field.name == **key)));
-            let spec = self.topics.entry(topic.into()).or_insert_with(|| TopicSpec { key_field: key, ..TopicSpec::new(topic, partitions) });
+            let key =
+                key.filter(|key| schema.is_some_and(|schema| schema.fields.iter().any(|field| *field.name == **key)));
+            let spec = self
+                .topics
+                .entry(topic.into())
+                .or_insert_with(|| TopicSpec { key_field: key, ..TopicSpec::new(topic, partitions) });
             if spec.schema.is_none() {
                 spec.schema = schema.map(topic_schema);
             }
@@ -268,7 +303,10 @@ impl Planner<'_> {
 
     fn warn_of_orphans(&self, agents: &[&'static AgentDef]) {
         for name in &self.existing {
-            let agent = name.strip_prefix(self.app).and_then(|rest| rest.strip_prefix('-')).and_then(|rest| rest.strip_suffix("-changelog"));
+            let agent = name
+                .strip_prefix(self.app)
+                .and_then(|rest| rest.strip_prefix('-'))
+                .and_then(|rest| rest.strip_suffix("-changelog"));
             if let Some(agent) = agent
                 && !agents.iter().any(|def| def.name == agent || agent.starts_with(&format!("{}-rekey", def.name)))
             {
@@ -296,7 +334,11 @@ impl Planner<'_> {
         AgentPlan {
             def: draft.def,
             group: group_name(self.app, draft.def.name),
-            partitions: draft.sources.first().and_then(|topic| self.topics.get(topic)).map_or(self.partitions, |spec| spec.partitions),
+            partitions: draft
+                .sources
+                .first()
+                .and_then(|topic| self.topics.get(topic))
+                .map_or(self.partitions, |spec| spec.partitions),
             sources: draft
                 .sources
                 .into_iter()
@@ -328,7 +370,11 @@ fn rekey_def(def: &'static AgentDef, topic: &str, app: &str) -> &'static AgentDe
     made.entry((app.to_owned(), def.name.to_owned(), topic.to_owned())).or_insert_with(|| {
         let several = def.topics.len() > 1;
         let name = if several { format!("{}-rekey-{topic}", def.name) } else { format!("{}-rekey", def.name) };
-        let output = if several { format!("{app}-{}-{topic}-repartition", def.name) } else { format!("{app}-{}-repartition", def.name) };
+        let output = if several {
+            format!("{app}-{}-{topic}-repartition", def.name)
+        } else {
+            format!("{app}-{}-repartition", def.name)
+        };
         let topics: Vec<&'static str> = def.topics.iter().copied().filter(|have| *have == topic).collect();
         Box::leak(Box::new(AgentDef {
             name: name.leak(),

@@ -1,8 +1,9 @@
 //! What generated code names. No part of the public interface.
 
 pub use crate::agent::{
-    Agent, AgentDef, Aggregation, KeyDef, KeyField, OnError, OutputDef, Shape, Submitted, aggregate, concurrently,
-    concurrently_events, finish_stream, rekey,
+    Agent, AgentDef, AgentFuture, Aggregation, Input as AgentInput, IntoOutputs, KeyDef, KeyField, OnError, Outcome,
+    Output, OutputDef, Shape, Stream, Submitted, Task, aggregate, concurrently, concurrently_events, finish_stream,
+    rekey,
 };
 pub use crate::record::codec::{
     Blob, Boolean, Codec, Double, Enum, Fixed, FixedBytes, Float, Int, Long, Nested, Null, Optional, Str, Symbols,

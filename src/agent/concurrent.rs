@@ -6,8 +6,8 @@ use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::time::Duration;
 
-use futures::stream::{FuturesOrdered, StreamExt};
 use futures::FutureExt;
+use futures::stream::{FuturesOrdered, StreamExt};
 
 use super::def::OnError;
 use super::event::{Event, Outcome};
@@ -27,7 +27,13 @@ where
     F: Fn(R) -> Fut,
     Fut: Future<Output = T>,
 {
-    drive(input, limit, |_: &Source, _: (&RawRecord<'_>, u32), value: &[u8], decoder: &mut Decoder<R>| decoder.decode(value), run).await
+    drive(
+        input,
+        limit,
+        |_: &Source, _: (&RawRecord<'_>, u32), value: &[u8], decoder: &mut Decoder<R>| decoder.decode(value),
+        run,
+    )
+    .await
 }
 
 /// [`concurrently`], for agents that take events.

@@ -110,7 +110,10 @@ pub struct AgentDef {
 }
 
 /// Implemented by `#[agent]` for a type with the function's name.
-#[diagnostic::on_unimplemented(message = "`{Self}` is not an agent", note = "put `#[agent(topic = \"…\")]` on the function")]
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not an agent",
+    note = "put `#[agent(topic = \"…\")]` on the function"
+)]
 pub trait Agent {
     /// The agent.
     const DEF: &'static AgentDef;

@@ -9,7 +9,7 @@ use super::outbox::{Emit, owned_headers};
 use super::stream::Stream;
 use super::task::{Mail, Shared, Source};
 use crate::error::BoxError;
-use crate::record::{Cursor, DecodeError, Decoder, RawRecord, Value};
+use crate::record::{DecodeError, Decoder, RawRecord, Value};
 
 /// The clock is asked once in this many records whether a commit is due.
 const RECORDS_PER_CLOCK: u32 = 32;
@@ -101,7 +101,7 @@ impl<R: Value> Input<R> {
 
     /// Between two records: finishes the one before, and stays there while the worker has something to do.
     #[inline]
-    fn pause_is_over(&mut self) -> bool {
+    pub(super) fn pause_is_over(&mut self) -> bool {
         if let Some(mail) = &mut self.mail {
             mail.begin = mail.next;
             self.records_to_clock -= 1;
@@ -264,7 +264,13 @@ impl<R: Value> Input<R> {
 
     /// Gets records where all that were at hand are finished.
     pub(super) fn poll_refill(&mut self, cx: &Context<'_>) -> Poll<()> {
-        if self.mail.is_some() { self.give_back(cx) } else if self.take_mail() { Poll::Ready(()) } else { self.wait(cx) }
+        if self.mail.is_some() {
+            self.give_back(cx)
+        } else if self.take_mail() {
+            Poll::Ready(())
+        } else {
+            self.wait(cx)
+        }
     }
 
     /// Reads the oldest unfinished record again.

@@ -10,14 +10,15 @@ mod rekey;
 mod stream;
 mod task;
 
+pub(crate) use concurrent::panicked;
 pub use concurrent::{concurrently, concurrently_events};
 pub use declared::{Aggregation, aggregate};
 pub use def::{Agent, AgentDef, AgentFuture, KeyDef, OnError, OutputDef, Shape, Submitted};
 pub use event::{Batch, Event, IntoKey, IntoOutputs, Keyed, Outcome};
 pub use input::Input;
 pub use outbox::Emit;
-pub(crate) use outbox::{Destination, OUTPUT_PREFIX_LEN, OUTPUT_TAG, Outbox};
+pub(crate) use outbox::{Destination, OUTPUT_TAG, Outbox};
 pub use rekey::{KeyField, rekey};
 pub use stream::{Output, Stream, finish_stream};
 pub use task::Task;
-pub(crate) use task::{Mail, Shared, Source};
+pub(crate) use task::{Mail, Shared, Source, chain};

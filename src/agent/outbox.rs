@@ -39,9 +39,6 @@ pub struct Outbox {
 /// First byte of the key of an output in a changelog.
 pub const OUTPUT_TAG: u8 = 2;
 
-/// Bytes before an output's own key in the key of its changelog record.
-pub const OUTPUT_PREFIX_LEN: usize = 6;
-
 /// What the outbox held at some moment.
 #[derive(Clone, Copy, Debug)]
 pub struct OutboxMark {
@@ -111,7 +108,14 @@ impl Outbox {
 
     /// Puts out bytes as they are.
     #[inline]
-    pub fn push(&mut self, destination: usize, key: Option<&[u8]>, value: Option<&[u8]>, timestamp: i64, headers: &[(&str, &[u8])]) {
+    pub fn push(
+        &mut self,
+        destination: usize,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        timestamp: i64,
+        headers: &[(&str, &[u8])],
+    ) {
         let to = &self.destinations[destination];
         // A record without a key stays with the number of the partition that it came from.
         let partition = key.map_or(self.partition % to.partitions.max(1), |key| partition_of(key, to.partitions));
@@ -145,7 +149,13 @@ impl Outbox {
 
     /// Puts out a value.
     #[inline]
-    pub fn push_value<V: Value>(&mut self, destination: usize, key: Option<&[u8]>, value: &V, timestamp: i64) -> Result<(), EncodeError> {
+    pub fn push_value<V: Value>(
+        &mut self,
+        destination: usize,
+        key: Option<&[u8]>,
+        value: &V,
+        timestamp: i64,
+    ) -> Result<(), EncodeError> {
         let mut wire = std::mem::take(&mut self.value);
         wire.clear();
         let encoded = value.encode_value(&mut wire);
@@ -242,9 +252,10 @@ mod tests {
         outbox.push(0, None, None, 7, &[]);
         assert_eq!(outbox.counts().map(|(number, _, _, count)| u64::from(number > 9) + count).sum::<u64>(), 2);
         let frames = outbox.drain();
-        let keys: Vec<Vec<u8>> = frames.iter().flat_map(|f| f.records().map(|r| r.key.unwrap().to_vec()).collect::<Vec<_>>()).collect();
+        let keys: Vec<Vec<u8>> =
+            frames.iter().flat_map(|f| f.records().map(|r| r.key.unwrap().to_vec()).collect::<Vec<_>>()).collect();
         assert_eq!(keys.len(), 2);
-        assert_eq!(&keys[0][OUTPUT_PREFIX_LEN..], b"before");
+        assert_eq!(&keys[0][6..], b"before");
         assert_eq!(keys[1], [OUTPUT_TAG, 1, 0, 0, 0, 0], "without a key it keeps the number of its partition");
         assert_eq!(outbox.counts().count(), 0);
         assert!(outbox.is_empty());

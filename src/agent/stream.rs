@@ -88,14 +88,17 @@ impl<T: Value> Output<T> {
 
     fn push(&self, key: Option<&[u8]>, value: Option<&T>) -> Result<()> {
         let Some(destination) = self.task.output else {
-            return Err(Error::new(ErrorKind::Plan, format!("agent {} has no output topic: add `output = \"…\"` to its #[agent]", self.task.agent.name)));
+            return Err(Error::new(
+                ErrorKind::Plan,
+                format!("agent {} has no output topic: add `output = \"…\"` to its #[agent]", self.task.agent.name),
+            ));
         };
         let mut outbox = self.task.outbox.borrow_mut();
         let timestamp = self.task.now.get();
         match value {
-            Some(value) => outbox
-                .push_value(destination, key, value, timestamp)
-                .map_err(|error| Error::new(ErrorKind::Encode, "the record does not fit its schema").with_source(error)),
+            Some(value) => outbox.push_value(destination, key, value, timestamp).map_err(|error| {
+                Error::new(ErrorKind::Encode, "the record does not fit its schema").with_source(error)
+            }),
             None => {
                 outbox.push(destination, key, None, timestamp, &[]);
                 Ok(())

@@ -119,7 +119,12 @@ impl Shared {
     #[cold]
     pub(super) fn drop_unkeyed(&self, offset: u64) {
         if self.dropped.get() == 0 {
-            tracing::warn!(agent = self.agent.name, partition = self.partition, offset, "dropped a record whose key field is null; further ones are only counted");
+            tracing::warn!(
+                agent = self.agent.name,
+                partition = self.partition,
+                offset,
+                "dropped a record whose key field is null; further ones are only counted"
+            );
         }
         self.dropped.set(self.dropped.get() + 1);
     }
@@ -197,9 +202,17 @@ impl Task {
         S: TableState<K, V>,
     {
         let place = self.0.agent.tables.iter().position(|def| def().name == table.name());
-        place.and_then(|place| self.0.tables.get(place)).and_then(|partition| TableHandle::new(table, Rc::clone(partition))).ok_or_else(
-            || Error::new(ErrorKind::Plan, format!("agent {} does not name table {}: add `table = …` to its #[agent]", self.0.agent.name, table.name())),
-        )
+        match place.and_then(|place| self.0.tables.get(place)) {
+            Some(partition) => TableHandle::new(partition.clone()),
+            None => Err(Error::new(
+                ErrorKind::Plan,
+                format!(
+                    "agent {} does not name table {}: add `table = …` to its #[agent]",
+                    self.0.agent.name,
+                    table.name()
+                ),
+            )),
+        }
     }
 
     /// The topic that the agent's `output` names, for records that are put out while it runs.

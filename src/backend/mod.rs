@@ -203,6 +203,9 @@ pub trait Replay: Send + Sync + fmt::Debug {
     /// Forgets how far a group has come in a partition. Refused while the group has members.
     fn forget(&self, group: &str, partition: &TopicPartition) -> Result<()>;
 
+    /// The whole schema, as JSON, of that fingerprint among those that a topic keeps.
+    fn schema(&self, topic: &str, fingerprint: u64) -> Result<Option<Arc<str>>>;
+
     /// Deletes a topic with all its records.
     async fn delete_topic(&self, name: &str) -> Result<()>;
 }

@@ -7,6 +7,7 @@ mod frame;
 mod input;
 mod key;
 pub(crate) mod logical;
+mod resolve;
 mod value;
 
 pub use codec::UnknownSymbol;
@@ -18,6 +19,8 @@ pub use frame::{
 };
 pub use input::Input;
 pub use key::Key;
+pub use resolve::{Decoder, SchemaLookup};
+pub(crate) use value::left_over;
 pub use value::{Value, split_single_object};
 
 /// The two bytes that begin Avro's single-object encoding; the fingerprint follows, little-endian.

@@ -52,7 +52,7 @@ fn not_own_schema<R: Record>(wire: &[u8]) -> DecodeError {
 }
 
 #[cold]
-fn left_over(position: usize, bytes: usize) -> DecodeError {
+pub(crate) fn left_over(position: usize, bytes: usize) -> DecodeError {
     DecodeError { field: "-".into(), position, reason: format!("{bytes} bytes are left over after the last field") }
 }
 

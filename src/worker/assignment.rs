@@ -55,7 +55,9 @@ impl Pool {
     }
 
     fn start(&self, number: usize, start: Start) -> Result<()> {
-        self.threads[number % self.threads.len()].send(start).map_err(|_| Error::new(ErrorKind::Closed, "the thread of the agents has ended"))
+        self.threads[number % self.threads.len()]
+            .send(start)
+            .map_err(|_| Error::new(ErrorKind::Closed, "the thread of the agents has ended"))
     }
 }
 
@@ -96,15 +98,34 @@ pub(super) struct Member {
 }
 
 impl Member {
-    pub(super) async fn join(plan: Arc<AgentPlan>, backend: Arc<dyn Backend>, options: WorkerOptions, clock: Clock, pool: Pool) -> Result<Self> {
+    pub(super) async fn join(
+        plan: Arc<AgentPlan>,
+        backend: Arc<dyn Backend>,
+        options: WorkerOptions,
+        clock: Clock,
+        pool: Pool,
+    ) -> Result<Self> {
         let set = AssignmentSet { name: "partitions".into(), partitions: plan.partitions };
         let consumer = backend.consumer(&plan.group, &[set]).await?;
         let (sender, progress) = mpsc::unbounded_channel();
         let context = Context { backend, clock, options, helpers: tokio::runtime::Handle::current(), progress: sender };
-        Ok(Self { plan, consumer, pool, context, progress, tasks: BTreeMap::new(), task_events: mpsc::unbounded_channel(), summary: Summary::default() })
+        Ok(Self {
+            plan,
+            consumer,
+            pool,
+            context,
+            progress,
+            tasks: BTreeMap::new(),
+            task_events: mpsc::unbounded_channel(),
+            summary: Summary::default(),
+        })
     }
 
-    pub(super) async fn run(mut self, mut stop: watch::Receiver<bool>, events: mpsc::UnboundedSender<WorkerEvent>) -> Result<Summary> {
+    pub(super) async fn run(
+        mut self,
+        mut stop: watch::Receiver<bool>,
+        events: mpsc::UnboundedSender<WorkerEvent>,
+    ) -> Result<Summary> {
         let mut caught_up = false;
         while !*stop.borrow() {
             tokio::select! {
@@ -148,7 +169,11 @@ impl Member {
             }
             Assignment::Lost(units) => {
                 for Unit { partition, .. } in units {
-                    tracing::error!(agent = self.plan.def.name, partition, "the partition was lost; what is uncommitted is dropped");
+                    tracing::error!(
+                        agent = self.plan.def.name,
+                        partition,
+                        "the partition was lost; what is uncommitted is dropped"
+                    );
                     // Without its signals the task ends at the next pause, and commits nothing.
                     self.tasks.remove(&partition);
                 }
@@ -166,7 +191,13 @@ impl Member {
         let place = partition as usize;
         self.pool.start(
             place,
-            Start { context: self.context.clone(), signals, plan: self.plan.clone(), partition, opened: self.task_events.0.clone() },
+            Start {
+                context: self.context.clone(),
+                signals,
+                plan: self.plan.clone(),
+                partition,
+                opened: self.task_events.0.clone(),
+            },
         )
     }
 

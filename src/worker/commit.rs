@@ -172,7 +172,7 @@ impl Committer {
             .counts()
             .map(|(number, topic, partition, count)| MarkedOutputs {
                 number,
-                topic: topic.clone(),
+                topic: topic.to_string(),
                 partition,
                 sequence: self.sequences[number as usize],
                 count,
@@ -185,11 +185,17 @@ impl Committer {
         let mark = Mark {
             commit: self.commit,
             begins,
-            positions: shared.sources.iter().zip(&shared.positions).map(|(source, at)| (source.topic.clone(), at.get())).collect(),
+            positions: shared
+                .sources
+                .iter()
+                .zip(&shared.positions)
+                .map(|(source, at)| (source.topic.to_string(), at.get()))
+                .collect(),
             stream_time: shared.stream_time.get(),
             outputs,
         };
-        let json = serde_json::to_vec(&mark).map_err(|error| Error::new(ErrorKind::Encode, "cannot write the end of a commit").with_source(error))?;
+        let json = serde_json::to_vec(&mark)
+            .map_err(|error| Error::new(ErrorKind::Encode, "cannot write the end of a commit").with_source(error))?;
         outbox.push_entry(&[MARK_TAG], &[], Some(&json), shared.clock.now_ms());
         Ok((outbox.drain(), mark))
     }
@@ -199,8 +205,9 @@ impl Committer {
         if let Some(settling) = &mut self.settling {
             let ended = settling.await;
             self.settling = None;
-            let (settler, result) =
-                ended.map_err(|error| Error::new(ErrorKind::Closed, "the commit was ended with its runtime").with_source(error))?;
+            let (settler, result) = ended.map_err(|error| {
+                Error::new(ErrorKind::Closed, "the commit was ended with its runtime").with_source(error)
+            })?;
             self.settler = Some(settler);
             result?;
         }
@@ -239,7 +246,7 @@ impl Settler {
         //    Without it a loss of power could take records that this commit calls done, and others would get their
         //    offsets. A crash here: the commit counts after `kill -9`; after a loss of power it may be gone, whole.
         for (topic, position) in &mark.positions {
-            self.replay.sync(&TopicPartition::new(topic.clone(), self.partition), *position).await?;
+            self.replay.sync(&TopicPartition::new(topic.as_str(), self.partition), *position).await?;
         }
 
         // 5. The changelog is durable: from here on the commit counts, come what may.
@@ -256,7 +263,7 @@ impl Settler {
         //    A crash here: the next commit publishes.
         for (topic, position) in &mark.positions {
             // A closed channel means that the worker ends; the positions are in the mark.
-            let _ = self.progress.send((TopicPartition::new(topic.clone(), self.partition), *position));
+            let _ = self.progress.send((TopicPartition::new(topic.as_str(), self.partition), *position));
         }
         fault::point("commit.published");
         Ok(())
@@ -271,23 +278,34 @@ impl Settler {
         let mut moving: Vec<(TopicPartition, u32, u64, FrameBuilder)> = mark
             .outputs
             .iter()
-            .map(|to| (TopicPartition::new(to.topic.clone(), to.partition), to.number, to.sequence, FrameBuilder::new()))
+            .map(|to| {
+                (TopicPartition::new(to.topic.as_str(), to.partition), to.number, to.sequence, FrameBuilder::new())
+            })
             .collect();
         let mut reader = self.replay.reader(&self.changelog, mark.begins)?;
         while reader.position() < end {
             if !reader.read(&mut self.frames)? {
-                return Err(Error::new(ErrorKind::Corrupt, "the changelog ends before the commit that was written to it")
-                    .at(&self.changelog)
-                    .at_offset(reader.position()));
+                return Err(Error::new(
+                    ErrorKind::Corrupt,
+                    "the changelog ends before the commit that was written to it",
+                )
+                .at(&self.changelog)
+                .at_offset(reader.position()));
             }
             for frame in self.frames.iter() {
                 for mut record in frame.records() {
                     if record.offset < mark.begins || record.offset >= end {
                         continue;
                     }
-                    let Entry::Output { number, key } = Entry::parse(&record).map_err(|error| error.at(&self.changelog))? else { continue };
+                    let Entry::Output { number, key } =
+                        Entry::parse(&record).map_err(|error| error.at(&self.changelog))?
+                    else {
+                        continue;
+                    };
                     record.key = key;
-                    let Some((to, _, sequence, frame)) = moving.iter_mut().find(|(_, have, ..)| *have == number) else { continue };
+                    let Some((to, _, sequence, frame)) = moving.iter_mut().find(|(_, have, ..)| *have == number) else {
+                        continue;
+                    };
                     frame.push_raw(&record);
                     if frame.len() >= MOVE_BYTES {
                         append(&mut *self.producer, to, sequence, frame).await?;
@@ -305,7 +323,12 @@ impl Settler {
     }
 }
 
-async fn append(producer: &mut dyn Producer, to: &TopicPartition, sequence: &mut u64, frame: &mut FrameBuilder) -> Result<()> {
+async fn append(
+    producer: &mut dyn Producer,
+    to: &TopicPartition,
+    sequence: &mut u64,
+    frame: &mut FrameBuilder,
+) -> Result<()> {
     if !frame.is_empty() {
         producer.append(to, frame, Some(*sequence)).await?;
         *sequence += u64::from(frame.count());
@@ -334,9 +357,9 @@ pub(crate) async fn checkpoint<T: Send + 'static>(
 
     // 9. The values and the position go to the store in one batch.
     //    A crash in between: the store opens as it was before. After it: recovery replays from here.
-    let written = tokio::task::spawn_blocking(write)
-        .await
-        .map_err(|error| Error::new(ErrorKind::Closed, "the checkpoint was ended with its runtime").with_source(error))??;
+    let written = tokio::task::spawn_blocking(write).await.map_err(|error| {
+        Error::new(ErrorKind::Closed, "the checkpoint was ended with its runtime").with_source(error)
+    })??;
     fault::point("checkpoint.written");
     Ok(written)
 }

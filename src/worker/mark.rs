@@ -1,7 +1,6 @@
 //! What ends a commit in a changelog, and how its records are told apart.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -23,7 +22,7 @@ pub(crate) struct Mark {
     /// commit that never ended.
     pub begins: u64,
     /// For each source topic the offset to be read next.
-    pub positions: BTreeMap<Arc<str>, u64>,
+    pub positions: BTreeMap<String, u64>,
     /// Largest timestamp seen, ms.
     pub stream_time: i64,
     /// The outputs in this commit, by output partition.
@@ -37,7 +36,7 @@ pub(crate) struct MarkedOutputs {
     /// The number by which the commit's records name this partition.
     pub number: u32,
     /// The topic.
-    pub topic: Arc<str>,
+    pub topic: String,
     /// The partition.
     pub partition: u32,
     /// The task's own number of the first of them in that partition.
@@ -73,11 +72,16 @@ impl<'a> Entry<'a> {
     /// What a changelog's record is.
     pub(crate) fn parse(record: &RawRecord<'a>) -> Result<Self> {
         let broken = |why: &str| {
-            Error::new(ErrorKind::Corrupt, format!("the changelog holds a record that no release of gretchen writes: {why}"))
-                .at_offset(record.offset)
+            Error::new(
+                ErrorKind::Corrupt,
+                format!("the changelog holds a record that no release of gretchen writes: {why}"),
+            )
+            .at_offset(record.offset)
         };
         match record.key {
-            Some([DELTA_TAG, table, key @ ..]) => Ok(Self::Delta { table: usize::from(*table), key, state: record.value }),
+            Some([DELTA_TAG, table, key @ ..]) => {
+                Ok(Self::Delta { table: usize::from(*table), key, state: record.value })
+            }
             Some([OUTPUT_TAG, a, b, c, d, has_key, key @ ..]) => {
                 Ok(Self::Output { number: u32::from_le_bytes([*a, *b, *c, *d]), key: (*has_key != 0).then_some(key) })
             }

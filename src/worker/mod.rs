@@ -9,6 +9,7 @@ mod mark;
 mod partition;
 mod position_file;
 mod recovery;
+mod tail;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,9 +18,10 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 
 pub(crate) use assignment::Pool;
-pub(crate) use mark::{Entry, Mark};
+pub(crate) use mark::Mark;
 pub(crate) use partition::{Context, Signals, TaskRun};
 pub use recovery::Recovered;
+pub(crate) use tail::{CommitVisitor, walk};
 
 use crate::backend::Backend;
 use crate::clock::Clock;
@@ -116,7 +118,10 @@ pub async fn run(
     let pool = Pool::new(options.threads.max(1))?;
     let mut members = Vec::new();
     for agent in &plan.agents {
-        members.push(assignment::Member::join(agent.clone(), backend.clone(), options.clone(), clock.clone(), pool.clone()).await?);
+        members.push(
+            assignment::Member::join(agent.clone(), backend.clone(), options.clone(), clock.clone(), pool.clone())
+                .await?,
+        );
     }
     let (done, mut ended) = mpsc::unbounded_channel();
     let count = members.len();
@@ -129,7 +134,10 @@ pub async fn run(
     drop(done);
     let mut summary = Summary::default();
     for _ in 0..count {
-        let one = ended.recv().await.ok_or_else(|| Error::new(ErrorKind::Closed, "the worker was ended with its runtime"))??;
+        let one = ended
+            .recv()
+            .await
+            .ok_or_else(|| Error::new(ErrorKind::Closed, "the worker was ended with its runtime"))??;
         summary.finished += one.finished;
         summary.failed += one.failed;
     }

@@ -83,7 +83,7 @@ pub(crate) struct TaskRun {
     next_reader: usize,
     committer: Committer,
     positions: PositionFile,
-    checkpointing: Option<JoinHandle<Result<Vec<CheckpointDone>>>>,
+    checkpointing: Option<JoinHandle<Result<Vec<(usize, CheckpointDone)>>>>,
     checkpointed_at: Moment,
     /// Commits that no checkpoint covers yet.
     uncovered: bool,
@@ -97,10 +97,12 @@ impl TaskRun {
     /// Opens the state of agent and partition and recovers it.
     pub(crate) async fn open(context: Context, signals: Signals, plan: Arc<AgentPlan>, partition: u32) -> Result<Self> {
         let changelog = TopicPartition::new(plan.changelog.clone(), partition);
-        let replay = context
-            .backend
-            .replay()
-            .ok_or_else(|| Error::new(ErrorKind::Unsupported, "this backend cannot be read again by position, so no state can be kept on it"))?;
+        let replay = context.backend.replay().ok_or_else(|| {
+            Error::new(
+                ErrorKind::Unsupported,
+                "this backend cannot be read again by position, so no state can be kept on it",
+            )
+        })?;
         let now = Rc::new(Cell::new(0));
         let tables = open_tables(&context, &plan, partition, &changelog, &now)?;
         let shared = Rc::new(share(&context, &plan, partition, tables, now));
@@ -123,7 +125,9 @@ impl TaskRun {
         let mut sequences = Vec::new();
         for to in &plan.destinations {
             for partition in 0..to.partitions {
-                sequences.push(replay.next_sequence(&TopicPartition::new(to.topic.clone(), partition), settler.producer_id)?);
+                sequences.push(
+                    replay.next_sequence(&TopicPartition::new(to.topic.clone(), partition), settler.producer_id)?,
+                );
             }
         }
         let mut readers = Vec::new();
@@ -181,7 +185,10 @@ impl TaskRun {
                 }
                 Turn::Ended(Ok(())) => Verdict::Stop(Error::new(
                     ErrorKind::Agent,
-                    format!("agent {} returned although its topic goes on; loop over `next().await` until the task is ended", self.plan.def.name),
+                    format!(
+                        "agent {} returned although its topic goes on; loop over `next().await` until the task is ended",
+                        self.plan.def.name
+                    ),
                 )),
                 Turn::Ended(Err(error)) => self.failed(&mut agent, error).await?,
                 Turn::Panicked(panic) => self.failed(&mut agent, panicked(&*panic).into()).await?,
@@ -261,7 +268,9 @@ impl TaskRun {
     }
 
     fn is_dirty(&self) -> bool {
-        self.shared.finished.get() > self.committed || !self.shared.outbox.borrow().is_empty() || any_dirty(&self.shared.tables)
+        self.shared.finished.get() > self.committed
+            || !self.shared.outbox.borrow().is_empty()
+            || any_dirty(&self.shared.tables)
     }
 
     /// Reads the next batch, from the sources in turn.
@@ -287,7 +296,7 @@ impl TaskRun {
         if !self.plan.keyed {
             return Ok(());
         }
-        for table in self.shared.tables.iter().filter(|table| table.wants_prefetch()) {
+        for table in self.shared.tables.iter().filter(|_| self.plan.def.shape != Shape::Aggregate) {
             let mut keys = mail.frames.iter().flat_map(|frame| frame.records().filter_map(|record| record.key));
             table.prefetch(&mut keys)?;
         }
@@ -342,7 +351,7 @@ impl TaskRun {
         self.committer.commit(&self.plan.table_outputs).await?;
         self.committed = finished;
         self.uncovered = true;
-        let pressed = self.shared.tables.iter().any(|table| table.wants_checkpoint());
+        let pressed = self.shared.tables.iter().any(|table| table.wants_commit());
         if self.checkpointing.is_none() && (pressed || self.checkpoint_due_in() == Some(Duration::ZERO)) {
             self.committer.settled().await?;
             self.start_checkpoint()?;
@@ -359,18 +368,23 @@ impl TaskRun {
     /// Time until the next checkpoint is due; `None` when there is nothing for it to cover or one is running.
     fn checkpoint_due_in(&self) -> Option<Duration> {
         let passed = self.context.clock.moment().since(self.checkpointed_at);
-        (self.uncovered && self.checkpointing.is_none()).then(|| self.context.options.checkpoint_interval.saturating_sub(passed))
+        (self.uncovered && self.checkpointing.is_none())
+            .then(|| self.context.options.checkpoint_interval.saturating_sub(passed))
     }
 
     /// Begins to write what is committed to the stores, beside the records. The last commit has settled, and nothing
     /// has changed since.
     fn start_checkpoint(&mut self) -> Result<()> {
         let Some((replay, unsynced)) = self.committer.take_unsynced() else { return Ok(()) };
-        let tables: Vec<Checkpoint> = self.shared.tables.iter().filter_map(|table| table.start_checkpoint()).collect();
+        let mut tables: Vec<(usize, Checkpoint)> = Vec::new();
+        for (place, table) in self.shared.tables.iter().enumerate() {
+            tables.extend(table.start_checkpoint()?.map(|checkpoint| (place, checkpoint)));
+        }
         let begins = self.committer.last_begins;
         let positions = self.positions.clone();
         let write = move || {
-            let done = tables.into_iter().map(|table| table.run(begins)).collect::<Result<Vec<_>>>()?;
+            let done =
+                tables.into_iter().map(|(place, table)| Ok((place, table.run(begins)?))).collect::<Result<Vec<_>>>()?;
             positions.store(begins)?;
             Ok(done)
         };
@@ -382,7 +396,11 @@ impl TaskRun {
 
     /// Takes note of a checkpoint that has ended meanwhile.
     async fn reap_checkpoint(&mut self) -> Result<()> {
-        if self.checkpointing.as_ref().is_some_and(JoinHandle::is_finished) { self.finish_checkpoint().await } else { Ok(()) }
+        if self.checkpointing.as_ref().is_some_and(JoinHandle::is_finished) {
+            self.finish_checkpoint().await
+        } else {
+            Ok(())
+        }
     }
 
     async fn finish_checkpoint(&mut self) -> Result<()> {
@@ -392,15 +410,15 @@ impl TaskRun {
         }
     }
 
-    fn end_checkpoint(&mut self, ended: Result<Result<Vec<CheckpointDone>>, tokio::task::JoinError>) -> Result<()> {
-        let done = ended.map_err(|error| Error::new(ErrorKind::Closed, "the checkpoint was ended with its runtime").with_source(error))??;
-        for done in done {
-            for table in &self.shared.tables {
-                if done.table() == table.name() {
-                    table.finish_checkpoint(done);
-                    break;
-                }
-            }
+    fn end_checkpoint(
+        &mut self,
+        ended: Result<Result<Vec<(usize, CheckpointDone)>>, tokio::task::JoinError>,
+    ) -> Result<()> {
+        let done = ended.map_err(|error| {
+            Error::new(ErrorKind::Closed, "the checkpoint was ended with its runtime").with_source(error)
+        })??;
+        for (place, done) in done {
+            self.shared.tables[place].finish_checkpoint(done);
         }
         Ok(())
     }
@@ -437,7 +455,15 @@ impl TaskRun {
             OnError::Retry { times, backoff_ms } if self.attempts.1 < times => {
                 let wait = Duration::from_millis(backoff_ms.saturating_mul(1 << self.attempts.1.min(16)));
                 self.attempts.1 += 1;
-                tracing::warn!(agent = def.name, partition = self.shared.partition, offset = place.map(|(_, offset)| offset), error = crate::agent::chain(&*error), attempt = self.attempts.1, of = times, "a record failed and is tried again");
+                tracing::warn!(
+                    agent = def.name,
+                    partition = self.shared.partition,
+                    offset = place.map(|(_, offset)| offset),
+                    error = crate::agent::chain(&*error),
+                    attempt = self.attempts.1,
+                    of = times,
+                    "a record failed and is tried again"
+                );
                 let stop = &mut self.signals.stop;
                 self.signals.idle.store(true, Ordering::SeqCst);
                 tokio::select! {
@@ -457,11 +483,12 @@ impl TaskRun {
     }
 
     fn stopped(&self, error: BoxError, place: Option<(usize, u64)>) -> Error {
-        let failed = Error::new(ErrorKind::Agent, format!("agent {} failed and stops at this record", self.plan.def.name));
+        let failed =
+            Error::new(ErrorKind::Agent, format!("agent {} failed and stops at this record", self.plan.def.name));
         let failed = match place {
-            Some((source, offset)) => {
-                failed.at(&TopicPartition::new(self.shared.sources[source].topic.clone(), self.shared.partition)).at_offset(offset)
-            }
+            Some((source, offset)) => failed
+                .at(&TopicPartition::new(self.shared.sources[source].topic.clone(), self.shared.partition))
+                .at_offset(offset),
             None => failed,
         };
         failed.with_source(error)
@@ -527,7 +554,7 @@ fn open_tables(
     for def in &plan.tables {
         let table = def.open(OpenPartition {
             dir: context.options.state_dir.as_ref().map(|dir| dir.join(def.name).join(partition.to_string())),
-            stores: context.options.memory_stores.clone(),
+            memory: context.options.state_dir.is_none().then(|| context.options.memory_stores.clone()),
             partition,
             partitions: plan.partitions,
             place: changelog.clone(),
@@ -540,11 +567,21 @@ fn open_tables(
     Ok(tables)
 }
 
-fn share(context: &Context, plan: &AgentPlan, partition: u32, tables: Vec<Rc<dyn AnyPartition>>, now: Rc<Cell<i64>>) -> Shared {
+fn share(
+    context: &Context,
+    plan: &AgentPlan,
+    partition: u32,
+    tables: Vec<Rc<dyn AnyPartition>>,
+    now: Rc<Cell<i64>>,
+) -> Shared {
     Shared {
         agent: plan.def,
         partition,
-        sources: plan.sources.iter().map(|(topic, schemas)| Source { topic: topic.clone(), schemas: schemas.clone() }).collect(),
+        sources: plan
+            .sources
+            .iter()
+            .map(|(topic, schemas)| Source { topic: topic.clone(), schemas: schemas.clone() })
+            .collect(),
         positions: plan.sources.iter().map(|_| Cell::new(0)).collect(),
         mail: RefCell::new(None),
         waits: Cell::new(false),

@@ -55,7 +55,10 @@ impl PositionFile {
             (crc32c::crc32c(&position.to_le_bytes()) == crc).then_some(position)
         });
         parsed.map(Some).ok_or_else(|| {
-            Error::new(ErrorKind::Corrupt, format!("{} is damaged; remove it, and the changelog is read from its start", path.display()))
+            Error::new(
+                ErrorKind::Corrupt,
+                format!("{} is damaged; remove it, and the changelog is read from its start", path.display()),
+            )
         })
     }
 }

@@ -124,6 +124,12 @@ impl Replay for MemoryBackend {
         Ok(self.partition(place)?.log().sequences.get(&producer.0).copied().unwrap_or(0))
     }
 
+    fn schema(&self, topic: &str, fingerprint: u64) -> Result<Option<Arc<str>>> {
+        let topics = self.topics();
+        let schemas = topics.get(topic).map(|topic| topic.topic.schemas.as_slice()).unwrap_or_default();
+        Ok(schemas.iter().find(|schema| schema.fingerprint == fingerprint).map(|schema| schema.json.clone()))
+    }
+
     fn position(&self, group: &str, place: &TopicPartition) -> Result<Option<u64>> {
         Ok(self.groups().get(group).and_then(|group| group.positions.get(place).copied()))
     }

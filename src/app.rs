@@ -1,0 +1,63 @@
+//! An app: a name and its agents.
+
+use std::process::ExitCode;
+
+use crate::agent::{Agent, AgentDef, Submitted};
+
+/// An app: its agents under one name, with a whole command line.
+///
+/// The agents are those that `#[agent]` and `aggregate!` submitted anywhere in the binary, unless some are listed with
+/// [`App::agent`]. An agent in a library crate is only seen if something of that crate is used; listing it is enough.
+#[derive(Clone, Debug)]
+pub struct App {
+    name: String,
+    about: Option<String>,
+    listed: Vec<&'static AgentDef>,
+}
+
+impl App {
+    /// An app of that name. The name is part of the stored format: it names the consumer groups, the changelogs and
+    /// the folder of the tables. It follows the rule for topics.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self { name: name.into(), about: None, listed: Vec::new() }
+    }
+
+    /// What the app does, for `--help`.
+    #[must_use]
+    pub fn about(mut self, text: impl Into<String>) -> Self {
+        self.about = Some(text.into());
+        self
+    }
+
+    /// Lists an agent. Once one is listed, only listed ones belong to the app.
+    #[must_use]
+    pub fn agent<A: Agent>(mut self) -> Self {
+        self.listed.push(A::DEF);
+        self
+    }
+
+    /// The app's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What the app does, if it says so.
+    pub fn about_text(&self) -> Option<&str> {
+        self.about.as_deref()
+    }
+
+    /// The app's agents, by file and line.
+    pub fn agents(&self) -> Vec<&'static AgentDef> {
+        let mut agents = self.listed.clone();
+        if agents.is_empty() {
+            agents.extend(inventory::iter::<Submitted>.into_iter().map(|submitted| submitted.0));
+        }
+        agents.sort_by_key(|def| (def.file, def.line));
+        agents
+    }
+
+    /// Runs the command line of this process.
+    pub fn main(self) -> ExitCode {
+        crate::cli::main(self, std::env::args_os())
+    }
+}
