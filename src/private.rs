@@ -24,6 +24,27 @@ pub use crate::table::aggregate::{
 pub use crate::table::{Table, TableState};
 pub use {bytes, inventory, jiff, rust_decimal, uuid};
 
+/// [`field_id`] of a record's scalar field. Without such a field the constant that asks has no value, and the compiler
+/// reports that once, not at every type that depends on it.
+pub const fn scalar_field(schema: &RecordSchema, name: &str, otherwise: &str) -> u64 {
+    let mut i = 0;
+    while i < schema.fields.len() {
+        if same(schema.fields[i].scalar.as_bytes(), name.as_bytes()) {
+            return field_id(name);
+        }
+        i += 1;
+    }
+    panic!("{}", otherwise)
+}
+
+const fn same(a: &[u8], b: &[u8]) -> bool {
+    let mut i = 0;
+    while i < a.len() && i < b.len() && a[i] == b[i] {
+        i += 1;
+    }
+    i == a.len() && i == b.len()
+}
+
 /// A field's error with its name, off the path of records that are well.
 #[cold]
 #[inline(never)]

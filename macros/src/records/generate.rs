@@ -156,7 +156,8 @@ fn schema_const(schemas: &Schemas, ty: &Type, named: &Named, fields: &[RustField
     let (name, doc) = (&named.name, &named.doc);
     let json = schemas.full_json(ty);
     let fingerprint = schemas.fingerprint(ty);
-    let fields = fields.iter().map(|RustField { field, .. }| {
+    let fields = fields.iter().map(|RustField { field, ident, rust, .. }| {
+        let scalar = if rust.scalar { ident.unraw().to_string() } else { String::new() };
         let (name, doc) = (&field.name, &field.doc);
         let type_name = schemas.type_name(&field.ty);
         let default = match &field.default {
@@ -167,7 +168,13 @@ fn schema_const(schemas: &Schemas, ty: &Type, named: &Named, fields: &[RustField
             None => quote!(::core::option::Option::None),
         };
         quote! {
-            ::gretchen::__private::FieldSchema { name: #name, type_name: #type_name, default: #default, doc: #doc }
+            ::gretchen::__private::FieldSchema {
+                name: #name,
+                scalar: #scalar,
+                type_name: #type_name,
+                default: #default,
+                doc: #doc,
+            }
         }
     });
     quote! {

@@ -1,31 +1,42 @@
-/// Running totals of each customer.
-pub static ORDER_TOTALS: Table<String, OrderTotal, __OrderTotalsState> = ::gretchen::__private::Table::new(
-        "order-totals",
-    )
-    .output("order-totals")
-    .help("Running totals of each customer.");
+#[allow(non_upper_case_globals)]
+impl order_totals {
+    const field_note: u64 = ::gretchen::__private::scalar_field(
+        <Order as ::gretchen::__private::Record>::SCHEMA,
+        "note",
+        "`note` is no scalar field of the record",
+    );
+    const field_amount: u64 = ::gretchen::__private::scalar_field(
+        <Order as ::gretchen::__private::Record>::SCHEMA,
+        "amount",
+        "`amount` is no scalar field of the record",
+    );
+}
+const _: fn(&<Order as ::gretchen::__private::Record>::View<'_>) = |view| {
+    let _ = &view.note;
+    let _ = &view.amount;
+};
 /// What `ORDER_TOTALS` keeps for each key.
 #[doc(hidden)]
 #[derive(Clone, Debug, Default)]
 pub struct __OrderTotalsState {
     orders: ::gretchen::__private::Tally,
     noted: <::gretchen::__private::Count as ::gretchen::__private::Aggregate<
-        <Order as ::gretchen::__private::HasField<
-            { ::gretchen::__private::field_id("note") },
-        >>::Type,
+        <Order as ::gretchen::__private::HasField<{ order_totals::field_note }>>::Type,
     >>::Acc,
     revenue: <::gretchen::__private::Sum as ::gretchen::__private::Aggregate<
-        <Order as ::gretchen::__private::HasField<
-            { ::gretchen::__private::field_id("amount") },
-        >>::Type,
+        <Order as ::gretchen::__private::HasField<{ order_totals::field_amount }>>::Type,
     >>::Acc,
     smallest: <::gretchen::__private::Min as ::gretchen::__private::Aggregate<
-        <Order as ::gretchen::__private::HasField<
-            { ::gretchen::__private::field_id("amount") },
-        >>::Type,
+        <Order as ::gretchen::__private::HasField<{ order_totals::field_amount }>>::Type,
     >>::Acc,
     late: ::gretchen::__private::Fold<i64>,
 }
+/// Running totals of each customer.
+pub static ORDER_TOTALS: Table<String, OrderTotal, __OrderTotalsState> = ::gretchen::__private::Table::new(
+        "order-totals",
+    )
+    .output("order-totals")
+    .help("Running totals of each customer.");
 impl ::gretchen::__private::TableState<String, OrderTotal> for __OrderTotalsState {
     fn encode_state(
         &self,
@@ -66,52 +77,28 @@ impl ::gretchen::__private::TableState<String, OrderTotal> for __OrderTotalsStat
     ) -> ::core::result::Result<OrderTotal, ::gretchen::__private::EncodeError> {
         let key = <String as ::gretchen::__private::Key>::decode_key(key)
             .map_err(|error| ::gretchen::__private::encode_failed("customer", &error))?;
-        let mut value = <OrderTotal as ::core::default::Default>::default();
-        <OrderTotal as ::gretchen::__private::HasField<
-            { ::gretchen::__private::field_id("customer") },
-        >>::set(&mut value, ::core::convert::Into::into(key));
-        <OrderTotal as ::gretchen::__private::HasField<
-            { ::gretchen::__private::field_id("orders") },
-        >>::set(
-            &mut value,
-            ::gretchen::__private::Finish::finish(&self.orders)
-                .map_err(|error| ::gretchen::__private::encode_failed("orders", &error))?,
-        );
-        <OrderTotal as ::gretchen::__private::HasField<
-            { ::gretchen::__private::field_id("noted") },
-        >>::set(
-            &mut value,
-            ::gretchen::__private::Finish::finish(&self.noted)
+        ::core::result::Result::Ok(OrderTotal {
+            customer: ::core::convert::Into::into(key),
+            orders: ::gretchen::__private::Finish::finish(&self.orders)
+                .map_err(|error| ::gretchen::__private::encode_failed(
+                    "orders",
+                    &error,
+                ))?,
+            noted: ::gretchen::__private::Finish::finish(&self.noted)
                 .map_err(|error| ::gretchen::__private::encode_failed("noted", &error))?,
-        );
-        <OrderTotal as ::gretchen::__private::HasField<
-            { ::gretchen::__private::field_id("revenue") },
-        >>::set(
-            &mut value,
-            ::gretchen::__private::Finish::finish(&self.revenue)
+            revenue: ::gretchen::__private::Finish::finish(&self.revenue)
                 .map_err(|error| ::gretchen::__private::encode_failed(
                     "revenue",
                     &error,
                 ))?,
-        );
-        <OrderTotal as ::gretchen::__private::HasField<
-            { ::gretchen::__private::field_id("smallest") },
-        >>::set(
-            &mut value,
-            ::gretchen::__private::Finish::finish(&self.smallest)
+            smallest: ::gretchen::__private::Finish::finish(&self.smallest)
                 .map_err(|error| ::gretchen::__private::encode_failed(
                     "smallest",
                     &error,
                 ))?,
-        );
-        <OrderTotal as ::gretchen::__private::HasField<
-            { ::gretchen::__private::field_id("late") },
-        >>::set(
-            &mut value,
-            ::gretchen::__private::Finish::finish(&self.late)
+            late: ::gretchen::__private::Finish::finish(&self.late)
                 .map_err(|error| ::gretchen::__private::encode_failed("late", &error))?,
-        );
-        ::core::result::Result::Ok(value)
+        })
     }
     fn layout() -> ::std::string::String {
         let mut layout = ::std::string::String::new();
@@ -126,7 +113,7 @@ impl ::gretchen::__private::TableState<String, OrderTotal> for __OrderTotalsStat
             .push_str(
                 <<::gretchen::__private::Count as ::gretchen::__private::Aggregate<
                     <Order as ::gretchen::__private::HasField<
-                        { ::gretchen::__private::field_id("note") },
+                        { order_totals::field_note },
                     >>::Type,
                 >>::Acc as ::gretchen::__private::Accumulator>::LAYOUT,
             );
@@ -136,7 +123,7 @@ impl ::gretchen::__private::TableState<String, OrderTotal> for __OrderTotalsStat
             .push_str(
                 <<::gretchen::__private::Sum as ::gretchen::__private::Aggregate<
                     <Order as ::gretchen::__private::HasField<
-                        { ::gretchen::__private::field_id("amount") },
+                        { order_totals::field_amount },
                     >>::Type,
                 >>::Acc as ::gretchen::__private::Accumulator>::LAYOUT,
             );
@@ -146,7 +133,7 @@ impl ::gretchen::__private::TableState<String, OrderTotal> for __OrderTotalsStat
             .push_str(
                 <<::gretchen::__private::Min as ::gretchen::__private::Aggregate<
                     <Order as ::gretchen::__private::HasField<
-                        { ::gretchen::__private::field_id("amount") },
+                        { order_totals::field_amount },
                     >>::Type,
                 >>::Acc as ::gretchen::__private::Accumulator>::LAYOUT,
             );
@@ -173,10 +160,10 @@ impl ::gretchen::__private::Aggregation for order_totals {
         scratch: &'v mut ::std::vec::Vec<u8>,
     ) -> ::core::option::Option<&'v [u8]> {
         <<Order as ::gretchen::__private::HasField<
-            { ::gretchen::__private::field_id("customer") },
+            { order_totals::field_customer },
         >>::Type as ::gretchen::__private::KeyField>::key_bytes(
             <Order as ::gretchen::__private::HasField<
-                { ::gretchen::__private::field_id("customer") },
+                { order_totals::field_customer },
             >>::get(view),
             scratch,
         )
@@ -189,12 +176,12 @@ impl ::gretchen::__private::Aggregation for order_totals {
         let mut next_revenue = ::core::clone::Clone::clone(&state.revenue);
         <::gretchen::__private::Sum as ::gretchen::__private::Aggregate<
             <Order as ::gretchen::__private::HasField<
-                { ::gretchen::__private::field_id("amount") },
+                { order_totals::field_amount },
             >>::Type,
         >>::fold(
             &mut next_revenue,
             <Order as ::gretchen::__private::HasField<
-                { ::gretchen::__private::field_id("amount") },
+                { order_totals::field_amount },
             >>::get(view),
         )?;
         let mut next_late = ::core::clone::Clone::clone(&state.late);
@@ -216,22 +203,22 @@ impl ::gretchen::__private::Aggregation for order_totals {
         ::gretchen::__private::CountRecords::fold(&mut state.orders);
         <::gretchen::__private::Count as ::gretchen::__private::Aggregate<
             <Order as ::gretchen::__private::HasField<
-                { ::gretchen::__private::field_id("note") },
+                { order_totals::field_note },
             >>::Type,
         >>::fold(
             &mut state.noted,
             <Order as ::gretchen::__private::HasField<
-                { ::gretchen::__private::field_id("note") },
+                { order_totals::field_note },
             >>::get(view),
         )?;
         <::gretchen::__private::Min as ::gretchen::__private::Aggregate<
             <Order as ::gretchen::__private::HasField<
-                { ::gretchen::__private::field_id("amount") },
+                { order_totals::field_amount },
             >>::Type,
         >>::fold(
             &mut state.smallest,
             <Order as ::gretchen::__private::HasField<
-                { ::gretchen::__private::field_id("amount") },
+                { order_totals::field_amount },
             >>::get(view),
         )?;
         state.revenue = next_revenue;
@@ -239,20 +226,6 @@ impl ::gretchen::__private::Aggregation for order_totals {
         ::core::result::Result::Ok(())
     }
 }
-const _: fn(&<Order as ::gretchen::__private::Record>::View<'_>) = |view| {
-    let _ = &view.note;
-    let _ = &view.amount;
-};
-const _: fn(OrderTotal) = |value| {
-    let OrderTotal {
-        customer: _,
-        orders: _,
-        noted: _,
-        revenue: _,
-        smallest: _,
-        late: _,
-    } = value;
-};
 #[doc(hidden)]
 #[allow(non_camel_case_types)]
 pub struct order_totals {}
@@ -264,10 +237,12 @@ impl ::gretchen::__private::Agent for order_totals {
         line: ::core::line!(),
         topics: &["orders"],
         key: ::core::option::Option::Some(::gretchen::__private::KeyDef {
-            field: "customer",
+            field: <Order as ::gretchen::__private::HasField<
+                { order_totals::field_customer },
+            >>::FIELD,
             start_rekey: ::gretchen::__private::rekey::<
                 Order,
-                { ::gretchen::__private::field_id("customer") },
+                { order_totals::field_customer },
             >,
         }),
         tables: &[|| ORDER_TOTALS.def()],
@@ -284,6 +259,14 @@ impl ::gretchen::__private::Agent for order_totals {
 ::gretchen::__private::inventory::submit! {
     ::gretchen::__private::Submitted(< order_totals as ::gretchen::__private::Agent >
     ::DEF)
+}
+#[allow(non_upper_case_globals)]
+impl order_totals {
+    const field_customer: u64 = ::gretchen::__private::scalar_field(
+        <Order as ::gretchen::__private::Record>::SCHEMA,
+        "customer",
+        "`customer` is no scalar field of the record",
+    );
 }
 const _: fn(&<Order as ::gretchen::__private::Record>::View<'_>) = |view| {
     let _ = &view.customer;

@@ -1,4 +1,6 @@
-use gretchen::prelude::*;
+#![allow(unused)]
+
+use gretchen::table::Table;
 
 gretchen::records!("schemas/order.avsc", "schemas/order_total.avsc");
 
