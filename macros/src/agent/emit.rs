@@ -106,7 +106,7 @@ fn at(tokens: &impl ToTokens, place: Span) -> TokenStream {
 }
 
 /// The constant of [`field_constants`] for one field.
-fn field_constant(agent: &Ident, field: &Ident) -> TokenStream {
+pub(crate) fn field_constant(agent: &Ident, field: &Ident) -> TokenStream {
     let constant = format_ident!("field_{}", field.unraw());
     quote_spanned!(field.span()=> #agent::#constant)
 }

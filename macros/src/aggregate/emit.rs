@@ -3,10 +3,11 @@
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{format_ident, quote, quote_spanned};
 use syn::ext::IdentExt;
+use syn::spanned::Spanned;
 use syn::{GenericArgument, PathArguments, parse_quote};
 
 use super::parse::{Declaration, Figure, Function};
-use crate::agent::{Definition, field_constants, has_field, help};
+use crate::agent::{Definition, field_constant, field_constants, has_field, help};
 
 /// Everything that one declaration becomes.
 pub(super) fn emit(declaration: &Declaration) -> TokenStream {
@@ -62,6 +63,17 @@ impl Figure {
         }
     }
 
+    /// The constant that stands for the input field, and has no value where the function does not fit it.
+    fn constant(&self) -> Ident {
+        format_ident!("figure_{}", self.field.unraw())
+    }
+
+    /// `HasField` of the input field.
+    fn has_field(&self, agent: &Ident, field: &Ident) -> TokenStream {
+        let constant = self.constant();
+        quote_spanned!(field.span()=> ::gretchen::__private::HasField<{ #agent::#constant }>)
+    }
+
     /// The type of the accumulator.
     fn accumulator(&self, agent: &Ident, record: &syn::Type) -> TokenStream {
         let place = self.word.span();
@@ -69,7 +81,8 @@ impl Figure {
         match &self.function {
             Function::CountRecords => quote!(::gretchen::__private::Tally),
             Function::Built { field, .. } => {
-                let field = field_type(agent, record, field);
+                let has_field = self.has_field(agent, field);
+                let field = quote_spanned!(field.span()=> <#record as #has_field>::Type);
                 quote_spanned!(place=> <#marker as ::gretchen::__private::Aggregate<#field>>::Acc)
             }
             Function::Fold { state, .. } => quote!(::gretchen::__private::Fold<#state>),
@@ -143,6 +156,8 @@ fn emit_table_state(declaration: &Declaration, names: &Names) -> TokenStream {
         figures.iter().map(|figure| figure.accumulator(&names.agent, record)).collect();
     let texts = figures.iter().map(|figure| format!("{}: {} as ", figure.field.unraw(), figure.text()));
     let group_name = group.unraw().to_string();
+    let group_type = field_type(&names.agent, record, group);
+    let group_key = quote_spanned!(group.span()=> <#group_type as ::gretchen::__private::KeyField>::Key);
     let fill_key = quote_spanned!(group.span()=> #group: ::core::convert::Into::into(key));
     // Without a rest, so that the compiler names a field that is left out or does not exist.
     let fill = figures.iter().map(|figure| {
@@ -181,7 +196,7 @@ fn emit_table_state(declaration: &Declaration, names: &Names) -> TokenStream {
             }
 
             fn value(&self, key: &[u8]) -> ::core::result::Result<#value, ::gretchen::__private::EncodeError> {
-                let key = <#key as ::gretchen::__private::Key>::decode_key(key)
+                let key = <#group_key as ::gretchen::__private::Key>::decode_key(key)
                     .map_err(|error| ::gretchen::__private::encode_failed(#group_name, &error))?;
                 ::core::result::Result::Ok(#value { #fill_key, #(#fill,)* })
             }
@@ -207,6 +222,13 @@ fn emit_aggregation(declaration: &Declaration, names: &Names) -> TokenStream {
     let key_bytes = quote_spanned! {group.span()=>
         <#group_type as ::gretchen::__private::KeyField>::key_bytes(<#record as #group_field>::get(view), scratch)
     };
+    // Keys are compared as bytes, so that another type would decode them into something else.
+    let place = Span::mixed_site().located_at(key.span());
+    let key_check = quote_spanned! {place=>
+        const _: fn(
+            ::core::marker::PhantomData<#key>,
+        ) -> ::core::marker::PhantomData<<#group_type as ::gretchen::__private::KeyField>::Key> = |key| key;
+    };
     // What may fail works on copies, so that a failure leaves the state as it was; the rest follows in place.
     let (risky, safe): (Vec<&Figure>, Vec<&Figure>) = figures.iter().partition(|figure| figure.may_fail());
     let copies = risky.iter().map(|figure| {
@@ -228,6 +250,8 @@ fn emit_aggregation(declaration: &Declaration, names: &Names) -> TokenStream {
         quote!(state.#field = #local;)
     });
     quote! {
+        #key_check
+
         impl ::gretchen::__private::Aggregation for #agent {
             type Record = #record;
             type Key = #key;
@@ -267,8 +291,8 @@ fn fold(figure: &Figure, agent: &Ident, record: &syn::Type, accumulator: &TokenS
     match &figure.function {
         Function::CountRecords => quote!(::gretchen::__private::CountRecords::fold(&mut #accumulator);),
         Function::Built { field, .. } => {
-            let has_field = has_field(agent, field);
-            let field_type = field_type(agent, record, field);
+            let has_field = figure.has_field(agent, field);
+            let field_type = quote_spanned!(field.span()=> <#record as #has_field>::Type);
             quote_spanned! {figure.word.span()=>
                 <#marker as ::gretchen::__private::Aggregate<#field_type>>::fold(
                     &mut #accumulator,
@@ -302,7 +326,40 @@ fn emit_constants(declaration: &Declaration, names: &Names) -> TokenStream {
             read.push(field.clone());
         }
     }
-    field_constants(&names.agent, record, &read)
+    let found = field_constants(&names.agent, record, &read);
+    let fits = figures.iter().filter_map(|figure| emit_fits(figure, &names.agent, record));
+    let agent = &names.agent;
+    quote! {
+        #found
+
+        #[allow(non_upper_case_globals)]
+        impl #agent {
+            #(#fits)*
+        }
+    }
+}
+
+/// The constant of a figure over a field; see [`Figure::constant`].
+fn emit_fits(figure: &Figure, agent: &Ident, record: &syn::Type) -> Option<TokenStream> {
+    let Function::Built { field, .. } = &figure.function else { return None };
+    let (constant, marker, word) = (figure.constant(), figure.marker(), &figure.word);
+    let field_type = field_type(agent, record, field);
+    let found = field_constant(agent, field);
+    let takes = match word.to_string().as_str() {
+        "sum" | "mean" => "int, long, float, double and decimal fields",
+        "min" | "max" => "number, decimal, string, boolean, date, timestamp and uuid fields",
+        _ => "scalar fields",
+    };
+    let otherwise = format!("`{word}` cannot be computed over `{}`: it takes {takes}", field.unraw());
+    Some(quote_spanned! {word.span()=>
+        const #constant: u64 = {
+            use ::gretchen::__private::DoesNotFit as _;
+            if !<::gretchen::__private::Fits<#marker, #field_type>>::FITS {
+                ::core::panic!(#otherwise);
+            }
+            #found
+        };
+    })
 }
 
 fn emit_agent(declaration: &Declaration, names: &Names) -> TokenStream {

@@ -15,19 +15,68 @@ const _: fn(&<Order as ::gretchen::__private::Record>::View<'_>) = |view| {
     let _ = &view.note;
     let _ = &view.amount;
 };
+#[allow(non_upper_case_globals)]
+impl order_totals {
+    const figure_noted: u64 = {
+        use ::gretchen::__private::DoesNotFit as _;
+        if !<::gretchen::__private::Fits<
+            ::gretchen::__private::Count,
+            <Order as ::gretchen::__private::HasField<
+                { order_totals::field_note },
+            >>::Type,
+        >>::FITS {
+            ::core::panic!(
+                "`count` cannot be computed over `note`: it takes scalar fields"
+            );
+        }
+        order_totals::field_note
+    };
+    const figure_revenue: u64 = {
+        use ::gretchen::__private::DoesNotFit as _;
+        if !<::gretchen::__private::Fits<
+            ::gretchen::__private::Sum,
+            <Order as ::gretchen::__private::HasField<
+                { order_totals::field_amount },
+            >>::Type,
+        >>::FITS {
+            ::core::panic!(
+                "`sum` cannot be computed over `amount`: it takes int, long, float, double and decimal fields"
+            );
+        }
+        order_totals::field_amount
+    };
+    const figure_smallest: u64 = {
+        use ::gretchen::__private::DoesNotFit as _;
+        if !<::gretchen::__private::Fits<
+            ::gretchen::__private::Min,
+            <Order as ::gretchen::__private::HasField<
+                { order_totals::field_amount },
+            >>::Type,
+        >>::FITS {
+            ::core::panic!(
+                "`min` cannot be computed over `amount`: it takes number, decimal, string, boolean, date, timestamp and uuid fields"
+            );
+        }
+        order_totals::field_amount
+    };
+}
 /// What `ORDER_TOTALS` keeps for each key.
 #[doc(hidden)]
 #[derive(Clone, Debug, Default)]
 pub struct __OrderTotalsState {
     orders: ::gretchen::__private::Tally,
     noted: <::gretchen::__private::Count as ::gretchen::__private::Aggregate<
-        <Order as ::gretchen::__private::HasField<{ order_totals::field_note }>>::Type,
+        <Order as ::gretchen::__private::HasField<{ order_totals::figure_noted }>>::Type,
     >>::Acc,
     revenue: <::gretchen::__private::Sum as ::gretchen::__private::Aggregate<
-        <Order as ::gretchen::__private::HasField<{ order_totals::field_amount }>>::Type,
+        <Order as ::gretchen::__private::HasField<
+            { order_totals::figure_revenue },
+        >>::Type,
     >>::Acc,
     smallest: <::gretchen::__private::Min as ::gretchen::__private::Aggregate<
-        <Order as ::gretchen::__private::HasField<{ order_totals::field_amount }>>::Type,
+        <Order as ::gretchen::__private::HasField<
+            { order_totals::figure_smallest },
+        >>::Type,
     >>::Acc,
     late: ::gretchen::__private::Fold<i64>,
 }
@@ -113,7 +162,7 @@ impl ::gretchen::__private::TableState<String, OrderTotal> for __OrderTotalsStat
             .push_str(
                 <<::gretchen::__private::Count as ::gretchen::__private::Aggregate<
                     <Order as ::gretchen::__private::HasField<
-                        { order_totals::field_note },
+                        { order_totals::figure_noted },
                     >>::Type,
                 >>::Acc as ::gretchen::__private::Accumulator>::LAYOUT,
             );
@@ -123,7 +172,7 @@ impl ::gretchen::__private::TableState<String, OrderTotal> for __OrderTotalsStat
             .push_str(
                 <<::gretchen::__private::Sum as ::gretchen::__private::Aggregate<
                     <Order as ::gretchen::__private::HasField<
-                        { order_totals::field_amount },
+                        { order_totals::figure_revenue },
                     >>::Type,
                 >>::Acc as ::gretchen::__private::Accumulator>::LAYOUT,
             );
@@ -133,7 +182,7 @@ impl ::gretchen::__private::TableState<String, OrderTotal> for __OrderTotalsStat
             .push_str(
                 <<::gretchen::__private::Min as ::gretchen::__private::Aggregate<
                     <Order as ::gretchen::__private::HasField<
-                        { order_totals::field_amount },
+                        { order_totals::figure_smallest },
                     >>::Type,
                 >>::Acc as ::gretchen::__private::Accumulator>::LAYOUT,
             );
@@ -149,6 +198,11 @@ impl ::gretchen::__private::TableState<String, OrderTotal> for __OrderTotalsStat
         layout
     }
 }
+const _: fn(
+    String,
+) -> <<Order as ::gretchen::__private::HasField<
+    { order_totals::field_customer },
+>>::Type as ::gretchen::__private::KeyField>::Key = |key| key;
 impl ::gretchen::__private::Aggregation for order_totals {
     type Record = Order;
     type Key = String;
@@ -176,12 +230,12 @@ impl ::gretchen::__private::Aggregation for order_totals {
         let mut next_revenue = ::core::clone::Clone::clone(&state.revenue);
         <::gretchen::__private::Sum as ::gretchen::__private::Aggregate<
             <Order as ::gretchen::__private::HasField<
-                { order_totals::field_amount },
+                { order_totals::figure_revenue },
             >>::Type,
         >>::fold(
             &mut next_revenue,
             <Order as ::gretchen::__private::HasField<
-                { order_totals::field_amount },
+                { order_totals::figure_revenue },
             >>::get(view),
         )?;
         let mut next_late = ::core::clone::Clone::clone(&state.late);
@@ -203,22 +257,22 @@ impl ::gretchen::__private::Aggregation for order_totals {
         ::gretchen::__private::CountRecords::fold(&mut state.orders);
         <::gretchen::__private::Count as ::gretchen::__private::Aggregate<
             <Order as ::gretchen::__private::HasField<
-                { order_totals::field_note },
+                { order_totals::figure_noted },
             >>::Type,
         >>::fold(
             &mut state.noted,
             <Order as ::gretchen::__private::HasField<
-                { order_totals::field_note },
+                { order_totals::figure_noted },
             >>::get(view),
         )?;
         <::gretchen::__private::Min as ::gretchen::__private::Aggregate<
             <Order as ::gretchen::__private::HasField<
-                { order_totals::field_amount },
+                { order_totals::figure_smallest },
             >>::Type,
         >>::fold(
             &mut state.smallest,
             <Order as ::gretchen::__private::HasField<
-                { order_totals::field_amount },
+                { order_totals::figure_smallest },
             >>::get(view),
         )?;
         state.revenue = next_revenue;
