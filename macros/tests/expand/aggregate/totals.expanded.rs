@@ -124,7 +124,11 @@ impl ::gretchen::__private::TableState<String, OrderTotal> for __OrderTotalsStat
         &self,
         key: &[u8],
     ) -> ::core::result::Result<OrderTotal, ::gretchen::__private::EncodeError> {
-        let key = <String as ::gretchen::__private::Key>::decode_key(key)
+        let key = <<<Order as ::gretchen::__private::HasField<
+            { order_totals::field_customer },
+        >>::Type as ::gretchen::__private::KeyField>::Key as ::gretchen::__private::Key>::decode_key(
+                key,
+            )
             .map_err(|error| ::gretchen::__private::encode_failed("customer", &error))?;
         ::core::result::Result::Ok(OrderTotal {
             customer: ::core::convert::Into::into(key),
@@ -199,10 +203,12 @@ impl ::gretchen::__private::TableState<String, OrderTotal> for __OrderTotalsStat
     }
 }
 const _: fn(
-    String,
-) -> <<Order as ::gretchen::__private::HasField<
-    { order_totals::field_customer },
->>::Type as ::gretchen::__private::KeyField>::Key = |key| key;
+    ::core::marker::PhantomData<String>,
+) -> ::core::marker::PhantomData<
+    <<Order as ::gretchen::__private::HasField<
+        { order_totals::field_customer },
+    >>::Type as ::gretchen::__private::KeyField>::Key,
+> = |key| key;
 impl ::gretchen::__private::Aggregation for order_totals {
     type Record = Order;
     type Key = String;
