@@ -41,7 +41,7 @@ impl KeyField for i32 {
     type Key = Self;
 
     #[inline]
-    fn key_bytes<'s>(view: i32, scratch: &'s mut Vec<u8>) -> Option<&'s [u8]> {
+    fn key_bytes(view: i32, scratch: &mut Vec<u8>) -> Option<&[u8]> {
         scratch.clear();
         scratch.extend_from_slice(&view.to_be_bytes());
         Some(scratch)
@@ -52,7 +52,7 @@ impl KeyField for i64 {
     type Key = Self;
 
     #[inline]
-    fn key_bytes<'s>(view: i64, scratch: &'s mut Vec<u8>) -> Option<&'s [u8]> {
+    fn key_bytes(view: i64, scratch: &mut Vec<u8>) -> Option<&[u8]> {
         scratch.clear();
         scratch.extend_from_slice(&view.to_be_bytes());
         Some(scratch)
@@ -62,7 +62,7 @@ impl KeyField for i64 {
 impl KeyField for uuid::Uuid {
     type Key = Self;
 
-    fn key_bytes<'s>(view: uuid::Uuid, scratch: &'s mut Vec<u8>) -> Option<&'s [u8]> {
+    fn key_bytes(view: uuid::Uuid, scratch: &mut Vec<u8>) -> Option<&[u8]> {
         scratch.clear();
         let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
         scratch.extend_from_slice(view.hyphenated().encode_lower(&mut text).as_bytes());

@@ -101,13 +101,17 @@ fn every_shape_has_its_definition() {
     assert_eq!((def.name, def.help), ("visit_totals", "What each customer saw."));
     assert_eq!((def.shape, def.on_error), (Shape::Aggregate, OnError::Skip));
     let table = (def.tables[0])();
-    assert_eq!((table.name, table.output, table.help), ("visit-totals", Some("visit-totals"), "What each customer saw."));
+    assert_eq!(
+        (table.name, table.output, table.help),
+        ("visit-totals", Some("visit-totals"), "What each customer saw.")
+    );
     assert_eq!((<per_page as Agent>::DEF.name, PER_PAGE.name()), ("pages", "per-page"));
 }
 
 #[test]
 fn agents_are_found_without_being_named() {
-    let found: Vec<&str> = gretchen::__private::inventory::iter::<Submitted>().map(|submitted| submitted.0.name).collect();
+    let found: Vec<&str> =
+        gretchen::__private::inventory::iter::<Submitted>().map(|submitted| submitted.0.name).collect();
     for name in ["keep", "notifier", "batches", "start", "visit_totals", "pages"] {
         assert_eq!(found.iter().filter(|found| **found == name).count(), 1, "{name} in {found:?}");
     }
