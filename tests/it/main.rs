@@ -3,6 +3,7 @@
 // Helpers of tests are no `#[test]` functions, which clippy would not let unwrap.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod agent_macros;
 mod conformance;
 mod log;
 mod records;
