@@ -39,13 +39,15 @@ pub trait AnyPartition: fmt::Debug {
     /// handed out and others were not.
     fn drain_commit(&self, sink: &mut dyn CommitSink) -> Result<()>;
 
-    /// Keeps, from the next mark on, what [`AnyPartition::rollback`] needs; without it nothing is kept or spent.
+    /// Keeps, from the next mark on, what [`AnyPartition::rollback`] needs; without it nothing is kept or spent. With
+    /// it, a write of a value that does not fit its schema fails at once, otherwise at the latest at the commit.
     fn enable_undo(&self, on: bool);
 
     /// Makes a point to roll back to. A commit makes one too.
     fn mark(&self);
 
-    /// Puts back what every key held at the last mark. Slots that were located since stay valid.
+    /// Puts back what every key held at the last mark, if the undo was enabled. Slots that were located since stay
+    /// valid.
     fn rollback(&self);
 
     /// Loads those of the keys that memory lacks, many with one read. Keys of other partitions are passed over.

@@ -247,7 +247,9 @@ impl TaskRun {
             self.commit().await?;
         }
         self.shared.commit_due.set(false);
-        if self.shared.mail.borrow().as_ref().is_none_or(Mail::is_used_up) && !self.refill()? {
+        // An agent that paused for a commit keeps its buffer and goes on with it.
+        let used_up = self.shared.mail.borrow().as_ref().is_some_and(Mail::is_used_up);
+        if used_up && !self.refill()? {
             if self.is_dirty() {
                 // Idle: chained agents should not wait an interval each.
                 self.commit().await?;
@@ -276,7 +278,7 @@ impl TaskRun {
     /// Reads the next batch, from the sources in turn.
     fn refill(&mut self) -> Result<bool> {
         let mut slot = self.shared.mail.borrow_mut();
-        let mail = slot.get_or_insert_with(Mail::default);
+        let Some(mail) = slot.as_mut() else { return Ok(false) };
         for _ in 0..self.readers.len() {
             let source = self.next_reader;
             self.next_reader = (source + 1) % self.readers.len();
@@ -583,7 +585,7 @@ fn share(
             .map(|(topic, schemas)| Source { topic: topic.clone(), schemas: schemas.clone() })
             .collect(),
         positions: plan.sources.iter().map(|_| Cell::new(0)).collect(),
-        mail: RefCell::new(None),
+        mail: RefCell::new(Some(Mail::default())),
         waits: Cell::new(false),
         commit_due: Cell::new(false),
         committed_at: Cell::new(context.clock.moment()),
