@@ -1,5 +1,6 @@
 //! Integration tests, one binary: every further one would link RocksDB again.
 
 mod layers;
+mod policies;
 mod records;
 mod testing_kit;
