@@ -59,6 +59,9 @@ pub trait AnyPartition: fmt::Debug {
     /// Fails if anything is uncommitted: only what belongs to a committed position may reach the store.
     fn start_checkpoint(&self) -> Result<Option<Checkpoint>>;
 
+    /// Keys that the store was asked for, so far: while it grows, [`AnyPartition::prefetch`] pays.
+    fn loads(&self) -> u64;
+
     /// Takes note that a checkpoint is in the store.
     fn finish_checkpoint(&self, done: CheckpointDone);
 
@@ -159,6 +162,10 @@ impl<S: Clone + fmt::Debug + 'static> AnyPartition for TablePartition<S> {
             }
             slots.locate(&some, &mut found)?;
         }
+    }
+
+    fn loads(&self) -> u64 {
+        self.slots.borrow().loads()
     }
 
     fn start_checkpoint(&self) -> Result<Option<Checkpoint>> {

@@ -42,6 +42,8 @@ pub struct Slots<S> {
     store: Arc<dyn Store>,
     writes: u32,
     scratch: Vec<u8>,
+    /// Keys that the store was asked for.
+    loads: u64,
 }
 
 impl<S: Clone + 'static> Slots<S> {
@@ -63,6 +65,7 @@ impl<S: Clone + 'static> Slots<S> {
             store,
             writes: 0,
             scratch: Vec::new(),
+            loads: 0,
         }
     }
 
@@ -135,6 +138,7 @@ impl<S: Clone + 'static> Slots<S> {
             .filter(|i| found[*i].is_none() && self.is_own(keys[*i]))
             .map(|i| (store_key(keys[i], self.def.signed), i))
             .collect();
+        self.loads += missing.len() as u64;
         missing.sort_unstable();
         missing.dedup_by(|a, b| a.0 == b.0);
         let (store_keys, numbers): (Vec<_>, Vec<_>) = missing.into_iter().unzip();
@@ -142,6 +146,11 @@ impl<S: Clone + 'static> Slots<S> {
             self.insert_stored(hashes[i], keys[i], stored.as_deref())?;
         }
         Ok(())
+    }
+
+    /// Keys that the store was asked for, so far.
+    pub fn loads(&self) -> u64 {
+        self.loads
     }
 
     fn is_own(&self, key: &[u8]) -> bool {

@@ -91,6 +91,8 @@ pub(crate) struct TaskRun {
     /// Attempts at the record that failed last: its source and offset, and how many.
     attempts: (Option<(usize, u64)>, u32),
     recovered: Recovered,
+    /// For each table, the keys that its store had been asked for when a batch was last looked up ahead.
+    loads: Vec<Cell<u64>>,
 }
 
 impl TaskRun {
@@ -140,6 +142,7 @@ impl TaskRun {
         let now = context.clock.moment();
         shared.committed_at.set(now);
         Ok(Self {
+            loads: shared.tables.iter().map(|_| Cell::new(0)).collect(),
             uncovered: recovered.commits > 0,
             context,
             signals,
@@ -243,7 +246,7 @@ impl TaskRun {
             self.shut_down().await?;
             return Ok(true);
         }
-        if self.is_dirty() && (self.interval_passed() || self.shared.tables.iter().any(|table| table.wants_commit())) {
+        if self.is_dirty() && (self.interval_passed() || self.is_pressed()) {
             self.commit().await?;
         }
         self.shared.commit_due.set(false);
@@ -263,6 +266,11 @@ impl TaskRun {
             waker.wake();
         }
         Ok(false)
+    }
+
+    /// Whether what no checkpoint covers takes so much memory that one should begin; while one runs, it has begun.
+    fn is_pressed(&self) -> bool {
+        self.checkpointing.is_none() && self.shared.tables.iter().any(|table| table.wants_commit())
     }
 
     fn interval_passed(&self) -> bool {
@@ -294,13 +302,19 @@ impl TaskRun {
     }
 
     /// Loads the values of the batch's keys at once, where the records are keyed as the table is.
+    ///
+    /// Only while keys are still missing: once all are in the cache, looking them up twice would cost for nothing. A
+    /// declared aggregation looks its keys up by groups itself.
     fn prefetch(&self, mail: &Mail) -> Result<()> {
-        if !self.plan.keyed {
+        if !self.plan.keyed || self.plan.def.shape == Shape::Aggregate {
             return Ok(());
         }
-        for table in self.shared.tables.iter().filter(|_| self.plan.def.shape != Shape::Aggregate) {
-            let mut keys = mail.frames.iter().flat_map(|frame| frame.records().filter_map(|record| record.key));
-            table.prefetch(&mut keys)?;
+        for (table, seen) in self.shared.tables.iter().zip(&self.loads) {
+            if table.loads() != seen.get() {
+                seen.set(table.loads());
+                let mut keys = mail.frames.iter().flat_map(|frame| frame.records().filter_map(|record| record.key));
+                table.prefetch(&mut keys)?;
+            }
         }
         Ok(())
     }
@@ -353,13 +367,19 @@ impl TaskRun {
         self.committer.commit(&self.plan.table_outputs).await?;
         self.committed = finished;
         self.uncovered = true;
-        let pressed = self.shared.tables.iter().any(|table| table.wants_commit());
+        // Under pressure a checkpoint begins at once; where memory is used up, the records wait for it.
+        let pressed = self.is_pressed();
+        let full =
+            self.shared.tables.iter().any(|table| table.dirty_bytes() >= self.context.options.table_memory_bytes);
+        if full {
+            self.finish_checkpoint().await?;
+        }
         if self.checkpointing.is_none() && (pressed || self.checkpoint_due_in() == Some(Duration::ZERO)) {
             self.committer.settled().await?;
             self.start_checkpoint()?;
-            if pressed {
-                self.finish_checkpoint().await?;
-            }
+        }
+        if full {
+            self.finish_checkpoint().await?;
         }
         for table in &self.shared.tables {
             table.evict();
