@@ -28,10 +28,7 @@ const MAY_SEE: &[(&str, &[&str])] = &[
     ("app", &["agent", "cli"]),
     ("session", &["record", "topic", "backend", "table", "agent", "plan", "worker", "publish", "app", "config"]),
     ("config", &["record", "topic", "backend", "worker", "app", "session"]),
-    (
-        "cli",
-        &["record", "topic", "backend", "table", "agent", "plan", "worker", "publish", "app", "session", "config"],
-    ),
+    ("cli", &["record", "topic", "backend", "table", "agent", "plan", "worker", "publish", "app", "session", "config"]),
     ("testing", &["record", "topic", "backend", "table", "agent", "plan", "worker", "publish", "app"]),
     // Names things, and holds none.
     ("private", &["record", "table", "agent"]),
@@ -55,20 +52,25 @@ fn modules_see_only_what_their_layer_may() {
             continue;
         }
         let text = std::fs::read_to_string(file).unwrap();
-        problems.extend(check(&module, &text).into_iter().map(|(line, what)| format!("{}:{line}: {what}", file.display())));
+        problems
+            .extend(check(&module, &text).into_iter().map(|(line, what)| format!("{}:{line}: {what}", file.display())));
     }
     assert!(problems.is_empty(), "{} forbidden paths:\n{}", problems.len(), problems.join("\n"));
 }
 
 #[test]
 fn a_forbidden_path_is_found_with_its_line() {
-    let text = "//! Like [`crate::worker`].\n\nuse crate::{error::Result, plan::{Plan as Whole, self}};\nuse super::memory;\n";
+    let text =
+        "//! Like [`crate::worker`].\n\nuse crate::{error::Result, plan::{Plan as Whole, self}};\nuse super::memory;\n";
     let found = check(&["backend".into(), "log".into(), "mod".into()], text);
-    assert_eq!(found, [
-        (3, "backend may not see plan (crate::plan::Plan)".to_owned()),
-        (3, "backend may not see plan (crate::plan)".to_owned()),
-        (4, "backend::log may not see backend::memory (crate::backend::memory)".to_owned()),
-    ]);
+    assert_eq!(
+        found,
+        [
+            (3, "backend may not see plan (crate::plan::Plan)".to_owned()),
+            (3, "backend may not see plan (crate::plan)".to_owned()),
+            (4, "backend::log may not see backend::memory (crate::backend::memory)".to_owned()),
+        ]
+    );
 }
 
 #[test]
