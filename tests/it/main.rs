@@ -5,6 +5,8 @@
 
 mod agent_macros;
 mod conformance;
+mod layers;
 mod log;
+mod policies;
 mod records;
 mod testing_kit;
