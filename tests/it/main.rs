@@ -5,8 +5,11 @@
 
 mod agent_macros;
 mod conformance;
+mod kill;
 mod layers;
 mod log;
 mod policies;
 mod records;
+mod shop;
+mod support;
 mod testing_kit;
