@@ -1,9 +1,14 @@
 //! Integration tests, one binary: every further one would link RocksDB again.
-// What a test cannot do without fails it, in its helpers, too.
-#![allow(clippy::unwrap_used)]
+// Helpers of tests are no `#[test]` functions, which clippy would not let unwrap.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod agent_macros;
+mod conformance;
 mod fault_points;
 mod kill;
+mod layers;
+mod log;
+mod policies;
 mod records;
 mod shop;
 mod support;
