@@ -1,1 +1,277 @@
-//! The log in a folder.
+//! The embedded log: a folder that many processes on one machine append to and read from at once.
+//!
+//! ```text
+//! FORMAT                              the version of this layout
+//! doorbell                            wakes readers of other processes
+//! topics/<topic>/topic.json           and schemas/<fingerprint>.avsc
+//! topics/<topic>/<partition>/         <base offset>.log and .index, append.lock, end
+//! groups/<group>/                     sets/<set>/<partition>.lock, members/<member>, positions/<topic>-<partition>
+//! drafts/                             topics that are being made or deleted
+//! ```
+//!
+//! An append holds the partition's lock for as long as the write lasts and publishes the new end in shared memory;
+//! a writer that is killed in between has published nothing, and the next append overwrites what it left.
+
+mod consumer;
+mod doorbell;
+mod files;
+mod index;
+mod members;
+mod partition;
+mod position;
+mod producer;
+mod reader;
+mod recovery;
+mod segment;
+mod shared;
+mod sync;
+mod topic;
+mod writer;
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+
+use self::consumer::LogConsumer;
+use self::doorbell::Doorbell;
+use self::files::{blocking, create_folder, file_name, read_if_there, replace};
+use self::partition::{Common, Partition};
+use self::producer::LogProducer;
+use self::reader::LogReader;
+use self::topic::Topics;
+use super::{AssignmentSet, Backend, Capabilities, Consumer, Offsets, Producer, ProducerId, Reader, Replay, Topic};
+use crate::clock::Clock;
+use crate::error::{Error, ErrorKind, Result};
+use crate::topic::{TopicPartition, TopicSpec};
+
+/// The version of the layout that this build writes.
+const FORMAT: u32 = 1;
+
+/// What [`Producer::flush`] waits for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// An `fdatasync`, which concurrent flushes share: records survive a loss of power.
+    #[default]
+    Fsync,
+    /// Nothing: records survive a killed process, and the operating system writes them when it likes.
+    /// [`Replay::sync`] and [`Offsets::durable`] still tell the truth.
+    Os,
+}
+
+/// How a log is opened.
+#[derive(Clone, Debug)]
+pub struct LogOptions {
+    /// The folder; created where it is missing.
+    pub data_dir: PathBuf,
+    /// What a flush waits for.
+    pub durability: Durability,
+    /// Bytes after which a segment ends.
+    pub segment_bytes: u64,
+    /// Bytes that a reader reads at once.
+    pub read_bytes: usize,
+}
+
+impl LogOptions {
+    /// A log in that folder: `fsync`, segments of 128 MiB, reads of 256 KiB.
+    pub fn new(data_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            data_dir: data_dir.into(),
+            durability: Durability::default(),
+            segment_bytes: 128 << 20,
+            read_bytes: 256 << 10,
+        }
+    }
+}
+
+/// The embedded log. Clones are handles to the same open folder.
+#[derive(Clone, Debug)]
+pub struct LogBackend(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    clock: Clock,
+    topics: Topics,
+    common: Arc<Common>,
+    partitions: Mutex<HashMap<TopicPartition, Arc<Partition>>>,
+}
+
+impl LogBackend {
+    /// Opens the folder, and creates it where it is missing.
+    pub fn open(options: LogOptions, clock: Clock) -> Result<Self> {
+        if options.segment_bytes < 4096 || options.read_bytes < 4096 {
+            return Err(Error::new(ErrorKind::Config, "segments and reads of a log take at least 4096 bytes"));
+        }
+        create_folder(&options.data_dir)?;
+        check_format(&options.data_dir.join("FORMAT"))?;
+        raise_descriptor_limit();
+        let topics = Topics::open(&options.data_dir)?;
+        let bell = Doorbell::open(&options.data_dir)?;
+        let common = Arc::new(Common { options, bell, boot: boot_id() });
+        Ok(Self(Arc::new(Inner { clock, topics, common, partitions: Mutex::default() })))
+    }
+
+    fn partitions(&self) -> MutexGuard<'_, HashMap<TopicPartition, Arc<Partition>>> {
+        self.0.partitions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn partition(&self, place: &TopicPartition) -> Result<Arc<Partition>> {
+        if let Some(open) = self.partitions().get(place) {
+            return Ok(Arc::clone(open));
+        }
+        let folder = self.0.topics.partition_folder(&place.topic, place.partition).map_err(|error| error.at(place))?;
+        let opened =
+            Partition::open(Arc::clone(&self.0.common), place.clone(), folder).map_err(|error| error.at(place))?;
+        // Whoever opened it at the same time was first; locks are per descriptor, so that opening twice is harmless.
+        Ok(match self.partitions().entry(place.clone()) {
+            Entry::Occupied(first) => Arc::clone(first.get()),
+            Entry::Vacant(vacant) => Arc::clone(vacant.insert(opened)),
+        })
+    }
+
+    async fn open_partition(&self, place: &TopicPartition) -> Result<Arc<Partition>> {
+        if let Some(open) = self.partitions().get(place) {
+            return Ok(Arc::clone(open));
+        }
+        let (backend, place) = (self.clone(), place.clone());
+        blocking(move || backend.partition(&place)).await
+    }
+
+    fn group_folder(&self, group: &str) -> Result<PathBuf> {
+        Ok(self.0.common.options.data_dir.join("groups").join(file_name("group", group)?))
+    }
+
+    /// Closes this process's partitions of a topic; refuses where somebody reads or writes one.
+    fn close_topic(&self, name: &str) -> Result<()> {
+        let mut partitions = self.partitions();
+        let in_use = |(place, open): (&TopicPartition, &Arc<Partition>)| {
+            (&*place.topic == name && Arc::strong_count(open) > 1).then_some(place.partition)
+        };
+        if let Some(partition) = partitions.iter().find_map(in_use) {
+            return Err(Error::new(
+                ErrorKind::Conflict,
+                format!("partition {partition} of topic {name} is in use; stop its readers and writers first"),
+            ));
+        }
+        partitions.retain(|place, _| &*place.topic != name);
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Backend for LogBackend {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { replay: true, durable: true, shared: true, deduplicates: true }
+    }
+
+    async fn create_topic(&self, spec: &TopicSpec) -> Result<Topic> {
+        let (topics, spec) = (self.0.topics.clone(), spec.clone());
+        blocking(move || topics.create(&spec)).await
+    }
+
+    async fn topics(&self) -> Result<Vec<Topic>> {
+        let topics = self.0.topics.clone();
+        blocking(move || topics.list()).await
+    }
+
+    async fn producer(&self, id: ProducerId) -> Result<Box<dyn Producer>> {
+        Ok(Box::new(LogProducer::new(self.clone(), id)))
+    }
+
+    async fn consumer(&self, group: &str, sets: &[AssignmentSet]) -> Result<Box<dyn Consumer>> {
+        let folder = self.group_folder(group)?;
+        Ok(Box::new(LogConsumer::join(folder, sets, self.0.clock.clone())?))
+    }
+
+    fn replay(&self) -> Option<Arc<dyn Replay>> {
+        Some(Arc::new(self.clone()))
+    }
+}
+
+#[async_trait]
+impl Replay for LogBackend {
+    fn reader(&self, place: &TopicPartition, from: u64) -> Result<Box<dyn Reader>> {
+        Ok(Box::new(LogReader::new(self.partition(place)?, from)?))
+    }
+
+    fn offsets(&self, place: &TopicPartition) -> Result<Offsets> {
+        Ok(self.partition(place)?.offsets())
+    }
+
+    async fn sync(&self, place: &TopicPartition, up_to: u64) -> Result<()> {
+        let partition = self.open_partition(place).await?;
+        if partition.offsets().durable >= up_to {
+            return Ok(());
+        }
+        partition.sync_to(partition.end().pos).await
+    }
+
+    fn next_sequence(&self, place: &TopicPartition, producer: ProducerId) -> Result<u64> {
+        self.partition(place)?.next_sequence(producer)
+    }
+
+    fn position(&self, group: &str, place: &TopicPartition) -> Result<Option<u64>> {
+        position::read(&position::position_path(&self.group_folder(group)?, place)?)
+    }
+
+    fn forget(&self, group: &str, place: &TopicPartition) -> Result<()> {
+        let folder = self.group_folder(group)?;
+        match members::count(&folder)? {
+            0 => position::remove(&position::position_path(&folder, place)?),
+            running => Err(Error::new(
+                ErrorKind::Conflict,
+                format!("group {group} has {running} running members; stop them first"),
+            )
+            .at(place)),
+        }
+    }
+
+    async fn delete_topic(&self, name: &str) -> Result<()> {
+        self.close_topic(name)?;
+        let (topics, name) = (self.0.topics.clone(), name.to_owned());
+        blocking(move || topics.delete(&name)).await
+    }
+}
+
+fn check_format(path: &std::path::Path) -> Result<()> {
+    let Some(have) = read_if_there(path)? else {
+        return replace(path, format!("{FORMAT}\n").as_bytes());
+    };
+    let text = String::from_utf8_lossy(&have);
+    match text.trim().parse::<u32>() {
+        Ok(format) if format <= FORMAT => Ok(()),
+        Ok(format) => Err(Error::new(
+            ErrorKind::Unsupported,
+            format!(
+                "{} says format {format}, this build reads up to {FORMAT}; use the release that wrote it",
+                path.display()
+            ),
+        )),
+        Err(_) => Err(Error::new(
+            ErrorKind::Corrupt,
+            format!("{} says {:?}, not a version; is this the data folder of a log?", path.display(), text.trim()),
+        )),
+    }
+}
+
+/// Names this run of the machine, where the system tells.
+fn boot_id() -> Option<[u64; 2]> {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    let id = uuid::Uuid::parse_str(text.trim()).ok()?.as_u64_pair();
+    Some([id.0, id.1])
+}
+
+/// Every open partition takes three descriptors, and the usual limit of 1024 is there for programs that use
+/// `select`. Raised as far as this user may; a failure shows where a file cannot be opened.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    if limit.current < limit.maximum || limit.maximum.is_none() {
+        limit.current = limit.maximum;
+        if let Err(error) = setrlimit(Resource::Nofile, limit) {
+            tracing::debug!(%error, "the limit of open files stays as it is");
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! A member of a group whose units are owned by kernel locks: a killed process's units are free at once.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::files::{create_folder, file_name, open_or_create, try_lock};
+use super::members::Member;
+use super::position;
+use crate::backend::share::{Holding, fair_share};
+use crate::backend::{Assignment, AssignmentSet, Consumer, Unit};
+use crate::clock::{Clock, Moment};
+use crate::error::{Error, ErrorKind, Result};
+use crate::topic::TopicPartition;
+
+/// How often a member looks at who else is there.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// A member of a group.
+#[derive(Debug)]
+pub(super) struct LogConsumer {
+    folder: PathBuf,
+    clock: Clock,
+    member: Option<Member>,
+    /// The folder of each set's lock files.
+    sets: Vec<PathBuf>,
+    holding: Holding<File>,
+    looked: Option<Moment>,
+    positions: Mutex<HashMap<TopicPartition, (PathBuf, File)>>,
+}
+
+impl LogConsumer {
+    pub(super) fn join(folder: PathBuf, sets: &[AssignmentSet], clock: Clock) -> Result<Self> {
+        create_folder(&folder.join("positions"))?;
+        let mut folders = Vec::with_capacity(sets.len());
+        for set in sets {
+            let of = folder.join("sets").join(file_name("set", &set.name)?);
+            create_folder(&of)?;
+            folders.push(of);
+        }
+        let member = Some(Member::join(&folder, sets, clock.now_ms())?);
+        let holding = Holding::new(sets);
+        Ok(Self { folder, clock, member, sets: folders, holding, looked: None, positions: Mutex::default() })
+    }
+
+    /// Moves towards the fair share.
+    fn balance(&mut self) -> Result<Option<Assignment>> {
+        let Some(member) = &self.member else {
+            return Err(Error::new(ErrorKind::Closed, format!("this member has left {}", self.folder.display())));
+        };
+        let standing = member.standing(&self.folder)?;
+        let share = fair_share(self.holding.units(), standing.members, standing.rank);
+        self.holding.towards(share, |unit| {
+            let path = self.sets[unit.set].join(format!("{}.lock", unit.partition));
+            let file = open_or_create(&path)?;
+            Ok(try_lock(&file, &path)?.then_some(file))
+        })
+    }
+}
+
+#[async_trait]
+impl Consumer for LogConsumer {
+    async fn assignment(&mut self) -> Result<Assignment> {
+        loop {
+            if let Some(looked) = self.looked {
+                let since = self.clock.moment().since(looked);
+                if since < LOOK {
+                    self.clock.sleep(LOOK - since).await;
+                }
+            }
+            self.looked = Some(self.clock.moment());
+            // Nothing is awaited from here on, so that a unit which was taken is reported.
+            if let Some(assignment) = self.balance()? {
+                return Ok(assignment);
+            }
+        }
+    }
+
+    async fn release(&mut self, unit: Unit) -> Result<()> {
+        self.holding.release(unit).map(drop)
+    }
+
+    fn ack(&self, partition: &TopicPartition, to: u64) -> Result<()> {
+        let mut positions = self.positions.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((path, file)) = positions.get(partition) {
+            return position::write(file, path, to);
+        }
+        let path = position::position_path(&self.folder, partition)?;
+        let file = open_or_create(&path)?;
+        position::write(&file, &path, to)?;
+        positions.insert(partition.clone(), (path, file));
+        Ok(())
+    }
+
+    async fn leave(&mut self) -> Result<()> {
+        self.holding.release_all();
+        self.member.take().map_or(Ok(()), Member::leave)
+    }
+}

@@ -1,0 +1,106 @@
+//! The members of a group: each holds the lock of its file, so that one that was killed is known at once.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use uuid::Uuid;
+
+use super::files::{create_folder, io_error, is_linked, names_in, try_lock};
+use crate::backend::AssignmentSet;
+use crate::error::Result;
+
+/// This member's own file.
+#[derive(Debug)]
+pub(super) struct Member {
+    /// Its name begins with the time of joining: who was there first ranks first, and keeps what it has.
+    pub(super) name: String,
+    path: PathBuf,
+    /// What this member reads; members share with those that read the same.
+    sets: String,
+    _lock: File,
+}
+
+/// Where a member stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Standing {
+    /// How many living members read the same, this one included.
+    pub(super) members: usize,
+    /// How many of them joined earlier.
+    pub(super) rank: usize,
+}
+
+fn members_folder(group_folder: &Path) -> PathBuf {
+    group_folder.join("members")
+}
+
+impl Member {
+    pub(super) fn join(group_folder: &Path, sets: &[AssignmentSet], now_ms: i64) -> Result<Self> {
+        let folder = members_folder(group_folder);
+        create_folder(&folder)?;
+        let sets: String = sets.iter().map(|set| format!("{:?} {}\n", set.name, set.partitions)).collect();
+        loop {
+            let name = format!("{:020}-{}", now_ms.max(0), Uuid::new_v4());
+            let path = folder.join(&name);
+            let mut file = OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create_new(true)
+                .mode(0o600)
+                .open(&path)
+                .map_err(|error| io_error("create", &path, error))?;
+            // Another member may take the file for a dead one's as long as it is not locked.
+            if try_lock(&file, &path)? && is_linked(&file, &path)? {
+                file.write_all(sets.as_bytes()).map_err(|error| io_error("write", &path, error))?;
+                return Ok(Self { name, path, sets, _lock: file });
+            }
+        }
+    }
+
+    /// Counts the living members that read the same; removes what dead ones left.
+    pub(super) fn standing(&self, group_folder: &Path) -> Result<Standing> {
+        let mut standing = Standing { members: 1, rank: 0 };
+        for (name, sets) in living(group_folder, Some(&self.name))? {
+            if sets == self.sets {
+                standing.members += 1;
+                standing.rank += usize::from(name < self.name);
+            }
+        }
+        Ok(standing)
+    }
+
+    /// Removes the file; the lock goes with it.
+    pub(super) fn leave(self) -> Result<()> {
+        fs::remove_file(&self.path).map_err(|error| io_error("remove", &self.path, error))
+    }
+}
+
+/// Number of living members.
+pub(super) fn count(group_folder: &Path) -> Result<usize> {
+    Ok(living(group_folder, None)?.len())
+}
+
+/// Each living member's name and sets, but for `except`.
+fn living(group_folder: &Path, except: Option<&str>) -> Result<Vec<(String, String)>> {
+    let folder = members_folder(group_folder);
+    let mut living = Vec::new();
+    for name in names_in(&folder)? {
+        if Some(name.as_str()) == except {
+            continue;
+        }
+        let path = folder.join(&name);
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(io_error("open", &path, error)),
+        };
+        if try_lock(&file, &path)? {
+            // Removed under its lock, so that nobody has it for a living one's. It may be gone already.
+            let _ = fs::remove_file(&path);
+        } else if let Ok(sets) = fs::read_to_string(&path) {
+            living.push((name, sets));
+        }
+    }
+    Ok(living)
+}

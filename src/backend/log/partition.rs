@@ -1,0 +1,179 @@
+//! A partition as this process has it open.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use tokio::sync::Notify;
+
+use super::doorbell::Doorbell;
+use super::files::{Unlock, is_linked, lock, lock_shared, open_or_create, try_lock};
+use super::recovery::recover;
+use super::segment::{Segment, segments_in};
+use super::shared::{End, EndPage};
+use super::sync::Syncing;
+use super::writer::Writer;
+use super::{Durability, LogOptions};
+use crate::backend::Offsets;
+use crate::error::{Error, ErrorKind, Result};
+use crate::topic::TopicPartition;
+
+/// What all partitions of a data folder have in common.
+#[derive(Debug)]
+pub(super) struct Common {
+    pub(super) options: LogOptions,
+    pub(super) bell: Doorbell,
+    /// Names this run of the machine, where the system tells.
+    pub(super) boot: Option<[u64; 2]>,
+}
+
+/// An open partition.
+#[derive(Debug)]
+pub(super) struct Partition {
+    pub(super) place: TopicPartition,
+    pub(super) folder: PathBuf,
+    pub(super) common: Arc<Common>,
+    pub(super) page: EndPage,
+    /// Held shared by every user, so that the first can be told from the others.
+    _users: File,
+    pub(super) append_lock: File,
+    pub(super) append_lock_path: PathBuf,
+    pub(super) writer: Mutex<Writer>,
+    pub(super) syncing: Syncing,
+    /// Notified when the end has moved.
+    pub(super) appended: Notify,
+    /// The end at which waiting readers of this process were last woken from outside.
+    woken_at: AtomicU64,
+    watched: AtomicBool,
+    start: u64,
+}
+
+/// The file that holds the end and that users lock.
+pub(super) fn users_path(folder: &Path) -> PathBuf {
+    folder.join("end")
+}
+
+impl Partition {
+    /// Opens a partition; its first user makes it whole.
+    pub(super) fn open(common: Arc<Common>, place: TopicPartition, folder: PathBuf) -> Result<Arc<Self>> {
+        let append_lock_path = folder.join("append.lock");
+        let append_lock = open_or_create(&append_lock_path)?;
+        lock(&append_lock, &append_lock_path)?;
+        let locked = Unlock(&append_lock);
+        let users_path = users_path(&folder);
+        let users = open_or_create(&users_path)?;
+        let page = EndPage::open(&users, &users_path)?;
+        let writer = if try_lock(&users, &users_path)? {
+            let found = recover(&folder, &page, page.is_of_boot(common.boot))?;
+            page.reset(common.boot, found.end, found.durable);
+            Writer::recovered(found)
+        } else {
+            Writer::behind(in_use(&folder, &page)?)
+        };
+        // Others that open it wait for the append lock, so nobody comes between the exclusive lock and this one.
+        lock_shared(&users, &users_path)?;
+        if !is_linked(&users, &users_path)? {
+            return Err(Error::new(ErrorKind::NotFound, "the topic was deleted meanwhile").at(&place));
+        }
+        let start = segments_in(&folder)?.first().copied().unwrap_or(0);
+        drop(locked);
+        Ok(Arc::new(Self {
+            woken_at: AtomicU64::new(page.end().pos),
+            place,
+            folder,
+            common,
+            page,
+            _users: users,
+            append_lock,
+            append_lock_path,
+            writer: Mutex::new(writer),
+            syncing: Syncing::default(),
+            appended: Notify::new(),
+            watched: AtomicBool::new(false),
+            start,
+        }))
+    }
+
+    pub(super) fn end(&self) -> End {
+        self.page.end()
+    }
+
+    pub(super) fn offsets(&self) -> Offsets {
+        // In this order, so that what is durable is never beyond the end.
+        let durable = self.page.durable().1;
+        Offsets { start: self.start, end: self.end().offset, durable }
+    }
+
+    pub(super) fn syncs(&self) -> bool {
+        self.common.options.durability == Durability::Fsync
+    }
+
+    /// Wakes the readers after an append of this process.
+    pub(super) fn wake_all(&self) {
+        self.appended.notify_waiters();
+        if self.page.take_waiting() {
+            self.common.bell.ring();
+        }
+    }
+
+    /// Wakes the readers of this process if the end has moved since the last time.
+    pub(super) fn wake_if_moved(&self) {
+        let pos = self.end().pos;
+        if self.woken_at.swap(pos, Ordering::AcqRel) != pos {
+            self.appended.notify_waiters();
+        }
+    }
+
+    /// Waits until the end is beyond `pos`. Cancel-safe.
+    pub(super) async fn moved_beyond(self: &Arc<Self>, pos: u64) -> Result<()> {
+        if self.end().pos > pos {
+            return Ok(());
+        }
+        if !self.watched.swap(true, Ordering::AcqRel) {
+            self.common.bell.watch(self)?;
+        }
+        loop {
+            let appended = self.appended.notified();
+            tokio::pin!(appended);
+            appended.as_mut().enable();
+            self.page.announce_waiting();
+            if self.end().pos > pos {
+                return Ok(());
+            }
+            appended.await;
+        }
+    }
+
+    /// An error if an earlier failure forbids to write.
+    pub(super) fn check_usable(&self) -> Result<()> {
+        if self.syncing.has_failed() || self.page.has_failed() {
+            return Err(Error::new(
+                ErrorKind::Poisoned,
+                "a sync has failed, so it is unknown what reached the disk; stop every process that uses the \
+                 partition, check the disk, and start again",
+            )
+            .at(&self.place));
+        }
+        Ok(())
+    }
+}
+
+/// The segment that others write, for one who joins them.
+fn in_use(folder: &Path, page: &EndPage) -> Result<Segment> {
+    let end = page.end();
+    let short = |what: &str| {
+        Error::new(
+            ErrorKind::Corrupt,
+            format!("{} is in use and {what}; stop its users and open it again", folder.display()),
+        )
+    };
+    if !page.is_initialised() {
+        return Err(short("its shared page is gone"));
+    }
+    let segment = Segment::open(folder, end.segment_base)?.ok_or_else(|| short("its last segment is gone"))?;
+    if segment.start != end.segment_start || segment.start + segment.len()? < end.pos {
+        return Err(short("its last segment is shorter than what was written"));
+    }
+    Ok(segment)
+}

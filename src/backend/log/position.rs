@@ -1,0 +1,49 @@
+//! How far a group has come in a partition: 16 bytes, `u64` offset, `u32` crc32c of it and four zeroes,
+//! little-endian. Not synced: a worker's own truth is its commit.
+
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use super::files::{file_name, io_error, read_if_there};
+use crate::error::{Error, ErrorKind, Result};
+use crate::topic::TopicPartition;
+
+/// How often a file is read again that was being written.
+const READS: usize = 5;
+
+/// The file of a position in a group's folder.
+pub(super) fn position_path(group_folder: &Path, place: &TopicPartition) -> Result<PathBuf> {
+    Ok(group_folder.join("positions").join(format!("{}-{}", file_name("topic", &place.topic)?, place.partition)))
+}
+
+/// Writes a position.
+pub(super) fn write(file: &File, path: &Path, position: u64) -> Result<()> {
+    let mut bytes = [0; 16];
+    bytes[..8].copy_from_slice(&position.to_le_bytes());
+    let crc = crc32c::crc32c(&bytes[..8]);
+    bytes[8..12].copy_from_slice(&crc.to_le_bytes());
+    file.write_all_at(&bytes, 0).map_err(|error| io_error("write", path, error))
+}
+
+/// Reads a position, if there is one.
+pub(super) fn read(path: &Path) -> Result<Option<u64>> {
+    for _ in 0..READS {
+        let Some(bytes) = read_if_there(path)?.filter(|bytes| !bytes.is_empty()) else { return Ok(None) };
+        let Some(bytes) = bytes.first_chunk::<16>() else { continue };
+        let position = u64::from_le_bytes(std::array::from_fn(|i| bytes[i]));
+        if u32::from_le_bytes(std::array::from_fn(|i| bytes[8 + i])) == crc32c::crc32c(&bytes[..8]) {
+            return Ok(Some(position));
+        }
+    }
+    let message = format!("{} is damaged at byte 0; remove it to forget the position", path.display());
+    Err(Error::new(ErrorKind::Corrupt, message))
+}
+
+/// Removes a position.
+pub(super) fn remove(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(io_error("remove", path, error)),
+        _ => Ok(()),
+    }
+}

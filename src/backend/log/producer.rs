@@ -1,0 +1,64 @@
+//! A producer: remembers which partitions it opened and what it has to flush.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures::future::try_join_all;
+
+use super::LogBackend;
+use super::partition::Partition;
+use crate::backend::{Appended, Producer, ProducerId};
+use crate::error::Result;
+use crate::record::FrameBuilder;
+use crate::topic::TopicPartition;
+
+/// A producer of a [`LogBackend`].
+#[derive(Debug)]
+pub(super) struct LogProducer {
+    backend: LogBackend,
+    id: ProducerId,
+    partitions: HashMap<TopicPartition, Touched>,
+}
+
+#[derive(Debug)]
+struct Touched {
+    partition: Arc<Partition>,
+    /// Byte position after the last append that was not flushed, or 0.
+    unflushed: u64,
+}
+
+impl LogProducer {
+    pub(super) fn new(backend: LogBackend, id: ProducerId) -> Self {
+        Self { backend, id, partitions: HashMap::new() }
+    }
+}
+
+#[async_trait]
+impl Producer for LogProducer {
+    async fn append(
+        &mut self,
+        to: &TopicPartition,
+        frame: &mut FrameBuilder,
+        sequence: Option<u64>,
+    ) -> Result<Appended> {
+        if !self.partitions.contains_key(to) {
+            let partition = self.backend.open_partition(to).await?;
+            self.partitions.insert(to.clone(), Touched { partition, unflushed: 0 });
+        }
+        let touched = &mut self.partitions.get_mut(to);
+        let Some(touched) = touched else {
+            return Err(crate::error::Error::new(crate::error::ErrorKind::Closed, "the partition was closed").at(to));
+        };
+        let (appended, end) = touched.partition.append(frame, self.id, sequence).await?;
+        touched.unflushed = touched.unflushed.max(end);
+        Ok(appended)
+    }
+
+    async fn flush(&mut self) -> Result<()> {
+        let syncs = self.partitions.values().filter(|touched| touched.unflushed > 0 && touched.partition.syncs());
+        try_join_all(syncs.map(|touched| touched.partition.sync_to(touched.unflushed))).await?;
+        self.partitions.values_mut().for_each(|touched| touched.unflushed = 0);
+        Ok(())
+    }
+}

@@ -1,0 +1,204 @@
+//! Opening a partition that nobody uses: where it ends, after whatever happened to its last writer.
+//!
+//! Frames are verified one by one; the partition ends before the first that does not hold. That is a torn tail, and
+//! is cut, unless something that holds says that the bytes there had been synced: then records are lost, and it is an
+//! error. What says so is a later frame or segment (each carries the position that was durable when it was written)
+//! or the shared page.
+
+use std::collections::HashMap;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use super::files::io_error;
+use super::segment::{KIND_PRODUCERS, SEGMENT_HEADER_LEN, Segment, Walked, offset_after, producers_in, segments_in};
+use super::shared::{End, EndPage};
+use crate::error::{Error, ErrorKind, Result};
+use crate::record::{Frame, HEADER_LEN};
+
+/// What a partition was found to be.
+#[derive(Debug)]
+pub(super) struct Recovered {
+    pub(super) segment: Segment,
+    pub(super) end: End,
+    /// Byte position and offset that are known to be durable.
+    pub(super) durable: (u64, u64),
+    pub(super) sequences: HashMap<u64, u64>,
+}
+
+/// Finds the end of a partition and cuts what is torn. The caller holds the append lock and is the sole user.
+///
+/// `same_boot`: the page was written since the machine started, so only the last segment can be torn.
+pub(super) fn recover(folder: &Path, page: &EndPage, same_boot: bool) -> Result<Recovered> {
+    let segments = open_segments(folder, same_boot)?;
+    let noted = if page.is_initialised() { page.durable() } else { (0, 0) };
+    let mut found = Found { durable_pos: noted.0, ..Found::default() };
+    let mut walked = Vec::with_capacity(segments.len());
+    for (i, segment) in segments.iter().enumerate() {
+        found.durable_pos = found.durable_pos.max(segment.durable);
+        let len = segments.get(i + 1).map_or(segment.len()?, |next| next.start.saturating_sub(segment.start));
+        let at = segment.walk(SEGMENT_HEADER_LEN, len, segment.base, |frame, _| found.note(frame))?;
+        let whole = at.stopped.is_none() && segments.get(i + 1).is_none_or(|next| next.base == at.offset);
+        walked.push(at);
+        if !whole {
+            break;
+        }
+    }
+    let last = walked.len() - 1;
+    let at = &walked[last];
+    refuse_lost_records(&segments[last..], at, found.durable_pos)?;
+    cut(&segments[last..], at, folder)?;
+    let segment = segments.into_iter().nth(last).ok_or_else(|| no_segment(folder))?;
+    let end =
+        End { pos: segment.start + at.at, offset: at.offset, segment_base: segment.base, segment_start: segment.start };
+    if page.is_initialised() && page.has_failed() {
+        write_again(&segment, noted.0.saturating_sub(segment.start), at.at)?;
+    }
+    let durable = if noted.0 == 0 { (0, 0) } else { (noted.0.min(end.pos), noted.1.min(end.offset)) };
+    Ok(Recovered { segment, end, durable, sequences: found.sequences })
+}
+
+/// What the frames say.
+#[derive(Debug, Default)]
+struct Found {
+    sequences: HashMap<u64, u64>,
+    durable_pos: u64,
+}
+
+impl Found {
+    fn note(&mut self, frame: &Frame<'_>) {
+        note_sequences(&mut self.sequences, frame);
+        self.durable_pos = self.durable_pos.max(frame.header.durable);
+    }
+}
+
+/// Remembers what a frame says of producers.
+pub(super) fn note_sequences(sequences: &mut HashMap<u64, u64>, frame: &Frame<'_>) {
+    if frame.header.kind == KIND_PRODUCERS {
+        sequences.extend(producers_in(frame));
+    } else if frame.header.kind == 0 && frame.header.producer != 0 {
+        let next = frame.header.sequence + u64::from(frame.header.count);
+        let known = sequences.entry(frame.header.producer).or_default();
+        *known = next.max(*known);
+    }
+}
+
+/// The segments that may be torn, in order: the last one, or those from the one on that holds the position which was
+/// durable when the last was made. A partition without segments gets its first.
+fn open_segments(folder: &Path, same_boot: bool) -> Result<Vec<Segment>> {
+    let bases = segments_in(folder)?;
+    if bases.is_empty() {
+        let (first, _) = Segment::create(folder, 0, 0, 0, &HashMap::new())?;
+        return Ok(vec![first]);
+    }
+    let mut segments = Vec::new();
+    for base in bases.into_iter().rev() {
+        segments.push(Segment::open(folder, base)?.ok_or_else(|| no_segment(folder))?);
+        let durable = segments[0].durable;
+        if same_boot || segments.last().is_some_and(|oldest| oldest.start <= durable) {
+            break;
+        }
+    }
+    segments.reverse();
+    Ok(segments)
+}
+
+fn no_segment(folder: &Path) -> Error {
+    Error::new(ErrorKind::Conflict, format!("somebody removes files from {}; stop it and try again", folder.display()))
+}
+
+/// Fails where what would be cut is known to have been durable. `segments` begins with the damaged one.
+fn refuse_lost_records(segments: &[Segment], at: &Walked, durable_pos: u64) -> Result<()> {
+    let damaged = &segments[0];
+    let pos = damaged.start + at.at;
+    let why = at.stopped.as_ref().map_or_else(|| "the file ends here".to_owned(), ToString::to_string);
+    let refuse = |who: String| {
+        Err(damaged
+            .corrupt(
+                at.at,
+                &format!(
+                    "{why}; {who} says that these bytes had been written durably, so records are lost: restore the file"
+                ),
+            )
+            .at_offset(at.offset))
+    };
+    // A segment and its first frame are durable before anything names them.
+    if at.at <= SEGMENT_HEADER_LEN {
+        return refuse("the segment's own header".into());
+    }
+    if durable_pos > pos {
+        return refuse("a sync".into());
+    }
+    if at.stopped.is_none() && segments.len() > 1 {
+        return refuse("the next segment, which begins at another offset,".into());
+    }
+    for (i, segment) in segments.iter().enumerate() {
+        if i > 0 && segment.durable > pos {
+            return refuse(segment.path.display().to_string());
+        }
+        let from = if i == 0 { at.at } else { SEGMENT_HEADER_LEN };
+        if let Some(later) = claim_beyond(segment, from, pos, at.offset)? {
+            return refuse(format!("the frame at byte {later} of {}", segment.path.display()));
+        }
+    }
+    Ok(())
+}
+
+/// The byte of the first whole frame at or after `from` that says that more than `pos` was durable.
+///
+/// Behind damage it is unknown where frames begin, so every byte is tried; few look like a header.
+fn claim_beyond(segment: &Segment, from: u64, pos: u64, offset: u64) -> Result<Option<u64>> {
+    let mut bytes = Vec::new();
+    bytes.reserve_exact(segment.len()?.saturating_sub(from) as usize);
+    while bytes.len() < bytes.capacity() {
+        let at = from + bytes.len() as u64;
+        if segment.read_spare(&mut bytes, at)? == 0 {
+            break;
+        }
+    }
+    let claims = |i: &usize| {
+        let head = &bytes[*i..];
+        let plausible = head[8] == 1 && head[10] == 0 && head[11] == 0 && head[72..HEADER_LEN].iter().all(|b| *b == 0);
+        plausible
+            && Frame::parse(head).is_ok_and(|frame| {
+                let here = segment.start + from + *i as u64;
+                frame.header.durable > pos && frame.header.durable <= here && offset_after(&frame.header) >= offset
+            })
+    };
+    let found = (0..bytes.len().saturating_sub(HEADER_LEN - 1)).find(claims);
+    Ok(found.map(|i| from + i as u64))
+}
+
+/// Cuts the first of `segments` where it stops being whole, and removes those after it.
+fn cut(segments: &[Segment], at: &Walked, folder: &Path) -> Result<()> {
+    let Some((torn, later)) = segments.split_first() else { return Ok(()) };
+    if let Some(why) = at.stopped.as_ref().filter(|_| torn.len().is_ok_and(|len| len > at.at)) {
+        // Reserved space is zeroes and no news.
+        if !matches!(why, crate::record::FrameError::Empty) {
+            tracing::warn!(file = %torn.path.display(), byte = at.at, %why, "cut a torn tail");
+        }
+        torn.file.set_len(at.at).map_err(|error| io_error("cut", &torn.path, error))?;
+        torn.file.sync_all().map_err(|error| io_error("sync", &torn.path, error))?;
+    }
+    for segment in later {
+        tracing::warn!(file = %segment.path.display(), "removed a segment behind a torn tail");
+        std::fs::remove_file(&segment.path).map_err(|error| io_error("remove", &segment.path, error))?;
+    }
+    if later.is_empty() { Ok(()) } else { super::files::sync_folder(folder) }
+}
+
+/// Writes a range of a file again as it is.
+///
+/// After a failed sync the kernel may hold pages for clean that never reached the disk; the next sync would pass them
+/// over and succeed.
+fn write_again(segment: &Segment, from: u64, to: u64) -> Result<()> {
+    let mut at = from;
+    let mut bytes = vec![0; 1 << 20];
+    while at < to {
+        let len = bytes.len().min((to - at) as usize);
+        let piece = &mut bytes[..len];
+        segment.file.read_exact_at(piece, at).map_err(|error| io_error("read", &segment.path, error))?;
+        segment.file.write_all_at(piece, at).map_err(|error| io_error("write", &segment.path, error))?;
+        at += len as u64;
+    }
+    Ok(())
+}

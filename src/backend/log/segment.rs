@@ -1,0 +1,260 @@
+//! Segments: the files that hold a partition's frames.
+//!
+//! ```text
+//! header, 64 bytes, little-endian
+//!  0 "gretlog\0"     8 u32 format (1)   12 u32 crc32c of all else in the header
+//! 16 u64 offset of the first record     24 u64 byte position at which the segment begins
+//! 32 u64 byte position up to which the partition was durable when the segment was made
+//! 40 zeroes
+//! ```
+//!
+//! A control frame follows (kind 1): one record for each producer, its number as the key and the sequence after its
+//! last as the value, both `u64` little-endian. It takes no offsets. The frames of records follow. What lies beyond
+//! the published end is not data: space reserved ahead, or what a killed writer left.
+
+use std::collections::HashMap;
+use std::fs::{self, File, OpenOptions};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use super::files::{io_error, names_in, sync_folder};
+use crate::error::{Error, ErrorKind, Result};
+use crate::record::{Frame, FrameBuilder, FrameError, FrameHeader, HEADER_LEN};
+
+/// Bytes before the first frame.
+pub(super) const SEGMENT_HEADER_LEN: u64 = 64;
+
+/// The kind of the frame that lists producers.
+pub(super) const KIND_PRODUCERS: u8 = 1;
+
+const MAGIC: &[u8; 8] = b"gretlog\0";
+const FORMAT: u32 = 1;
+
+/// Bytes that are read at once when frames are walked over.
+const WALK_BYTES: u64 = 1 << 20;
+
+/// An open segment.
+#[derive(Debug)]
+pub(super) struct Segment {
+    pub(super) file: File,
+    pub(super) path: PathBuf,
+    /// Offset of its first record.
+    pub(super) base: u64,
+    /// Byte position at which it begins.
+    pub(super) start: u64,
+    /// What was durable when it was made.
+    pub(super) durable: u64,
+}
+
+/// Where a walk over frames ended.
+#[derive(Debug)]
+pub(super) struct Walked {
+    /// Byte of the file after the last whole frame.
+    pub(super) at: u64,
+    /// The offset after the last record.
+    pub(super) offset: u64,
+    /// Why it ended before the limit.
+    pub(super) stopped: Option<FrameError>,
+}
+
+/// The offset after a frame; control frames take none.
+pub(super) fn offset_after(header: &FrameHeader) -> u64 {
+    if header.kind == 0 { header.next_offset() } else { header.base_offset }
+}
+
+/// The file of the segment that begins at an offset.
+pub(super) fn segment_path(folder: &Path, base: u64) -> PathBuf {
+    folder.join(format!("{base:020}.log"))
+}
+
+/// The base offsets of a partition's segments, ascending.
+pub(super) fn segments_in(folder: &Path) -> Result<Vec<u64>> {
+    let names = names_in(folder)?;
+    let mut bases: Vec<u64> = names.iter().filter_map(|name| name.strip_suffix(".log")?.parse().ok()).collect();
+    bases.sort_unstable();
+    Ok(bases)
+}
+
+impl Segment {
+    /// Opens the segment that begins at that offset; `None` where there is none.
+    pub(super) fn open(folder: &Path, base: u64) -> Result<Option<Self>> {
+        let path = segment_path(folder, base);
+        let file = match OpenOptions::new().read(true).write(true).open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(io_error("open", &path, error)),
+        };
+        let mut header = [0; SEGMENT_HEADER_LEN as usize];
+        file.read_exact_at(&mut header, 0).map_err(|error| io_error("read the header of", &path, error))?;
+        let word = |at: usize| u64::from_le_bytes(std::array::from_fn(|i| header[at + i]));
+        let (format, crc) = (word(8) as u32, (word(8) >> 32) as u32);
+        let corrupt = |what: String| Error::new(ErrorKind::Corrupt, format!("{}: {what}", path.display()));
+        if header[..8] != *MAGIC {
+            return Err(corrupt("byte 0: this is not a segment of a log".into()));
+        }
+        if format > FORMAT {
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                format!(
+                    "{} has format {format}, this build reads up to {FORMAT}; use the release that wrote it",
+                    path.display()
+                ),
+            ));
+        }
+        if header_crc(&header) != crc || word(16) != base {
+            return Err(corrupt("byte 0: the segment's header is damaged".into()));
+        }
+        Ok(Some(Self { file, path, base, start: word(24), durable: word(32) }))
+    }
+
+    /// Makes a segment with its control frame, durably: it is there whole or not at all.
+    pub(super) fn create(
+        folder: &Path,
+        base: u64,
+        start: u64,
+        durable: u64,
+        sequences: &HashMap<u64, u64>,
+    ) -> Result<(Self, u64)> {
+        let path = segment_path(folder, base);
+        let draft = path.with_extension("draft");
+        let mut bytes = segment_header(base, start, durable);
+        let mut control = FrameBuilder::new();
+        for (producer, next) in sequences {
+            control.push(Some(&producer.to_le_bytes()), Some(&next.to_le_bytes()), 0);
+        }
+        bytes.extend_from_slice(control.seal(KIND_PRODUCERS, base, 0, 0, durable));
+        let write = || {
+            let file =
+                OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
+            file.write_all_at(&bytes, 0)?;
+            file.sync_all()?;
+            fs::rename(&draft, &path)?;
+            Ok(file)
+        };
+        let file = write().map_err(|error: std::io::Error| io_error("create", &path, error))?;
+        sync_folder(folder)?;
+        Ok((Self { file, path, base, start, durable }, bytes.len() as u64))
+    }
+
+    /// Length of the file.
+    pub(super) fn len(&self) -> Result<u64> {
+        Ok(self.file.metadata().map_err(|error| io_error("look at", &self.path, error))?.len())
+    }
+
+    /// An error about bytes of this file.
+    pub(super) fn corrupt(&self, at: u64, why: &dyn std::fmt::Display) -> Error {
+        Error::new(ErrorKind::Corrupt, format!("{} is damaged at byte {at}: {why}", self.path.display()))
+    }
+
+    /// Walks over the whole, verified frames in `from..limit`, which follow each other from `offset` on.
+    pub(super) fn walk(
+        &self,
+        from: u64,
+        limit: u64,
+        offset: u64,
+        mut each: impl FnMut(&Frame<'_>, u64),
+    ) -> Result<Walked> {
+        let mut walked = Walked { at: from, offset, stopped: None };
+        let mut bytes = Vec::new();
+        let mut want = WALK_BYTES;
+        while walked.at < limit {
+            bytes.clear();
+            let most = want.min(limit - walked.at) as usize;
+            bytes.reserve_exact(most);
+            self.read_spare(&mut bytes, walked.at)?;
+            bytes.truncate(most);
+            let before = walked.at;
+            let stopped = walk_over(&bytes, &mut walked, &mut each);
+            match stopped {
+                None if walked.at > before => want = WALK_BYTES,
+                None => {
+                    walked.stopped = Some(FrameError::Empty);
+                    return Ok(walked);
+                }
+                Some(FrameError::Newer(_)) => {
+                    return Err(Error::new(ErrorKind::Unsupported, format!("cannot read {}", self.path.display()))
+                        .with_source(stopped.unwrap_or(FrameError::Empty)));
+                }
+                // The rest of the frame was not asked for yet.
+                Some(FrameError::Short { need, .. }) if walked.at > before || bytes.len() as u64 >= want => {
+                    want = (need as u64).max(WALK_BYTES);
+                }
+                stopped => {
+                    walked.stopped = stopped;
+                    return Ok(walked);
+                }
+            }
+        }
+        Ok(walked)
+    }
+
+    /// Reads into the spare capacity of `bytes` from that byte of the file on.
+    pub(super) fn read_spare(&self, bytes: &mut Vec<u8>, at: u64) -> Result<usize> {
+        loop {
+            match rustix::io::pread(&self.file, rustix::buffer::spare_capacity(bytes), at) {
+                Ok(count) => return Ok(count),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(io_error("read", &self.path, error)),
+            }
+        }
+    }
+}
+
+/// Walks over the whole frames in `bytes`; returns why it ended before their end.
+fn walk_over(bytes: &[u8], walked: &mut Walked, each: &mut impl FnMut(&Frame<'_>, u64)) -> Option<FrameError> {
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        match Frame::parse(rest) {
+            Ok(frame) if frame.header.base_offset != walked.offset => {
+                return Some(FrameError::Header("its offset does not follow"));
+            }
+            Ok(frame) => {
+                each(&frame, walked.at);
+                walked.offset = offset_after(&frame.header);
+                walked.at += frame.header.len as u64;
+                rest = &rest[frame.header.len..];
+            }
+            // Where the checksum does not hold either, the byte that names the format is damage like the others.
+            Err(newer @ FrameError::Newer(_)) => {
+                return Some(if checksum_holds(rest) { newer } else { FrameError::Header("unknown format") });
+            }
+            // Too few bytes to tell, zeroes so far.
+            Err(FrameError::Empty) if rest.len() < HEADER_LEN => {
+                return Some(FrameError::Short { have: rest.len(), need: HEADER_LEN });
+            }
+            Err(error) => return Some(error),
+        }
+    }
+    None
+}
+
+/// Whether the bytes begin with a frame of whatever format.
+fn checksum_holds(bytes: &[u8]) -> bool {
+    let word = |at: usize| u32::from_le_bytes(std::array::from_fn(|i| bytes[at + i]));
+    let length = word(0) as usize;
+    length >= HEADER_LEN - 8 && bytes.get(8..8 + length).is_some_and(|rest| crc32c::crc32c(rest) == word(4))
+}
+
+/// What a control frame says of producers.
+pub(super) fn producers_in(frame: &Frame<'_>) -> impl Iterator<Item = (u64, u64)> {
+    frame.records().filter_map(|record| {
+        let number = |bytes: Option<&[u8]>| Some(u64::from_le_bytes(bytes?.try_into().ok()?));
+        Some((number(record.key)?, number(record.value)?))
+    })
+}
+
+fn segment_header(base: u64, start: u64, durable: u64) -> Vec<u8> {
+    let mut header = vec![0; SEGMENT_HEADER_LEN as usize];
+    header[..8].copy_from_slice(MAGIC);
+    header[8..12].copy_from_slice(&FORMAT.to_le_bytes());
+    header[16..24].copy_from_slice(&base.to_le_bytes());
+    header[24..32].copy_from_slice(&start.to_le_bytes());
+    header[32..40].copy_from_slice(&durable.to_le_bytes());
+    let crc = header_crc(&header);
+    header[12..16].copy_from_slice(&crc.to_le_bytes());
+    header
+}
+
+fn header_crc(header: &[u8]) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c(&header[..12]), &header[16..])
+}

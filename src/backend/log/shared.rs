@@ -1,0 +1,261 @@
+//! Memory shared between processes: a partition's end, and the doorbell.
+//!
+//! Both are small files mapped by every process. They hold atomics only, so that a process may be killed between any
+//! two instructions and leave nothing that another would wait for. The files are never made shorter.
+#![allow(unsafe_code)]
+
+use std::fs::File;
+use std::marker::PhantomData;
+use std::ops::Deref;
+use std::path::Path;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+
+use memmap2::{MmapOptions, MmapRaw};
+
+use crate::error::{Error, Result};
+
+/// Bytes of a shared file.
+const PAGE_BYTES: u64 = 4096;
+
+/// Says that an end page was initialised, and by which format.
+const MAGIC: u64 = u64::from_le_bytes(*b"gretend1");
+
+/// A struct that any bytes are a valid value of, and that threads and processes may use at once.
+///
+/// # Safety
+/// `repr(C)`, nothing but atomic integers in it, at most [`PAGE_BYTES`] long.
+unsafe trait Atomics {}
+
+/// A shared file, mapped.
+#[derive(Debug)]
+struct Mapped<T> {
+    map: MmapRaw,
+    of: PhantomData<T>,
+}
+
+impl<T: Atomics> Mapped<T> {
+    /// Maps the file, and extends it where it is too short.
+    fn open(file: &File, path: &Path) -> Result<Self> {
+        let failed = |error| Error::io(format!("cannot map {}", path.display()), error);
+        if file.metadata().map_err(failed)?.len() < PAGE_BYTES {
+            file.set_len(PAGE_BYTES).map_err(failed)?;
+        }
+        let map = MmapOptions::new().len(PAGE_BYTES as usize).map_raw(file).map_err(failed)?;
+        Ok(Self { map, of: PhantomData })
+    }
+}
+
+impl<T: Atomics> Deref for Mapped<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        // SAFETY: the mapping is page-aligned, PAGE_BYTES long, readable and writable, and lives as long as `self`.
+        // `T` is made of atomics only, so every content is valid and use by other threads and processes is no data
+        // race. The file behind it has that length and no code of ours shortens it.
+        unsafe { &*self.map.as_mut_ptr().cast::<T>() }
+    }
+}
+
+/// The end of a partition.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct End {
+    /// Byte position, counted over all segments since the partition's first.
+    pub(super) pos: u64,
+    /// Offset that the next record gets.
+    pub(super) offset: u64,
+    /// Base offset of the segment that is written.
+    pub(super) segment_base: u64,
+    /// Byte position at which that segment begins.
+    pub(super) segment_start: u64,
+}
+
+#[repr(C)]
+#[derive(Debug)]
+struct EndLayout {
+    magic: AtomicU64,
+    boot: [AtomicU64; 2],
+    /// Counts the publications; its lowest bit says which slot holds.
+    version: AtomicU64,
+    slots: [[AtomicU64; 4]; 2],
+    durable_pos: AtomicU64,
+    durable_offset: AtomicU64,
+    /// Not 0 after a failed sync.
+    failed: AtomicU32,
+    /// Not 0 when a reader somewhere waits for the end to move.
+    waiting: AtomicU32,
+}
+
+// SAFETY: `repr(C)`, atomics only, 120 bytes.
+unsafe impl Atomics for EndLayout {}
+
+/// The shared page of a partition.
+#[derive(Debug)]
+pub(super) struct EndPage(Mapped<EndLayout>);
+
+impl EndPage {
+    pub(super) fn open(file: &File, path: &Path) -> Result<Self> {
+        Mapped::open(file, path).map(Self)
+    }
+
+    /// Whether it was ever initialised.
+    pub(super) fn is_initialised(&self) -> bool {
+        self.0.magic.load(Ordering::Acquire) == MAGIC
+    }
+
+    /// Whether it was initialised since the machine started, so that it and the files agree.
+    pub(super) fn is_of_boot(&self, boot: Option<[u64; 2]>) -> bool {
+        let have = [self.0.boot[0].load(Ordering::Acquire), self.0.boot[1].load(Ordering::Acquire)];
+        self.is_initialised() && boot == Some(have)
+    }
+
+    /// Begins anew. Only the partition's sole user may.
+    pub(super) fn reset(&self, boot: Option<[u64; 2]>, end: End, durable: (u64, u64)) {
+        let page = &*self.0;
+        page.durable_pos.store(durable.0, Ordering::Release);
+        page.durable_offset.store(durable.1, Ordering::Release);
+        page.failed.store(0, Ordering::Release);
+        page.waiting.store(0, Ordering::Release);
+        let boot = boot.unwrap_or_default();
+        page.boot[0].store(boot[0], Ordering::Release);
+        page.boot[1].store(boot[1], Ordering::Release);
+        self.publish(end);
+        page.magic.store(MAGIC, Ordering::Release);
+    }
+
+    /// The end as it was last published.
+    pub(super) fn end(&self) -> End {
+        let page = &*self.0;
+        loop {
+            let version = page.version.load(Ordering::Acquire);
+            let slot = &page.slots[(version & 1) as usize];
+            let [pos, offset, segment_base, segment_start] = std::array::from_fn(|i| slot[i].load(Ordering::Relaxed));
+            // Pairs with the fence in `publish`: whoever saw a word of a later publication sees its version too.
+            fence(Ordering::Acquire);
+            if page.version.load(Ordering::Relaxed) == version {
+                return End { pos, offset, segment_base, segment_start };
+            }
+        }
+    }
+
+    /// Publishes an end. Only the holder of the append lock may.
+    ///
+    /// It fills the slot that nobody reads and then turns to it, so a writer killed in between has published nothing.
+    pub(super) fn publish(&self, end: End) {
+        let page = &*self.0;
+        let version = page.version.load(Ordering::Relaxed).wrapping_add(1);
+        fence(Ordering::Release);
+        let slot = &page.slots[(version & 1) as usize];
+        for (word, value) in slot.iter().zip([end.pos, end.offset, end.segment_base, end.segment_start]) {
+            word.store(value, Ordering::Relaxed);
+        }
+        page.version.store(version, Ordering::Release);
+    }
+
+    /// Byte position and offset up to which the partition was synced.
+    pub(super) fn durable(&self) -> (u64, u64) {
+        (self.0.durable_pos.load(Ordering::Acquire), self.0.durable_offset.load(Ordering::Acquire))
+    }
+
+    /// Publishes what a sync has made durable.
+    pub(super) fn raise_durable(&self, end: End) {
+        self.0.durable_pos.fetch_max(end.pos, Ordering::AcqRel);
+        self.0.durable_offset.fetch_max(end.offset, Ordering::AcqRel);
+    }
+
+    /// Notes that a sync failed, for every process that uses the partition.
+    pub(super) fn fail(&self) {
+        self.0.failed.store(1, Ordering::Release);
+    }
+
+    pub(super) fn has_failed(&self) -> bool {
+        self.0.failed.load(Ordering::Acquire) != 0
+    }
+
+    /// A reader is about to look at the end for the last time before it waits.
+    pub(super) fn announce_waiting(&self) {
+        self.0.waiting.store(1, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+    }
+
+    /// Whether readers wait for what was just published; they are taken to be woken then.
+    pub(super) fn take_waiting(&self) -> bool {
+        // Between the publication before and the load after: a reader either sees the new end or is seen waiting.
+        fence(Ordering::SeqCst);
+        self.0.waiting.load(Ordering::SeqCst) != 0 && self.0.waiting.swap(0, Ordering::SeqCst) != 0
+    }
+}
+
+#[repr(C)]
+#[derive(Debug)]
+struct BellLayout {
+    rung: AtomicU32,
+    /// Not 0 when a process sleeps on `rung`.
+    waiting: AtomicU32,
+}
+
+// SAFETY: `repr(C)`, atomics only, 8 bytes.
+unsafe impl Atomics for BellLayout {}
+
+/// The word that processes sleep on until some partition's end moves.
+#[derive(Debug)]
+pub(super) struct BellPage(Mapped<BellLayout>);
+
+impl BellPage {
+    pub(super) fn open(file: &File, path: &Path) -> Result<Self> {
+        Mapped::open(file, path).map(Self)
+    }
+
+    /// Says that this process is about to sleep, and returns what [`BellPage::sleep`] needs.
+    pub(super) fn announce_waiting(&self) -> u32 {
+        let rung = self.0.rung.load(Ordering::SeqCst);
+        self.0.waiting.store(1, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+        rung
+    }
+
+    /// Sleeps until it is rung after `announce_waiting` returned `rung`; may return for nothing.
+    pub(super) fn sleep(&self, rung: u32) -> Result<()> {
+        use rustix::io::Errno;
+        use rustix::thread::futex::{Flags, wait};
+        match wait(&self.0.rung, Flags::empty(), rung, None) {
+            Ok(()) | Err(Errno::AGAIN | Errno::INTR) => Ok(()),
+            Err(error) => Err(Error::io("cannot wait for other processes' appends", error)),
+        }
+    }
+
+    /// Wakes every process that sleeps. `always`: also those that have not announced it.
+    pub(super) fn ring(&self, always: bool) {
+        use rustix::thread::futex::{Flags, wake};
+        self.0.rung.fetch_add(1, Ordering::SeqCst);
+        if self.0.waiting.swap(0, Ordering::SeqCst) != 0 || always {
+            // It fails for a bad address only, and this one is mapped.
+            let _ = wake(&self.0.rung, Flags::empty(), i32::MAX as u32);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_end_is_read_whole_while_it_moves() {
+        let file = tempfile::tempfile().unwrap();
+        let page = EndPage::open(&file, Path::new("end")).unwrap();
+        page.reset(None, End::default(), (0, 0));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for i in 1..200_000 {
+                    page.publish(End { pos: i, offset: i, segment_base: i, segment_start: i });
+                }
+            });
+            let mut last = 0;
+            while last < 199_999 {
+                let end = page.end();
+                assert!(end.offset == end.pos && end.segment_base == end.pos && end.segment_start == end.pos);
+                assert!(end.pos >= last);
+                last = end.pos;
+            }
+        });
+    }
+}

@@ -1,0 +1,232 @@
+//! Topics: a folder each, with `topic.json`, the schemas and a folder for every partition.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::files::{
+    create_folder, io_error, lock, names_in, open_or_create, read_if_there, replace, sync_folder, try_lock,
+};
+use super::partition::users_path;
+use crate::backend::Topic;
+use crate::error::{Error, ErrorKind, Result};
+use crate::topic::{Cleanup, TopicSchema, TopicSpec, check_name, check_spec};
+
+/// The version of `topic.json` that this build writes.
+const FORMAT: u32 = 1;
+
+/// `topic.json`.
+#[derive(Debug, Serialize, Deserialize)]
+struct Stored {
+    format: u32,
+    name: String,
+    partitions: u32,
+    key_field: Option<String>,
+    cleanup: StoredCleanup,
+    internal: bool,
+    /// Fingerprints, oldest first; each names a file.
+    schemas: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum StoredCleanup {
+    Delete,
+    Compact,
+}
+
+/// The topics of a data folder.
+#[derive(Clone, Debug)]
+pub(super) struct Topics {
+    folder: PathBuf,
+    /// Where topics are made before they get their name, and go before they are deleted.
+    drafts: PathBuf,
+}
+
+impl Topics {
+    pub(super) fn open(data_dir: &Path) -> Result<Self> {
+        let topics = Self { folder: data_dir.join("topics"), drafts: data_dir.join("drafts") };
+        create_folder(&topics.folder)?;
+        create_folder(&topics.drafts)?;
+        Ok(topics)
+    }
+
+    fn topic_folder(&self, name: &str) -> Result<PathBuf> {
+        check_name(name)?;
+        Ok(self.folder.join(name))
+    }
+
+    /// The folder of a partition of an existing topic.
+    pub(super) fn partition_folder(&self, name: &str, partition: u32) -> Result<PathBuf> {
+        let folder = self.topic_folder(name)?;
+        let path = folder.join(partition.to_string());
+        if path.is_dir() {
+            return Ok(path);
+        }
+        let Some(stored) = read_stored(&folder)? else {
+            return Err(Error::new(ErrorKind::NotFound, format!("topic {name} does not exist; create it first")));
+        };
+        let message = format!("topic {name} has partitions 0 to {}, not {partition}", stored.partitions - 1);
+        Err(Error::new(ErrorKind::NotFound, message))
+    }
+
+    /// Creates a topic or returns the one that exists, with the schema added.
+    pub(super) fn create(&self, spec: &TopicSpec) -> Result<Topic> {
+        check_spec(spec)?;
+        let folder = self.topic_folder(&spec.name)?;
+        if !folder.is_dir() {
+            self.create_folder_of(&folder, spec)?;
+        }
+        let existing = self.read(&spec.name)?;
+        existing.spec.check_fits(spec)?;
+        match &spec.schema {
+            Some(schema) if existing.schemas.iter().all(|have| have.fingerprint != schema.fingerprint) => {
+                self.add_schema(&folder, schema)?;
+                self.read(&spec.name)
+            }
+            _ => Ok(existing),
+        }
+    }
+
+    /// Makes the whole folder under another name, so that it is there whole or not at all.
+    fn create_folder_of(&self, folder: &Path, spec: &TopicSpec) -> Result<()> {
+        let draft = self.drafts.join(Uuid::new_v4().to_string());
+        create_folder(&draft.join("schemas"))?;
+        for partition in 0..spec.partitions {
+            create_folder(&draft.join(partition.to_string()))?;
+        }
+        let stored = Stored {
+            format: FORMAT,
+            name: spec.name.to_string(),
+            partitions: spec.partitions,
+            key_field: spec.key_field.as_deref().map(str::to_owned),
+            cleanup: match spec.cleanup {
+                Cleanup::Delete => StoredCleanup::Delete,
+                Cleanup::Compact => StoredCleanup::Compact,
+            },
+            internal: spec.internal,
+            schemas: Vec::new(),
+        };
+        write_stored(&draft, &stored)?;
+        match fs::rename(&draft, folder) {
+            Ok(()) => sync_folder(&self.folder),
+            // Somebody else was faster.
+            Err(_) if folder.is_dir() => fs::remove_dir_all(&draft).map_err(|error| io_error("remove", &draft, error)),
+            Err(error) => Err(io_error("create", folder, error)),
+        }
+    }
+
+    /// Adds a schema durably.
+    fn add_schema(&self, folder: &Path, schema: &TopicSchema) -> Result<()> {
+        let path = folder.join("topic.lock");
+        let held = open_or_create(&path)?;
+        lock(&held, &path)?;
+        let Some(mut stored) = read_stored(folder)? else {
+            return Err(Error::new(ErrorKind::NotFound, format!("{} was deleted meanwhile", folder.display())));
+        };
+        let name = format!("{:016x}", schema.fingerprint);
+        if !stored.schemas.contains(&name) {
+            replace(&schema_path(folder, &name), schema.json.as_bytes())?;
+            stored.schemas.push(name);
+            write_stored(folder, &stored)?;
+        }
+        Ok(())
+    }
+
+    fn read(&self, name: &str) -> Result<Topic> {
+        let folder = self.topic_folder(name)?;
+        let Some(stored) = read_stored(&folder)? else {
+            return Err(Error::new(ErrorKind::NotFound, format!("topic {name} does not exist")));
+        };
+        let mut schemas = Vec::with_capacity(stored.schemas.len());
+        for name in &stored.schemas {
+            schemas.push(read_schema(&folder, name)?);
+        }
+        let spec = TopicSpec {
+            name: stored.name.into(),
+            partitions: stored.partitions,
+            key_field: stored.key_field.map(Into::into),
+            schema: schemas.last().cloned(),
+            cleanup: match stored.cleanup {
+                StoredCleanup::Delete => Cleanup::Delete,
+                StoredCleanup::Compact => Cleanup::Compact,
+            },
+            internal: stored.internal,
+        };
+        Ok(Topic { spec, schemas })
+    }
+
+    /// All topics, by name.
+    pub(super) fn list(&self) -> Result<Vec<Topic>> {
+        let mut topics = Vec::new();
+        for name in names_in(&self.folder)? {
+            match self.read(&name) {
+                Ok(topic) => topics.push(topic),
+                // Deleted since the folder was listed.
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(topics)
+    }
+
+    /// Deletes a topic that nobody has open.
+    pub(super) fn delete(&self, name: &str) -> Result<()> {
+        let topic = self.read(name)?;
+        let folder = self.topic_folder(name)?;
+        let mut held = Vec::<File>::new();
+        for partition in 0..topic.spec.partitions {
+            let path = users_path(&folder.join(partition.to_string()));
+            // A partition that was never opened has no user, but may get one now.
+            let users = open_or_create(&path)?;
+            if !try_lock(&users, &path)? {
+                return Err(Error::new(
+                    ErrorKind::Conflict,
+                    format!("partition {partition} of topic {name} is in use; stop its readers and writers first"),
+                ));
+            }
+            held.push(users);
+        }
+        let grave = self.drafts.join(Uuid::new_v4().to_string());
+        fs::rename(&folder, &grave).map_err(|error| io_error("delete", &folder, error))?;
+        sync_folder(&self.folder)?;
+        fs::remove_dir_all(&grave).map_err(|error| io_error("remove", &grave, error))
+    }
+}
+
+fn schema_path(folder: &Path, name: &str) -> PathBuf {
+    folder.join("schemas").join(format!("{name}.avsc"))
+}
+
+fn read_schema(folder: &Path, name: &str) -> Result<TopicSchema> {
+    let path = schema_path(folder, name);
+    let damaged = || Error::new(ErrorKind::Corrupt, format!("{} is missing or damaged", path.display()));
+    let json = read_if_there(&path)?.and_then(|bytes| String::from_utf8(bytes).ok()).ok_or_else(damaged)?;
+    let fingerprint = u64::from_str_radix(name, 16).map_err(|_| damaged())?;
+    Ok(TopicSchema { fingerprint, json: Arc::from(json) })
+}
+
+fn read_stored(folder: &Path) -> Result<Option<Stored>> {
+    let path = folder.join("topic.json");
+    let Some(bytes) = read_if_there(&path)? else { return Ok(None) };
+    let stored: Stored = serde_json::from_slice(&bytes)
+        .map_err(|error| Error::new(ErrorKind::Corrupt, format!("{} is damaged", path.display())).with_source(error))?;
+    if stored.format > FORMAT {
+        let message = format!(
+            "{} has format {}, this build reads up to {FORMAT}; use the release that wrote it",
+            path.display(),
+            stored.format
+        );
+        return Err(Error::new(ErrorKind::Unsupported, message));
+    }
+    Ok(Some(stored))
+}
+
+fn write_stored(folder: &Path, stored: &Stored) -> Result<()> {
+    let json = serde_json::to_vec_pretty(stored)
+        .map_err(|error| Error::new(ErrorKind::Encode, "cannot write topic.json").with_source(error))?;
+    replace(&folder.join("topic.json"), &json)
+}

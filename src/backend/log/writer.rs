@@ -1,0 +1,236 @@
+//! Appends to a partition: one lock, one write, one publication.
+
+use std::collections::HashMap;
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::sync::{Arc, MutexGuard, PoisonError};
+
+use rustix::fs::{FallocateFlags, fallocate};
+use rustix::io::Errno;
+
+use super::files::{Unlock, blocking, io_error, lock, open_or_create, try_lock};
+use super::index::{INDEX_BLOCK, entry, index_path};
+use super::partition::Partition;
+use super::recovery::{Recovered, note_sequences};
+use super::segment::{SEGMENT_HEADER_LEN, Segment};
+use super::shared::End;
+use crate::backend::repeat::{repeated, without_first};
+use crate::backend::{Appended, ProducerId};
+use crate::error::{Error, ErrorKind, Result};
+use crate::record::{FrameBuilder, MAX_FRAME_LEN};
+
+/// Space is reserved ahead in steps that double within these bounds, so that a sync seldom changes the file's size
+/// and an idle partition takes little.
+const RESERVE_BYTES: std::ops::RangeInclusive<u64> = 64 << 10..=16 << 20;
+
+/// What an appender knows of the partition.
+#[derive(Debug)]
+pub(super) struct Writer {
+    pub(super) segment: Arc<Segment>,
+    /// Up to where the frames were seen.
+    seen: End,
+    sequences: HashMap<u64, u64>,
+    /// Bytes of the segment's file that are reserved.
+    reserved: u64,
+    index: Option<File>,
+}
+
+impl Writer {
+    /// For the partition's first user.
+    pub(super) fn recovered(found: Recovered) -> Self {
+        Self { segment: Arc::new(found.segment), seen: found.end, sequences: found.sequences, reserved: 0, index: None }
+    }
+
+    /// For a partition that others use: nothing of the segment was seen yet.
+    pub(super) fn behind(segment: Segment) -> Self {
+        let seen = End {
+            pos: segment.start + SEGMENT_HEADER_LEN,
+            offset: segment.base,
+            segment_base: segment.base,
+            segment_start: segment.start,
+        };
+        Self { segment: Arc::new(segment), seen, sequences: HashMap::new(), reserved: 0, index: None }
+    }
+
+    /// Learns what was appended since, by whomever.
+    fn catch_up(&mut self, partition: &Partition) -> Result<()> {
+        let end = partition.end();
+        if end == self.seen {
+            return Ok(());
+        }
+        if end.segment_base != self.segment.base {
+            let segment = Segment::open(&partition.folder, end.segment_base)?.ok_or_else(|| {
+                Error::new(ErrorKind::Corrupt, "the segment that is written is gone").at(&partition.place)
+            })?;
+            // Its control frame lists every producer, so what lies between needs no look.
+            *self = Self::behind(segment);
+        }
+        let Self { segment, seen, sequences, .. } = self;
+        let (from, limit) = (seen.pos - segment.start, end.pos - segment.start);
+        let walked = segment.walk(from, limit, seen.offset, |frame, _| note_sequences(sequences, frame))?;
+        if let Some(why) = walked.stopped {
+            return Err(segment.corrupt(walked.at, &why).at(&partition.place).at_offset(walked.offset));
+        }
+        *seen = end;
+        Ok(())
+    }
+
+    /// Goes on in a new segment.
+    fn roll(&mut self, partition: &Arc<Partition>) -> Result<()> {
+        let old = &self.segment;
+        old.file.set_len(self.seen.pos - old.start).map_err(|error| io_error("shorten", &old.path, error))?;
+        let durable = partition.page.durable().0;
+        let (segment, len) =
+            Segment::create(&partition.folder, self.seen.offset, self.seen.pos, durable, &self.sequences)?;
+        self.seen = End {
+            pos: segment.start + len,
+            segment_base: segment.base,
+            segment_start: segment.start,
+            offset: self.seen.offset,
+        };
+        self.segment = Arc::new(segment);
+        self.reserved = 0;
+        self.index = None;
+        partition.page.publish(self.seen);
+        partition.sync_behind();
+        Ok(())
+    }
+
+    /// Makes sure that the segment has room for `len` bytes in all.
+    fn reserve(&mut self, len: u64) -> Result<()> {
+        if len <= self.reserved {
+            return Ok(());
+        }
+        let have = self.segment.len()?;
+        let want = len.max(have + have.clamp(*RESERVE_BYTES.start(), *RESERVE_BYTES.end()));
+        match fallocate(&self.segment.file, FallocateFlags::empty(), have, want - have) {
+            Ok(()) => self.reserved = want,
+            // The file system cannot; the file grows with each write then.
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => self.reserved = u64::MAX,
+            Err(error) => return Err(io_error("reserve space in", &self.segment.path, error)),
+        }
+        Ok(())
+    }
+
+    /// Notes in the index where the frame after this one begins, once a block.
+    fn note_in_index(&mut self, from: u64, to: u64, offset: u64) {
+        if from / INDEX_BLOCK == to / INDEX_BLOCK {
+            return;
+        }
+        let path = index_path(&self.segment.path);
+        if self.index.is_none() {
+            self.index = OpenOptions::new().append(true).create(true).mode(0o600).open(&path).ok();
+        }
+        // An index that lacks entries costs a longer search, no more.
+        let written = self.index.as_mut().map(|mut file| std::io::Write::write_all(&mut file, &entry(offset, to)));
+        if !matches!(written, Some(Ok(()))) {
+            tracing::debug!(file = %path.display(), "the index was not extended");
+        }
+    }
+}
+
+impl Partition {
+    pub(super) fn writer(&self) -> MutexGuard<'_, Writer> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Appends a frame; also returns the byte position after it. Not cancel-safe: it may be appended or not.
+    pub(super) async fn append(
+        self: &Arc<Self>,
+        frame: &mut FrameBuilder,
+        producer: ProducerId,
+        sequence: Option<u64>,
+    ) -> Result<(Appended, u64)> {
+        if let Some(done) = self.append_if_free(frame, producer, sequence)? {
+            return Ok(done);
+        }
+        // Another process writes. The lock is taken through a descriptor of its own, so that an append that is
+        // cancelled meanwhile gives it back by closing it.
+        let path = self.append_lock_path.clone();
+        let held = blocking(move || {
+            let file = open_or_create(&path)?;
+            lock(&file, &path)?;
+            Ok(file)
+        })
+        .await?;
+        let done = self.write(&mut self.writer(), frame, producer, sequence);
+        drop(held);
+        self.wake_all();
+        done
+    }
+
+    fn append_if_free(
+        self: &Arc<Self>,
+        frame: &mut FrameBuilder,
+        producer: ProducerId,
+        sequence: Option<u64>,
+    ) -> Result<Option<(Appended, u64)>> {
+        let mut writer = self.writer();
+        if !try_lock(&self.append_lock, &self.append_lock_path)? {
+            return Ok(None);
+        }
+        let unlock = Unlock(&self.append_lock);
+        let done = self.write(&mut writer, frame, producer, sequence);
+        drop(unlock);
+        drop(writer);
+        self.wake_all();
+        done.map(Some)
+    }
+
+    /// Appends under the append lock.
+    fn write(
+        self: &Arc<Self>,
+        writer: &mut Writer,
+        frame: &mut FrameBuilder,
+        producer: ProducerId,
+        sequence: Option<u64>,
+    ) -> Result<(Appended, u64)> {
+        self.check_usable()?;
+        writer.catch_up(self)?;
+        let sequence = sequence.filter(|_| producer != ProducerId::ANONYMOUS);
+        let known = writer.sequences.get(&producer.0).copied().unwrap_or(0);
+        let dropped = sequence.map_or(0, |sequence| repeated(known, sequence, frame.count()));
+        let added = frame.count() - dropped;
+        if added == 0 {
+            return Ok((Appended { base_offset: writer.seen.offset, added, dropped }, writer.seen.pos));
+        }
+        let mut rest = (dropped > 0).then(|| without_first(frame, dropped));
+        let frame = rest.as_mut().unwrap_or(frame);
+        if frame.len() > MAX_FRAME_LEN {
+            let message = format!(
+                "a batch of {} bytes cannot be appended; the most is {MAX_FRAME_LEN}, append fewer records at once",
+                frame.len()
+            );
+            return Err(Error::new(ErrorKind::Unsupported, message).at(&self.place));
+        }
+        let len = frame.len() as u64;
+        let used = writer.seen.pos - writer.seen.segment_start;
+        if used + len > self.common.options.segment_bytes && writer.seen.offset > writer.segment.base {
+            writer.roll(self).map_err(|error| error.at(&self.place))?;
+        }
+        let base_offset = writer.seen.offset;
+        let first = sequence.map(|sequence| sequence + u64::from(dropped));
+        let as_producer = first.map_or(0, |_| producer.0);
+        let bytes = frame.seal(0, base_offset, as_producer, first.unwrap_or(0), self.page.durable().0);
+        let at = writer.seen.pos - writer.seen.segment_start;
+        writer.reserve(at + len).map_err(|error| error.at(&self.place))?;
+        writer.segment.file.write_all_at(bytes, at).map_err(|error| {
+            io_error("append to", &writer.segment.path, error).at(&self.place).at_offset(base_offset)
+        })?;
+        writer.seen.pos += len;
+        writer.seen.offset += u64::from(added);
+        self.page.publish(writer.seen);
+        if let Some(first) = first {
+            writer.sequences.insert(producer.0, first + u64::from(added));
+        }
+        writer.note_in_index(at, at + len, writer.seen.offset);
+        Ok((Appended { base_offset, added, dropped }, writer.seen.pos))
+    }
+
+    /// The sequence after the last of a producer.
+    pub(super) fn next_sequence(&self, producer: ProducerId) -> Result<u64> {
+        let mut writer = self.writer();
+        writer.catch_up(self)?;
+        Ok(writer.sequences.get(&producer.0).copied().unwrap_or(0))
+    }
+}
