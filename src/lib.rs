@@ -1,7 +1,9 @@
 //! Stream processing with plain async functions over typed topics.
 
 pub mod agent;
+pub mod app;
 pub mod backend;
+mod cli;
 pub mod clock;
 pub mod error;
 pub mod fault;
@@ -16,4 +18,4 @@ pub mod worker;
 #[path = "private.rs"]
 pub mod __private;
 
-pub use gretchen_macros::records;
+pub use gretchen_macros::{agent, aggregate, records};

@@ -15,9 +15,13 @@ pub use crate::record::logical::{
     TimeMillis, TimestampMicros, TimestampMillis, TimestampNanos, UuidFixed, UuidText,
 };
 pub use crate::record::{
-    ArrayView, DecodeError, EncodeError, FieldSchema, FieldType, HasField, Input, MapView, Record, RecordSchema,
-    UnknownSymbol, field_id,
+    ArrayView, DecodeError, EncodeError, FieldSchema, FieldType, HasField, Input, Key, MapView, Record, RecordSchema,
+    UnknownSymbol, Value, field_id,
 };
+pub use crate::table::aggregate::{
+    Accumulator, Aggregate, AggregateError, Count, CountRecords, Finish, First, Fold, Last, Max, Mean, Min, Sum, Tally,
+};
+pub use crate::table::{Table, TableState};
 pub use {bytes, inventory, jiff, rust_decimal, uuid};
 
 /// A field's error with its name, off the path of records that are well.
@@ -32,4 +36,11 @@ pub fn decode_within(error: DecodeError, field: &str) -> DecodeError {
 #[inline(never)]
 pub fn encode_within(error: EncodeError, field: &str) -> EncodeError {
     error.within(field)
+}
+
+/// The error for a field that cannot be filled.
+#[cold]
+#[inline(never)]
+pub fn encode_failed(field: &str, reason: &dyn std::fmt::Display) -> EncodeError {
+    EncodeError { field: field.to_owned(), reason: reason.to_string() }
 }

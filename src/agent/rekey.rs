@@ -13,26 +13,26 @@ use crate::record::{FieldType, HasField, Record};
 )]
 pub trait KeyField: FieldType {
     /// The key's bytes, or `None` where the field is null.
-    fn key_bytes<'s>(view: &'s Self::View<'_>, scratch: &'s mut Vec<u8>) -> Option<&'s [u8]>;
+    fn key_bytes<'s>(view: Self::View<'s>, scratch: &'s mut Vec<u8>) -> Option<&'s [u8]>;
 }
 
 impl KeyField for String {
     #[inline]
-    fn key_bytes<'s>(view: &'s &str, _: &'s mut Vec<u8>) -> Option<&'s [u8]> {
+    fn key_bytes<'s>(view: &'s str, _: &'s mut Vec<u8>) -> Option<&'s [u8]> {
         Some(view.as_bytes())
     }
 }
 
 impl KeyField for bytes::Bytes {
     #[inline]
-    fn key_bytes<'s>(view: &'s &[u8], _: &'s mut Vec<u8>) -> Option<&'s [u8]> {
+    fn key_bytes<'s>(view: &'s [u8], _: &'s mut Vec<u8>) -> Option<&'s [u8]> {
         Some(view)
     }
 }
 
 impl KeyField for i32 {
     #[inline]
-    fn key_bytes<'s>(view: &'s i32, scratch: &'s mut Vec<u8>) -> Option<&'s [u8]> {
+    fn key_bytes<'s>(view: i32, scratch: &'s mut Vec<u8>) -> Option<&'s [u8]> {
         scratch.clear();
         scratch.extend_from_slice(&view.to_be_bytes());
         Some(scratch)
@@ -41,7 +41,7 @@ impl KeyField for i32 {
 
 impl KeyField for i64 {
     #[inline]
-    fn key_bytes<'s>(view: &'s i64, scratch: &'s mut Vec<u8>) -> Option<&'s [u8]> {
+    fn key_bytes<'s>(view: i64, scratch: &'s mut Vec<u8>) -> Option<&'s [u8]> {
         scratch.clear();
         scratch.extend_from_slice(&view.to_be_bytes());
         Some(scratch)
@@ -49,7 +49,7 @@ impl KeyField for i64 {
 }
 
 impl KeyField for uuid::Uuid {
-    fn key_bytes<'s>(view: &'s uuid::Uuid, scratch: &'s mut Vec<u8>) -> Option<&'s [u8]> {
+    fn key_bytes<'s>(view: uuid::Uuid, scratch: &'s mut Vec<u8>) -> Option<&'s [u8]> {
         scratch.clear();
         let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
         scratch.extend_from_slice(view.hyphenated().encode_lower(&mut text).as_bytes());
@@ -59,8 +59,8 @@ impl KeyField for uuid::Uuid {
 
 impl<T: KeyField> KeyField for Option<T> {
     #[inline]
-    fn key_bytes<'s>(view: &'s Option<T::View<'_>>, scratch: &'s mut Vec<u8>) -> Option<&'s [u8]> {
-        view.as_ref().and_then(|view| T::key_bytes(view, scratch))
+    fn key_bytes<'s>(view: Option<T::View<'s>>, scratch: &'s mut Vec<u8>) -> Option<&'s [u8]> {
+        view.and_then(|view| T::key_bytes(view, scratch))
     }
 }
 
@@ -80,7 +80,7 @@ where
             let (Some(value), Some(destination)) = (raw.value, shared.output) else { continue };
             let view = decoder.view(value)?;
             let field = R::get(&view);
-            match <R as HasField<F>>::Type::key_bytes(&field, &mut scratch) {
+            match <R as HasField<F>>::Type::key_bytes(field, &mut scratch) {
                 Some(key) => {
                     let headers: Vec<(&str, &[u8])> = raw.headers.iter().collect();
                     shared.outbox.borrow_mut().push(destination, Some(key), Some(value), raw.timestamp, &headers);

@@ -1,3 +1,5 @@
 //! What tests of apps and of backends are made with.
 
+pub mod app;
 pub mod conformance;
+pub use app::{Received, START_MS, TestApp, TestTable};

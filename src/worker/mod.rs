@@ -9,6 +9,7 @@ mod mark;
 mod partition;
 mod position_file;
 mod recovery;
+mod tail;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,9 +18,10 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 
 pub(crate) use assignment::Pool;
-pub(crate) use mark::{Entry, Mark};
+pub(crate) use mark::Mark;
 pub(crate) use partition::{Context, Signals, TaskRun};
 pub use recovery::Recovered;
+pub(crate) use tail::{CommitVisitor, walk};
 
 use crate::backend::Backend;
 use crate::clock::Clock;

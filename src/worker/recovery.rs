@@ -1,15 +1,15 @@
 //! Recovery: a task's state is its stores plus the tail of its changelog.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::commit::{Resume, Settler};
-use super::mark::{Entry, Mark};
+use super::mark::Mark;
+use super::tail::{CommitVisitor, walk};
 use crate::agent::Shared;
-use crate::clock::Clock;
+use crate::clock::{Clock, Moment};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fault;
-use crate::record::Frames;
-use std::time::Duration;
 
 /// How often a long recovery says how far it is.
 const REPORT_EVERY: Duration = Duration::from_secs(2);
@@ -25,14 +25,6 @@ pub struct Recovered {
     pub commits: u64,
     /// Records of a commit that never ended.
     pub cut: u64,
-}
-
-/// A key's new value, until the end of its commit is seen.
-struct Delta {
-    offset: u64,
-    table: usize,
-    key: Vec<u8>,
-    state: Option<Vec<u8>>,
 }
 
 /// Brings the tables to the last commit, moves what that commit and those before it put out, and says where to go on.
@@ -69,56 +61,20 @@ pub(crate) async fn recover(
         .at(&changelog));
     }
 
-    let mut recovered = Recovered { covered: from - offsets.start, ..Recovered::default() };
-    let mut last: Option<Mark> = None;
-    let mut unmoved: Vec<(Mark, u64)> = Vec::new();
-    let mut deltas: Vec<Delta> = Vec::new();
-    let mut open = 0_u64;
-    let mut frames = Frames::default();
-    let mut reported = clock.moment();
-    let mut reader = settler.replay.reader(&changelog, from)?;
-    while reader.position() < offsets.end && reader.read(&mut frames)? {
-        for frame in frames.iter() {
-            for record in frame.records().filter(|record| record.offset >= from) {
-                recovered.replayed += 1;
-                open += 1;
-                match Entry::parse(&record).map_err(|error| error.at(&changelog))? {
-                    Entry::Delta { table, key, state } => {
-                        deltas.push(Delta {
-                            offset: record.offset,
-                            table,
-                            key: key.to_vec(),
-                            state: state.map(<[u8]>::to_vec),
-                        });
-                    }
-                    Entry::Output { .. } => {}
-                    Entry::Mark(mark) => {
-                        apply(shared, deltas.drain(..).filter(|delta| delta.offset >= mark.begins))?;
-                        recovered.commits += 1;
-                        recovered.cut += open.saturating_sub(record.offset + 1 - mark.begins);
-                        open = 0;
-                        if !mark.outputs.is_empty() {
-                            unmoved.push((mark.clone(), record.offset + 1));
-                        }
-                        last = Some(mark);
-                    }
-                }
-            }
-        }
-        if clock.moment().since(reported) >= REPORT_EVERY {
-            reported = clock.moment();
-            let done = (reader.position() - from) * 100 / (offsets.end - from).max(1);
-            tracing::info!(
-                agent = shared.agent.name,
-                partition = shared.partition,
-                records = recovered.replayed,
-                percent = done,
-                "recovering"
-            );
-        }
-    }
+    let mut replay = Replaying {
+        shared,
+        clock,
+        from,
+        end: offsets.end,
+        reported: clock.moment(),
+        last: None,
+        unmoved: Vec::new(),
+        commits: 0,
+    };
     // What has no end mark never happened; the next commit's mark says where it begins, so that readers pass over it.
-    recovered.cut += open;
+    let walked = walk(&*settler.replay, &changelog, from, offsets.end, &mut replay)?;
+    let Replaying { last, unmoved, commits, .. } = replay;
+    let recovered = Recovered { replayed: walked.records, covered: from - offsets.start, commits, cut: walked.cut };
     fault::point("recovery.replayed");
 
     // What is moved must be durable first: outputs that others have seen cannot be taken back.
@@ -153,23 +109,58 @@ pub(crate) async fn recover(
     Ok((resume, recovered))
 }
 
-fn apply(shared: &Shared, deltas: impl Iterator<Item = Delta>) -> Result<()> {
-    for delta in deltas {
-        let Some(table) = shared.tables.get(delta.table) else {
-            return Err(Error::new(
+/// Brings the tables up to date while the changelog is walked over.
+struct Replaying<'a> {
+    shared: &'a Shared,
+    clock: &'a Clock,
+    from: u64,
+    end: u64,
+    reported: Moment,
+    last: Option<Mark>,
+    /// Commits that put something out, with the offset after each.
+    unmoved: Vec<(Mark, u64)>,
+    commits: u64,
+}
+
+impl CommitVisitor for Replaying<'_> {
+    fn delta(&mut self, table: usize, key: &[u8], stored: Option<&[u8]>) -> Result<()> {
+        match self.shared.tables.get(table) {
+            Some(table) => table.apply(key, stored),
+            None => Err(Error::new(
                 ErrorKind::State,
                 format!(
-                    "the changelog of agent {} holds values of its table number {}, and it has only {}; \
-                     tables may be added at the end of the list but not taken away: use `reset` to drop the state",
-                    shared.agent.name,
-                    delta.table,
-                    shared.tables.len()
+                    "the changelog of agent {} holds values of its table number {table}, and it has only {}; tables may be \
+                     added at the end of the list but not taken away: use `reset` to drop the state",
+                    self.shared.agent.name,
+                    self.shared.tables.len()
                 ),
-            ));
-        };
-        table.apply(&delta.key, delta.state.as_deref())?;
+            )),
+        }
     }
-    Ok(())
+
+    fn mark(&mut self, mark: Mark, next: u64) -> Result<()> {
+        self.commits += 1;
+        if !mark.outputs.is_empty() {
+            self.unmoved.push((mark.clone(), next));
+        }
+        self.last = Some(mark);
+        Ok(())
+    }
+
+    fn progress(&mut self, offset: u64) {
+        if self.clock.moment().since(self.reported) >= REPORT_EVERY {
+            self.reported = self.clock.moment();
+            let percent = (offset - self.from) * 100 / (self.end - self.from).max(1);
+            tracing::info!(
+                agent = self.shared.agent.name,
+                partition = self.shared.partition,
+                offset,
+                end = self.end,
+                percent,
+                "recovering"
+            );
+        }
+    }
 }
 
 fn restore_positions(shared: &Shared, settler: &Settler, mark: &Mark) -> Result<()> {

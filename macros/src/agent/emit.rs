@@ -1,0 +1,259 @@
+//! What `#[agent]` emits beside the function.
+//!
+//! Names of locals are `mixed_site`, so that they cannot shadow the user's function. Tokens that the compiler may
+//! complain about carry the place of what the user typed.
+
+use proc_macro2::{Ident, Span, TokenStream};
+use quote::{quote, quote_spanned};
+use syn::ext::IdentExt;
+use syn::spanned::Spanned;
+use syn::{Attribute, LitStr, Type, Visibility};
+
+use super::arguments::Arguments;
+use super::signature::{Extra, Function, Handler, Shape, help};
+
+/// An `AgentDef` in the making, for functions and aggregations.
+pub(crate) struct Definition<'a> {
+    pub(crate) arguments: &'a Arguments,
+    pub(crate) attributes: &'a [Attribute],
+    pub(crate) visibility: &'a Visibility,
+    /// Of the function or the static; the place of the agent.
+    pub(crate) ident: &'a Ident,
+    /// The brace struct.
+    pub(crate) agent: &'a Ident,
+    pub(crate) name: String,
+    /// The type of the records.
+    pub(crate) record: &'a Type,
+    pub(crate) shape: TokenStream,
+    /// Paths of the tables' statics.
+    pub(crate) tables: Vec<TokenStream>,
+    /// Expression of an `Option<OutputDef>`.
+    pub(crate) output: TokenStream,
+    /// Expression of a `fn(Task) -> AgentFuture`.
+    pub(crate) start: TokenStream,
+}
+
+impl Definition<'_> {
+    /// The brace struct, its `Agent` and its submission.
+    pub(crate) fn emit(&self) -> TokenStream {
+        let Self { visibility, agent, record, shape, tables, output, start, .. } = self;
+        let name = self.arguments.name.as_ref().map_or_else(|| self.name.clone(), LitStr::value);
+        let help = help(self.attributes);
+        let topics = &self.arguments.topics;
+        let (key_check, key) = self.key();
+        let place = self.ident.span();
+        let file = quote_spanned!(place=> ::core::file!());
+        let line = quote_spanned!(place=> ::core::line!());
+        let concurrency = self.arguments.concurrency.as_ref().map_or(1, |(limit, _)| *limit);
+        let on_error = self.arguments.on_error.emit();
+        quote! {
+            #[doc(hidden)]
+            #[allow(non_camel_case_types)]
+            #visibility struct #agent {}
+
+            impl ::gretchen::__private::Agent for #agent {
+                const DEF: &'static ::gretchen::__private::AgentDef = &::gretchen::__private::AgentDef {
+                    name: #name,
+                    help: #help,
+                    file: #file,
+                    line: #line,
+                    topics: &[#(#topics),*],
+                    key: #key,
+                    tables: &[#(|| #tables.def()),*],
+                    output: #output,
+                    concurrency: #concurrency,
+                    on_error: #on_error,
+                    shape: ::gretchen::__private::Shape::#shape,
+                    input: <#record as ::gretchen::__private::Value>::SCHEMA,
+                    start: #start,
+                };
+            }
+
+            ::gretchen::__private::inventory::submit! {
+                ::gretchen::__private::Submitted(<#agent as ::gretchen::__private::Agent>::DEF)
+            }
+
+            #key_check
+        }
+    }
+
+    /// A check whose error is the compiler's own for a missing field, and the `Option<KeyDef>`.
+    fn key(&self) -> (Option<TokenStream>, TokenStream) {
+        let Some(key) = &self.arguments.key else { return (None, quote!(::core::option::Option::None)) };
+        let record = self.record;
+        let field = key.unraw().to_string();
+        let check = field_check(record, std::slice::from_ref(key));
+        let rekey = quote_spanned! {key.span()=>
+            ::gretchen::__private::rekey::<#record, { ::gretchen::__private::field_id(#field) }>
+        };
+        let key = quote! {
+            ::core::option::Option::Some(::gretchen::__private::KeyDef { field: #field, start_rekey: #rekey })
+        };
+        (Some(check), key)
+    }
+}
+
+/// Names fields of a record's view, so that the compiler itself says which one does not exist.
+pub(crate) fn field_check(record: &Type, fields: &[Ident]) -> TokenStream {
+    let view = Ident::new("view", Span::mixed_site());
+    quote! {
+        const _: fn(&<#record as ::gretchen::__private::Record>::View<'_>) = |#view| {
+            #(let _ = &#view.#fields;)*
+        };
+    }
+}
+
+/// The definition of where records go.
+pub(crate) fn output_def(topic: &LitStr, record: &Type) -> TokenStream {
+    quote! {
+        ::core::option::Option::Some(::gretchen::__private::OutputDef {
+            topic: #topic,
+            schema: <#record as ::gretchen::__private::Value>::SCHEMA,
+        })
+    }
+}
+
+/// Everything that stands beside a function.
+pub(super) fn registration(function: &Function, arguments: &Arguments, handler: &Handler) -> TokenStream {
+    let ident = &function.signature.ident;
+    let shape = match handler.input.shape {
+        Shape::Record => quote!(Record),
+        Shape::Event => quote!(Event),
+        Shape::Batch => quote!(Batch),
+        Shape::Stream => quote!(Stream),
+    };
+    let output = match (&arguments.output, handler.output()) {
+        (Some((_, topic)), Some(records)) => output_def(topic, &records.record),
+        _ => quote!(::core::option::Option::None),
+    };
+    Definition {
+        arguments,
+        attributes: &function.attributes,
+        visibility: &function.visibility,
+        ident,
+        agent: ident,
+        name: ident.unraw().to_string(),
+        record: &handler.input.record,
+        shape,
+        tables: arguments.tables.iter().map(|table| quote!(#table)).collect(),
+        output,
+        start: start(ident, arguments, handler),
+    }
+    .emit()
+}
+
+/// The locals of a generated start function.
+struct Locals {
+    task: Ident,
+    input: Ident,
+    output: Ident,
+    item: Ident,
+}
+
+impl Locals {
+    fn new() -> Self {
+        let local = |name| Ident::new(name, Span::mixed_site());
+        Self { task: local("task"), input: local("input"), output: local("output"), item: local("item") }
+    }
+}
+
+/// The closure that runs the agent on one partition.
+fn start(function: &Ident, arguments: &Arguments, handler: &Handler) -> TokenStream {
+    let locals = Locals::new();
+    let Locals { task, .. } = &locals;
+    let body = if arguments.concurrency.as_ref().is_some_and(|(limit, _)| *limit > 1) {
+        concurrent_body(function, arguments, handler, &locals)
+    } else if handler.input.shape == Shape::Stream {
+        stream_body(function, arguments, handler, &locals)
+    } else {
+        loop_body(function, arguments, handler, &locals)
+    };
+    quote! {
+        |#task| ::std::boxed::Box::pin(async move { #body })
+    }
+}
+
+fn loop_body(function: &Ident, arguments: &Arguments, handler: &Handler, locals: &Locals) -> TokenStream {
+    let Locals { input, item, .. } = locals;
+    let open_input = open_input(handler, locals);
+    let (open, extras) = extras(arguments, handler, locals);
+    let next = match handler.input.shape {
+        Shape::Event => quote!(next_event),
+        Shape::Batch => quote!(next_batch),
+        Shape::Record | Shape::Stream => quote!(next),
+    };
+    let finish = returned(handler, quote!(finish));
+    quote! {
+        let mut #input = #open_input;
+        #open
+        while let ::core::option::Option::Some(#item) = #input.#next().await {
+            #input.#finish(#function(#item #(, #extras)*).await)?;
+        }
+        ::core::result::Result::Ok(())
+    }
+}
+
+fn stream_body(function: &Ident, arguments: &Arguments, handler: &Handler, locals: &Locals) -> TokenStream {
+    let Locals { input, .. } = locals;
+    let open_input = open_input(handler, locals);
+    let (open, extras) = extras(arguments, handler, locals);
+    let finish = returned(handler, quote!(finish_stream));
+    quote! {
+        let #input = #open_input.into_stream();
+        #open
+        ::gretchen::__private::#finish(#function(#input #(, #extras)*).await)
+    }
+}
+
+fn concurrent_body(function: &Ident, arguments: &Arguments, handler: &Handler, locals: &Locals) -> TokenStream {
+    let Locals { input, item, .. } = locals;
+    let open_input = open_input(handler, locals);
+    let limit = arguments.concurrency.as_ref().map_or(1, |(limit, _)| *limit);
+    let run = match handler.input.shape {
+        Shape::Event => quote!(concurrently_events),
+        Shape::Record | Shape::Batch | Shape::Stream => quote!(concurrently),
+    };
+    quote! {
+        let #input = #open_input;
+        ::gretchen::__private::#run(#input, #limit, |#item| #function(#item)).await
+    }
+}
+
+fn open_input(handler: &Handler, locals: &Locals) -> TokenStream {
+    let Locals { task, .. } = locals;
+    let record = &handler.input.record;
+    quote!(#task.input::<#record>()?)
+}
+
+/// `name::<the return type>`, so that a type which cannot be put out is underlined where it stands.
+fn returned(handler: &Handler, name: TokenStream) -> TokenStream {
+    match &handler.return_type {
+        Some(whole) => quote!(#name::<#whole>),
+        None => name,
+    }
+}
+
+/// Statements that open tables, and the arguments after the first.
+fn extras(arguments: &Arguments, handler: &Handler, locals: &Locals) -> (TokenStream, Vec<TokenStream>) {
+    let Locals { task, output, .. } = locals;
+    let mut tables = arguments.tables.iter().enumerate();
+    let mut open = TokenStream::new();
+    let mut given = Vec::new();
+    for extra in &handler.extras {
+        match extra {
+            Extra::Table(whole) => {
+                let Some((i, table)) = tables.next() else { continue };
+                let place = Span::mixed_site().located_at(whole.span());
+                let local = Ident::new(&format!("table{i}"), place);
+                open.extend(quote!(let mut #local = #task.table(&#table)?;));
+                given.push(quote_spanned!(place=> #local.as_mut()));
+            }
+            Extra::Output(records) => {
+                let record = &records.record;
+                open.extend(quote!(let #output = #task.output::<#record>();));
+                given.push(quote!(#output.clone()));
+            }
+        }
+    }
+    (open, given)
+}

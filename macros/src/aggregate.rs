@@ -1,0 +1,17 @@
+//! `aggregate!`: figures over fields of a record, by key, without a hand-written fold.
+
+mod emit;
+mod parse;
+
+use proc_macro2::TokenStream;
+
+use crate::errors::Errors;
+
+/// Expands the declarations. Those that were understood are emitted whatever is wrong with others.
+pub(crate) fn expand(tokens: TokenStream) -> TokenStream {
+    let mut errors = Errors::default();
+    let declarations = parse::declarations(tokens, &mut errors);
+    let mut expanded: TokenStream = declarations.iter().map(emit::emit).collect();
+    expanded.extend(errors.into_compile_errors());
+    expanded
+}
