@@ -14,7 +14,7 @@ use tokio::task::LocalSet;
 use crate::agent::IntoKey;
 use crate::app::App;
 use crate::backend::memory::MemoryBackend;
-use crate::backend::{Backend, Producer, ProducerId, Replay};
+use crate::backend::{Backend, ProducerId, Replay};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{Plan, changelog_name, topic_schema};

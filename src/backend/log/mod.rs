@@ -212,6 +212,11 @@ impl Replay for LogBackend {
         self.partition(place)?.next_sequence(producer)
     }
 
+    fn schema(&self, topic: &str, fingerprint: u64) -> Result<Option<Arc<str>>> {
+        let schemas = self.0.topics.read(topic)?.schemas;
+        Ok(schemas.into_iter().find(|schema| schema.fingerprint == fingerprint).map(|schema| schema.json))
+    }
+
     fn position(&self, group: &str, place: &TopicPartition) -> Result<Option<u64>> {
         position::read(&position::position_path(&self.group_folder(group)?, place)?)
     }

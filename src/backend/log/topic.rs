@@ -136,7 +136,7 @@ impl Topics {
         Ok(())
     }
 
-    fn read(&self, name: &str) -> Result<Topic> {
+    pub(super) fn read(&self, name: &str) -> Result<Topic> {
         let folder = self.topic_folder(name)?;
         let Some(stored) = read_stored(&folder)? else {
             return Err(Error::new(ErrorKind::NotFound, format!("topic {name} does not exist")));
