@@ -10,6 +10,7 @@ mod partition;
 mod position_file;
 mod recovery;
 mod tail;
+mod view;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -22,12 +23,14 @@ pub(crate) use mark::Mark;
 pub(crate) use partition::{Context, Signals, TaskRun};
 pub use recovery::Recovered;
 pub(crate) use tail::{CommitVisitor, walk};
+pub use view::table_view;
 
 use crate::backend::Backend;
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::Plan;
 use crate::table::MemoryStores;
+use crate::topic::TopicPartition;
 
 /// How a worker works.
 #[derive(Clone, Debug)]
@@ -142,4 +145,22 @@ pub async fn run(
         summary.failed += one.failed;
     }
     Ok(summary)
+}
+
+/// Whether everything in the agents' topics has been processed and committed, the outputs of one agent that are the
+/// input of another included.
+pub fn caught_up(plan: &Plan, backend: &dyn Backend) -> Result<bool> {
+    let Some(replay) = backend.replay() else { return Ok(false) };
+    for agent in &plan.agents {
+        for partition in 0..agent.partitions {
+            for (topic, _) in &agent.sources {
+                let place = TopicPartition::new(topic.clone(), partition);
+                let end = replay.offsets(&place)?.end;
+                if end > replay.position(&agent.group, &place)?.unwrap_or(0) {
+                    return Ok(false);
+                }
+            }
+        }
+    }
+    Ok(true)
 }

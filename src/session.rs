@@ -1,0 +1,153 @@
+//! An app that a program drives itself: publish, process what is there, look at the tables.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::Runtime;
+use tokio::sync::{mpsc, watch};
+
+use crate::app::App;
+use crate::backend::Backend;
+use crate::backend::log::{LogBackend, LogOptions};
+use crate::clock::Clock;
+use crate::error::{Error, ErrorKind, Result};
+use crate::plan::{Plan, changelog_name};
+use crate::publish::{Published, Publisher};
+use crate::record::{Key, Value};
+use crate::table::{Table, TableState};
+use crate::topic::TopicPartition;
+use crate::worker::{self, Summary, WorkerEvent, WorkerOptions, table_view};
+
+/// How often a session asks whether everything is processed.
+const ASK_EVERY: Duration = Duration::from_millis(5);
+
+/// An app on the log in a folder.
+///
+/// Calls block, so they belong outside of a runtime. Other processes may work on the same folder at the same time.
+pub struct Session {
+    app: App,
+    plan: Plan,
+    runtime: Runtime,
+    backend: Arc<dyn Backend>,
+    options: WorkerOptions,
+    clock: Clock,
+}
+
+impl Session {
+    /// Opens the folder, plans the app and creates the topics that are missing, with `partitions` partitions each.
+    pub fn open(app: App, log: LogOptions, partitions: u32) -> Result<Self> {
+        let clock = Clock::system();
+        let state_dir = state_dir(&log.data_dir, app.name());
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .map_err(|error| Error::io("cannot start a runtime", error))?;
+        let backend: Arc<dyn Backend> = {
+            let _inside = runtime.enter();
+            Arc::new(LogBackend::open(log, clock.clone())?)
+        };
+        let plan = runtime.block_on(Plan::make(app.name(), &app.agents(), &*backend, partitions))?;
+        let options = WorkerOptions { state_dir: Some(state_dir), ..WorkerOptions::default() };
+        Ok(Self { app, plan, runtime, backend, options, clock })
+    }
+
+    /// How the session's worker works.
+    pub fn options(&mut self) -> &mut WorkerOptions {
+        &mut self.options
+    }
+
+    /// Publishes records under a producer's name and returns once they are durable: the same list published again
+    /// adds nothing.
+    pub fn publish<V: Value>(
+        &self,
+        topic: &str,
+        producer: &str,
+        records: impl IntoIterator<Item = (Vec<u8>, V)>,
+    ) -> Result<Published> {
+        self.runtime.block_on(async {
+            let mut publisher = Publisher::open(&self.backend, topic, Some(producer)).await?;
+            let mut wire = Vec::new();
+            for (at, (key, value)) in records.into_iter().enumerate() {
+                wire.clear();
+                value.encode_value(&mut wire).map_err(|error| {
+                    Error::new(ErrorKind::Encode, format!("record {at} for topic {topic} does not fit its schema"))
+                        .with_source(error)
+                })?;
+                publisher.push(Some(&key), Some(&wire), self.clock.now_ms()).await?;
+            }
+            publisher.flush().await
+        })
+    }
+
+    /// Processes everything that is there, commits it, and stops. An agent that failed is an error.
+    pub fn process(&self) -> Result<Summary> {
+        let (stop, stopped) = watch::channel(false);
+        let (events, mut received) = mpsc::unbounded_channel();
+        self.runtime.block_on(async {
+            let work = worker::run(
+                &self.plan,
+                self.backend.clone(),
+                self.options.clone(),
+                self.clock.clone(),
+                stopped,
+                events,
+            );
+            tokio::pin!(work);
+            let mut failure = None;
+            loop {
+                tokio::select! {
+                    summary = &mut work => return failure.map_or(summary, Err),
+                    () = self.clock.sleep(ASK_EVERY) => {
+                        if worker::caught_up(&self.plan, &*self.backend)? {
+                            let _ = stop.send(true);
+                        }
+                    }
+                    Some(event) = received.recv() => if let WorkerEvent::Failed { error, .. } = event {
+                        failure = Some(error);
+                        let _ = stop.send(true);
+                    }
+                }
+            }
+        })
+    }
+
+    /// All keys of a table with their values, as of the last commit, partition by partition.
+    pub fn table<K: Key, V: Value, S: TableState<K, V>>(&self, table: &'static Table<K, V, S>) -> Result<Vec<(K, V)>> {
+        let Some((agent, place)) = self.plan.agents.iter().find_map(|agent| {
+            let place = agent.tables.iter().position(|def| def.name == table.name())?;
+            Some((agent, place))
+        }) else {
+            return Err(Error::new(
+                ErrorKind::NotFound,
+                format!("no agent of app {} names table {}", self.app.name(), table.name()),
+            ));
+        };
+        let replay = self
+            .backend
+            .replay()
+            .ok_or_else(|| Error::new(ErrorKind::Unsupported, "this backend cannot be read again by position"))?;
+        let state_dir = self.options.state_dir.clone().unwrap_or_default();
+        let def = table.def();
+        let mut rows = Vec::new();
+        for partition in 0..agent.partitions {
+            let folder = state_dir.join(def.name).join(partition.to_string());
+            let changelog = TopicPartition::new(changelog_name(self.app.name(), agent.def.name), partition);
+            for row in table_view(&def, place, &folder, &*replay, &changelog)?.iter() {
+                let (raw, stored) = row?;
+                let unreadable = |error| {
+                    Error::new(ErrorKind::Decode, format!("cannot read a row of table {}", def.name)).with_source(error)
+                };
+                let value = V::decode_value(&def.value_wire(&raw, &stored)?).map_err(unreadable)?;
+                rows.push((K::decode_key(&raw).map_err(unreadable)?, value));
+            }
+        }
+        Ok(rows)
+    }
+}
+
+/// The folder of an app's tables within a data folder.
+pub(crate) fn state_dir(data_dir: &std::path::Path, app: &str) -> PathBuf {
+    data_dir.join("state").join(app)
+}
