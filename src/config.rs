@@ -11,18 +11,78 @@ pub const DEFAULT_FILE: &str = "gretchen.toml";
 
 /// Everything that can be set, with its default and what it means.
 const KNOWN: &[Known] = &[
-    Known { name: "data_dir", default: "gretchen-data", kind: Kind::Text, help: "folder of topics, tables and positions" },
-    Known { name: "backend", default: "log:", kind: Kind::Text, help: "where topics are: log: (in the data folder) or log:/path" },
-    Known { name: "durability", default: "fsync", kind: Kind::OneOf(&["fsync", "os"]), help: "fsync: records survive a loss of power; os: a killed process" },
-    Known { name: "partitions", default: "4", kind: Kind::Number(1, 100_000), help: "partitions of topics that are created" },
-    Known { name: "commit_interval_ms", default: "100", kind: Kind::Number(1, 600_000), help: "time between two commits while records flow" },
-    Known { name: "checkpoint_interval_ms", default: "10000", kind: Kind::Number(10, 3_600_000), help: "time between two checkpoints of the tables" },
-    Known { name: "threads", default: "", kind: Kind::Number(1, 1024), help: "threads that agents run on; as many as the machine has" },
-    Known { name: "table_memory_mb", default: "256", kind: Kind::Number(1, 1 << 20), help: "memory of one partition of a table" },
-    Known { name: "stop_timeout_ms", default: "5000", kind: Kind::Number(0, 3_600_000), help: "time that agents get to finish when a worker stops" },
-    Known { name: "segment_bytes", default: "134217728", kind: Kind::Number(4096, 1 << 40), help: "size at which a file of the log ends" },
-    Known { name: "log_level", default: "", kind: Kind::OneOf(&["error", "warn", "info", "debug", "trace"]), help: "least severe message of the program's log; info for a worker, else warn" },
-    Known { name: "log_format", default: "text", kind: Kind::OneOf(&["text", "json"]), help: "form of the program's log" },
+    Known {
+        name: "data_dir",
+        default: "gretchen-data",
+        kind: Kind::Text,
+        help: "folder of topics, tables and positions",
+    },
+    Known {
+        name: "backend",
+        default: "log:",
+        kind: Kind::Text,
+        help: "where topics are: log: (in the data folder) or log:/path",
+    },
+    Known {
+        name: "durability",
+        default: "fsync",
+        kind: Kind::OneOf(&["fsync", "os"]),
+        help: "fsync: records survive a loss of power; os: a killed process",
+    },
+    Known {
+        name: "partitions",
+        default: "4",
+        kind: Kind::Number(1, 100_000),
+        help: "partitions of topics that are created",
+    },
+    Known {
+        name: "commit_interval_ms",
+        default: "100",
+        kind: Kind::Number(1, 600_000),
+        help: "time between two commits while records flow",
+    },
+    Known {
+        name: "checkpoint_interval_ms",
+        default: "10000",
+        kind: Kind::Number(10, 3_600_000),
+        help: "time between two checkpoints of the tables",
+    },
+    Known {
+        name: "threads",
+        default: "",
+        kind: Kind::Number(1, 1024),
+        help: "threads that agents run on; as many as the machine has",
+    },
+    Known {
+        name: "table_memory_mb",
+        default: "256",
+        kind: Kind::Number(1, 1 << 20),
+        help: "memory of one partition of a table",
+    },
+    Known {
+        name: "stop_timeout_ms",
+        default: "5000",
+        kind: Kind::Number(0, 3_600_000),
+        help: "time that agents get to finish when a worker stops",
+    },
+    Known {
+        name: "segment_bytes",
+        default: "134217728",
+        kind: Kind::Number(4096, 1 << 40),
+        help: "size at which a file of the log ends",
+    },
+    Known {
+        name: "log_level",
+        default: "",
+        kind: Kind::OneOf(&["error", "warn", "info", "debug", "trace"]),
+        help: "least severe message of the program's log; info for a worker, else warn",
+    },
+    Known {
+        name: "log_format",
+        default: "text",
+        kind: Kind::OneOf(&["text", "json"]),
+        help: "form of the program's log",
+    },
 ];
 
 struct Known {
@@ -186,9 +246,7 @@ fn flag_of(name: &str) -> String {
 /// The settings of a file with their lines.
 fn parse_file(path: &Path, text: &str) -> Result<BTreeMap<&'static str, (String, usize)>> {
     let line_of = |at: usize| text.as_bytes().iter().take(at).filter(|byte| **byte == b'\n').count() + 1;
-    let wrong = |line: usize, what: String| {
-        Error::new(ErrorKind::Config, format!("{}:{line}: {what}", path.display()))
-    };
+    let wrong = |line: usize, what: String| Error::new(ErrorKind::Config, format!("{}:{line}: {what}", path.display()));
     let table = toml::de::DeTable::parse(text).map_err(|error| {
         let line = error.span().map_or(1, |span| line_of(span.start));
         wrong(line, error.message().trim().replace('\n', ", "))
@@ -264,7 +322,10 @@ mod tests {
     #[test]
     fn unknown_keys_are_errors_with_line_and_suggestion() {
         let error = load(&[], &[], "threads = 2\n\ncommit_intervall = 5\n").unwrap_err().to_string();
-        assert!(error.contains("my.toml:3: there is no setting \"commit_intervall\"; did you mean commit_interval_ms?"), "{error}");
+        assert!(
+            error.contains("my.toml:3: there is no setting \"commit_intervall\"; did you mean commit_interval_ms?"),
+            "{error}"
+        );
     }
 
     #[test]

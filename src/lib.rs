@@ -5,6 +5,7 @@ pub mod app;
 pub mod backend;
 mod cli;
 pub mod clock;
+pub mod config;
 pub mod error;
 pub mod fault;
 pub mod plan;

@@ -79,7 +79,9 @@ pub(super) fn model(context: &mut Context, name: &str) -> Done {
     let rows: Vec<Vec<Value>> = schema
         .fields
         .iter()
-        .map(|field| vec![field.name.into(), field.type_name.into(), field.default.unwrap_or("*").into(), field.doc.into()])
+        .map(|field| {
+            vec![field.name.into(), field.type_name.into(), field.default.unwrap_or("*").into(), field.doc.into()]
+        })
         .collect();
     context.out.list(&columns, &rows, "it has no fields")?;
     if !context.out.json {

@@ -49,10 +49,15 @@ impl Context {
         match scheme {
             "log" if rest.is_empty() => Ok(self.settings.data_dir()),
             "log" => Ok(PathBuf::from(rest.strip_prefix("//").unwrap_or(rest))),
-            "memory" => Err(Failure::usage(format!("backend {url} keeps topics in one process: nothing would be left for the next command"))
-                .help("use log:, a folder on this machine; tests run an app in memory with gretchen::testing::TestApp")),
-            _ => Err(Failure::usage(format!("this build has no backend for {scheme}: (asked for by {})", self.origin("backend")))
-                .help("it has log:, topics in the data folder, and log:/path, topics in another folder")),
+            "memory" => Err(Failure::usage(format!(
+                "backend {url} keeps topics in one process: nothing would be left for the next command"
+            ))
+            .help("use log:, a folder on this machine; tests run an app in memory with gretchen::testing::TestApp")),
+            _ => Err(Failure::usage(format!(
+                "this build has no backend for {scheme}: (asked for by {})",
+                self.origin("backend")
+            ))
+            .help("it has log:, topics in the data folder, and log:/path, topics in another folder")),
         }
     }
 
@@ -99,6 +104,12 @@ impl Context {
     pub(super) async fn plan(&self, store: &Store) -> Done<Plan> {
         let partitions = self.settings.number("partitions").unwrap_or(4) as u32;
         Ok(Plan::make(self.app.name(), &self.agents(), &*store.backend, partitions).await?)
+    }
+
+    /// The plan as it would be; creates nothing.
+    pub(super) async fn preview(&self, store: &Store) -> Done<Plan> {
+        let partitions = self.settings.number("partitions").unwrap_or(4) as u32;
+        Ok(Plan::preview(self.app.name(), &self.agents(), &*store.backend, partitions).await?)
     }
 
     pub(super) fn worker_options(&self) -> WorkerOptions {

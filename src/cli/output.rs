@@ -40,7 +40,9 @@ impl Out {
     pub(super) fn list(&mut self, columns: &[Column], rows: &[Vec<Value>], none: &str) -> io::Result<()> {
         if self.json {
             let objects = rows.iter().map(|row| {
-                Value::Object(columns.iter().zip(row).map(|(column, cell)| (column.json_name(), cell.clone())).collect())
+                Value::Object(
+                    columns.iter().zip(row).map(|(column, cell)| (column.json_name(), cell.clone())).collect(),
+                )
             });
             return self.json_pretty(&Value::Array(objects.collect()));
         }
@@ -58,13 +60,16 @@ impl Out {
             // A file or a pipe has no width to fit.
             table.set_content_arrangement(ContentArrangement::Disabled);
         }
-        table.set_header(columns.iter().map(|column| {
-            Cell::new(column.name.to_uppercase()).set_alignment(column.alignment())
-        }));
+        table.set_header(
+            columns.iter().map(|column| Cell::new(column.name.to_uppercase()).set_alignment(column.alignment())),
+        );
         for row in rows {
-            table.add_row(columns.iter().zip(row).map(|(column, cell)| {
-                Cell::new(cell_text(cell)).set_alignment(column.alignment())
-            }));
+            table.add_row(
+                columns
+                    .iter()
+                    .zip(row)
+                    .map(|(column, cell)| Cell::new(cell_text(cell)).set_alignment(column.alignment())),
+            );
         }
         for column in table.column_iter_mut() {
             column.set_padding((0, 2));

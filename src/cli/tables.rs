@@ -1,6 +1,6 @@
 //! `tables`: what the tables hold as of the last commit, also while a worker runs.
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::args::TablesArgs;
 use super::context::{Context, Store, unknown};
@@ -245,7 +245,7 @@ mod tests {
     #[test]
     fn a_field_that_repeats_the_key_is_no_column() {
         let row = |key: &str, total: &str| {
-            let mut value = Map::new();
+            let mut value = serde_json::Map::new();
             value.insert("customer".into(), key.into());
             value.insert("total".into(), total.into());
             (key.to_owned(), Value::Object(value))

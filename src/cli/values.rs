@@ -26,7 +26,9 @@ pub(super) struct Values {
     pub(super) schema: Option<DynamicSchema>,
     pub(super) key_field: Option<Arc<str>>,
     key_kind: KeyKind,
-    known: HashMap<u64, Option<DynamicSchema>>,
+    /// Topics that may know a schema which this one does not: a dead-letter topic holds what others held.
+    others: Vec<Arc<str>>,
+    known: HashMap<u64, DynamicSchema>,
 }
 
 impl Values {
@@ -38,7 +40,20 @@ impl Values {
             (Some(schema), Some(field)) => kind_of(schema, field),
             _ => KeyKind::Text,
         };
-        Ok(Self { topic: topic.spec.name.clone(), replay, schema, key_field, key_kind, known: HashMap::new() })
+        Ok(Self {
+            topic: topic.spec.name.clone(),
+            replay,
+            schema,
+            key_field,
+            key_kind,
+            others: Vec::new(),
+            known: HashMap::new(),
+        })
+    }
+
+    /// Asks these topics, too, for the schemas of values.
+    pub(super) fn also_ask(&mut self, topics: impl Iterator<Item = Arc<str>>) {
+        self.others = topics.collect();
     }
 
     /// What the topic holds, for people.
@@ -83,17 +98,28 @@ impl Values {
         number.unwrap_or_else(|| text_or_hex(key))
     }
 
+    fn look_up(&self, fingerprint: u64) -> Result<Option<DynamicSchema>> {
+        for topic in std::iter::once(&self.topic).chain(&self.others) {
+            if let Some(json) = self.replay.schema(topic, fingerprint)? {
+                return DynamicSchema::parse_named(topic, &json).map(Some);
+            }
+        }
+        Ok(None)
+    }
+
     /// A wire value for people and programs, by the schema that it names.
     pub(super) fn to_json(&mut self, wire: &[u8]) -> Result<Value, String> {
         let Some((fingerprint, datum)) = split_single_object(wire) else { return Ok(text_or_hex(wire)) };
         if !self.known.contains_key(&fingerprint) {
-            let found = self.replay.schema(&self.topic, fingerprint).map_err(|error| error.to_string())?;
-            let parsed = found.map(|json| DynamicSchema::parse_named(&self.topic, &json)).transpose();
-            self.known.insert(fingerprint, parsed.map_err(|error| error.to_string())?);
+            let found = self.look_up(fingerprint).map_err(|error| error.to_string())?;
+            // A schema that is not known yet may be known later, when somebody follows the topic.
+            if let Some(schema) = found {
+                self.known.insert(fingerprint, schema);
+            }
         }
         match self.known.get(&fingerprint) {
-            Some(Some(schema)) => avro_to_json(schema, datum).map_err(|error| error.to_string()),
-            _ => Err(format!("written with schema {fingerprint:016x}, which topic {} does not keep", self.topic)),
+            Some(schema) => avro_to_json(schema, datum).map_err(|error| error.to_string()),
+            None => Err(format!("written with schema {fingerprint:016x}, which topic {} does not keep", self.topic)),
         }
     }
 }

@@ -93,12 +93,10 @@ pub(super) async fn run(context: &mut Context, args: &WorkerArgs) -> Done {
     }
     match failed {
         0 => Ok(()),
-        _ => Err(Failure::new(format!(
-            "{} failed; the errors are above",
-            counted(failed as u64, "partition")
-        ))
-        .help("correct the agent or the record and start again: it goes on where it stopped; or let the agent pass over \
-               such records with on_error = skip, or keep them with on_error = dead_letter(\"topic\")")),
+        _ => Err(Failure::new(format!("{} failed; the errors are above", counted(failed as u64, "partition"))).help(
+            "correct the agent or the record and start again: it goes on where it stopped; or let the agent pass over \
+               such records with on_error = skip, or keep them with on_error = dead_letter(\"topic\")",
+        )),
     }
 }
 
