@@ -134,7 +134,7 @@ fn belongs(name: &str, owner: &str) -> bool {
 fn show(context: &mut Context, doomed: &Doomed, dry_run: bool) -> Done {
     let known = doomed.positions.iter().filter(|(_, _, known)| *known);
     let positions: Vec<String> = known.map(|(group, place, _)| format!("{group} in {place}")).collect();
-    let folders: Vec<String> = doomed.state.iter().map(|folder| folder.display().to_string()).collect();
+    let state: Vec<String> = doomed.state.iter().map(|folder| folder.display().to_string()).collect();
     if context.out.json {
         let value = json!({
             "agents": doomed.agents, "state": state, "topics": doomed.topics, "positions": positions,
