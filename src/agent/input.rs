@@ -1,6 +1,7 @@
 //! How records reach an agent: decoded straight from the batch, without a waker, a channel or an allocation a record.
 
 use std::future::poll_fn;
+use std::ops::Range;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
@@ -24,12 +25,14 @@ pub struct Input<R: Value> {
     pub(super) decoder: Decoder<R>,
     pub(super) mail: Option<Mail>,
     records_to_clock: u32,
+    /// Where the value of the record at hand stands in the buffer.
+    value: Range<usize>,
 }
 
 impl<R: Value> Input<R> {
     pub(super) fn new(task: Rc<Shared>) -> Self {
         let decoder = Decoder::new(task.sources.first().map(|source| source.schemas.clone()));
-        Self { task, decoder, mail: None, records_to_clock: RECORDS_PER_CLOCK }
+        Self { task, decoder, mail: None, records_to_clock: RECORDS_PER_CLOCK, value: 0..0 }
     }
 
     /// The next record. `None` never comes while the task lives: a task that ends drops its agent here.
@@ -80,6 +83,8 @@ impl<R: Value> Input<R> {
             if self.task.keeps_key.get() {
                 keep_key(&self.task, raw.key);
             }
+            let at = value.as_ptr() as usize - mail.frames.bytes.as_ptr() as usize;
+            self.value = at..at + value.len();
             let source = &self.task.sources[mail.source];
             return match read(source, (&raw, self.task.partition), value, &mut self.decoder) {
                 Ok(value) => Poll::Ready(Some(value)),
@@ -307,8 +312,8 @@ impl<R: Value> Input<R> {
     /// The record at hand, borrowed.
     #[inline]
     pub(super) fn current_view(&mut self) -> Result<Option<R::View<'_>>, DecodeError> {
-        match self.current() {
-            Some((raw, decoder)) => raw.value.map(|value| decoder.view(value)).transpose(),
+        match self.mail.as_ref().and_then(|mail| mail.frames.bytes.get(self.value.clone())) {
+            Some(value) => self.decoder.view(value).map(Some),
             None => Ok(None),
         }
     }

@@ -55,7 +55,7 @@ pub struct Shared {
     pub sources: Vec<Source>,
     /// For each source the offset that is read next, as of the last pause between two records.
     pub positions: Vec<Cell<u64>>,
-    /// Records on their way to the agent, or back.
+    /// Records on their way to the agent, or back; `None` while the agent has them.
     pub mail: RefCell<Option<Mail>>,
     /// The agent stands between two records and waits for the worker.
     pub waits: Cell<bool>,

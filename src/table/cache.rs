@@ -27,9 +27,9 @@ const CHUNK_BITS: u32 = 12;
 const CHUNK_SLOTS: usize = 1 << CHUNK_BITS;
 const MIN_INDEX_BITS: u32 = 6;
 /// What a key costs in the index at its usual fill.
-const INDEX_BYTES_PER_KEY: usize = 12;
+const INDEX_BYTES_PER_KEY: usize = 24;
 
-/// The number of a slot: stays valid until the next eviction or rollback.
+/// The number of a slot: stays valid until the next eviction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SlotNo(NonZeroU32);
 
@@ -171,7 +171,7 @@ impl<S: Clone> Cache<S> {
         loop {
             let entry = self.index[at & mask];
             let no = SlotNo(NonZeroU32::new(entry as u32)?);
-            if (entry >> 32) as u32 == tag && self.slot(no).key.as_slice() == key {
+            if (entry >> 32) as u32 == tag && self.slot(no).key.is(key) {
                 return Some(no);
             }
             at += 1;
@@ -217,7 +217,7 @@ impl<S: Clone> Cache<S> {
 
     /// Adds a key that the cache does not have, equal to the store. `None` when slot numbers are exhausted.
     pub(super) fn insert(&mut self, hash: u64, key: &[u8], timestamp: i64, state: Option<S>) -> Option<SlotNo> {
-        if (self.used + 1) * 3 > self.index.len() * 2 {
+        if (self.used + 1) * 2 > self.index.len() {
             self.grow_index();
         }
         let tag = Self::tag(hash);
@@ -313,6 +313,8 @@ impl<S: Clone> Cache<S> {
         slot.timestamp = timestamp;
         slot.state = state;
         self.marks.unsaved(no, slot);
+        // What is committed elsewhere cannot be undone here.
+        self.mark();
     }
 
     /// Says how many bytes a slot's state took when it was encoded, if it may own memory at all.
@@ -341,11 +343,6 @@ impl<S: Clone> Cache<S> {
     /// Slots that changed since the last checkpoint.
     pub(super) fn unsaved(&self) -> &[SlotNo] {
         &self.marks.unsaved
-    }
-
-    /// Whether a checkpoint has begun and not finished.
-    pub(super) fn has_in_flight(&self) -> bool {
-        !self.marks.in_flight.is_empty()
     }
 
     /// Ends a commit: nothing is dirty and nothing can be undone.
@@ -383,6 +380,11 @@ impl<S: Clone> Cache<S> {
         self.marks.need = if on { DIRTY | UNSAVED | LOGGED } else { DIRTY | UNSAVED };
     }
 
+    /// Whether the undo log is on.
+    pub(super) fn undo_enabled(&self) -> bool {
+        self.marks.need & LOGGED != 0
+    }
+
     /// Forgets what could be undone: a rollback returns to here.
     pub(super) fn mark(&mut self) {
         let mut undo = std::mem::take(&mut self.marks.undo);
@@ -396,6 +398,9 @@ impl<S: Clone> Cache<S> {
 
     /// Puts back what every slot held at the mark.
     pub(super) fn rollback(&mut self) {
+        if !self.undo_enabled() {
+            return;
+        }
         let mut undo = std::mem::take(&mut self.marks.undo);
         for Undo { slot, timestamp, flags, state } in undo.drain(..) {
             let slot = self.slot_mut(slot);
@@ -449,5 +454,70 @@ impl<S: Clone> Cache<S> {
         self.state_heap -= heap as usize;
         self.used -= 1;
         self.free.push(no);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Few different hashes, so that entries are pushed far from their place and around the end of the index.
+    fn hash(key: u16) -> u64 {
+        let spread = [0, 1, u32::MAX - 1, u32::MAX, 0x8000_0000];
+        u64::from(spread[usize::from(key) % spread.len()]) << 32
+    }
+
+    proptest! {
+        #[test]
+        fn colliding_keys_are_found_until_they_are_evicted(
+            steps in proptest::collection::vec((0..150_u16, any::<bool>()), 1..600)
+        ) {
+            let mut cache = Cache::<u16>::new();
+            let mut model = BTreeMap::new();
+            for (key, insert) in steps {
+                let raw = key.to_be_bytes();
+                let found = cache.find(hash(key), &raw);
+                prop_assert_eq!(found, model.get(&key).copied());
+                match found {
+                    None if insert => {
+                        model.insert(key, cache.insert(hash(key), &raw, 0, Some(key)).unwrap());
+                    }
+                    Some(no) if !insert => {
+                        cache.remove(no);
+                        model.remove(&key);
+                    }
+                    _ => {}
+                }
+            }
+            for (key, no) in &model {
+                prop_assert_eq!(cache.find(hash(*key), &key.to_be_bytes()), Some(*no));
+                prop_assert_eq!(cache.slot(*no).state, Some(*key));
+            }
+            cache.evict(0);
+            prop_assert_eq!(cache.bytes(), 0);
+            prop_assert!(cache.index.iter().all(|entry| *entry == 0));
+        }
+    }
+
+    #[test]
+    fn what_was_used_since_the_hand_came_by_is_spared() {
+        let mut cache = Cache::<u16>::new();
+        let slots: Vec<_> =
+            (0..100_u16).map(|key| cache.insert(hash(key), &key.to_be_bytes(), 0, None).unwrap()).collect();
+        let bytes = cache.bytes();
+        cache.evict(bytes - 1);
+        let used: Vec<_> = slots[50..60].to_vec();
+        for no in &used {
+            cache.reference(*no);
+        }
+        cache.evict(bytes / 5);
+        for (key, no) in (50_u16..).zip(used) {
+            assert_eq!(cache.find(hash(key), &key.to_be_bytes()), Some(no));
+        }
+        assert!(cache.bytes() <= bytes / 5);
     }
 }

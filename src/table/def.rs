@@ -35,11 +35,14 @@ pub struct OpenPartition {
     pub now: Rc<Cell<i64>>,
 }
 
+type EncodeOutput<S> = fn(&S, &[u8], &mut Vec<u8>) -> Result<(), EncodeError>;
+type ValueWire = fn(&[u8], &[u8]) -> Result<Vec<u8>, StateError>;
+
 /// How a table's state becomes bytes: the table's types, erased to what a partition needs of them.
 pub(super) struct Codec<S> {
     pub(super) encode: fn(&S, &mut Vec<u8>) -> Result<(), EncodeError>,
     pub(super) decode: fn(&[u8]) -> Result<S, DecodeError>,
-    pub(super) encode_output: fn(&S, &[u8], &mut Vec<u8>) -> Result<(), EncodeError>,
+    pub(super) encode_output: EncodeOutput<S>,
 }
 
 impl<S> Clone for Codec<S> {
@@ -87,7 +90,7 @@ pub struct TableDef {
     open: fn(&TableDef, OpenPartition) -> Result<Rc<dyn AnyPartition>>,
     key_text: fn(&[u8]) -> String,
     parse_key: fn(&str) -> Result<Vec<u8>, String>,
-    value_wire: fn(&[u8], &[u8]) -> Result<Vec<u8>, StateError>,
+    value_wire: ValueWire,
 }
 
 impl TableDef {

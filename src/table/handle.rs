@@ -187,7 +187,7 @@ impl<K: Key, V: Value> TableMut<'_, K, V, V> {
         let now = self.0.partition.now();
         self.0.with_slot(key, |slots, slot, _| {
             let result = change(slots.touch(slot, now).get_or_insert_with(init));
-            slots.sample(slot)?;
+            slots.changed(slot)?;
             Ok(result)
         })
     }
@@ -197,7 +197,7 @@ impl<K: Key, V: Value> TableMut<'_, K, V, V> {
         let now = self.0.partition.now();
         self.0.with_slot(key, |slots, slot, _| {
             *slots.touch(slot, now) = Some(value);
-            slots.sample(slot)
+            slots.changed(slot)
         })
     }
 

@@ -32,6 +32,15 @@ impl KeyBytes {
         }
     }
 
+    /// Whether it is this key.
+    #[inline]
+    pub(super) fn is(&self, key: &[u8]) -> bool {
+        match self {
+            Self::Inline { len, bytes } => usize::from(*len) == key.len() && short_eq(bytes, key),
+            Self::Boxed(bytes) => **bytes == *key,
+        }
+    }
+
     /// Bytes outside of the slot.
     pub(super) fn heap_bytes(&self) -> usize {
         match self {
@@ -39,6 +48,25 @@ impl KeyBytes {
             Self::Boxed(bytes) => bytes.len(),
         }
     }
+}
+
+/// Whether `bytes` begin with `key`, for keys that fit: a few overlapping words, which is quicker than the call that a
+/// comparison of slices of unknown length becomes.
+#[inline]
+fn short_eq(bytes: &[u8; INLINE_LEN], key: &[u8]) -> bool {
+    let long = |at: usize| word::<8>(bytes, at) == word::<8>(key, at);
+    let int = |at: usize| word::<4>(bytes, at) == word::<4>(key, at);
+    match key.len() {
+        len @ 8..=16 => long(0) & long(len - 8),
+        len @ 4..=7 => int(0) & int(len - 4),
+        len @ 17..=INLINE_LEN => long(0) & long(8) & long(len - 8),
+        len => bytes.get(..len) == Some(key),
+    }
+}
+
+#[inline]
+fn word<const N: usize>(bytes: &[u8], at: usize) -> Option<&[u8; N]> {
+    bytes.get(at..)?.first_chunk()
 }
 
 impl fmt::Debug for KeyBytes {
@@ -57,6 +85,13 @@ mod tests {
             let key: Vec<u8> = (0..len).map(|i| i as u8).collect();
             let kept = KeyBytes::new(&key);
             assert_eq!(kept.as_slice(), key);
+            assert!(kept.is(&key));
+            assert!(!kept.is(&[&key[..], b"x"].concat()));
+            for at in 0..len {
+                let mut other = key.clone();
+                other[at] ^= 1;
+                assert!(!kept.is(&other), "byte {at} of {len}");
+            }
             assert_eq!(kept.heap_bytes(), if len > INLINE_LEN { len } else { 0 });
         }
         assert_eq!(size_of::<KeyBytes>(), 24);

@@ -16,6 +16,8 @@ const PAGE: usize = 512;
 /// The bounds of a range, as the store orders keys.
 pub(super) type StoreBounds = (Bound<StoreKey>, Bound<StoreKey>);
 
+type Decode<T> = Box<dyn Fn(&[u8]) -> Result<T>>;
+
 /// Walks a range: the store's states page by page, and newer ones as they were when the walk began.
 pub(super) struct Merge<T> {
     store: Arc<dyn Store>,
@@ -24,7 +26,7 @@ pub(super) struct Merge<T> {
     page: VecDeque<(StoreKey, Vec<u8>)>,
     store_done: bool,
     overlay: Peekable<IntoIter<(StoreKey, Option<T>)>>,
-    decode: Box<dyn Fn(&[u8]) -> Result<T>>,
+    decode: Decode<T>,
 }
 
 impl<T> Merge<T> {

@@ -86,6 +86,9 @@ impl<K: Key, V: Value> TableState<K, V> for V {
     }
 }
 
+/// Names the types without holding them, so that a definition is `Sync` whatever they are.
+type Types<K, V, S> = PhantomData<fn() -> (K, V, S)>;
+
 /// A table's definition: state `S` by key `K`, seen as `V`.
 ///
 /// ```
@@ -98,7 +101,7 @@ pub struct Table<K, V, S = V> {
     name: &'static str,
     output: Option<&'static str>,
     help: &'static str,
-    types: PhantomData<fn() -> (K, V, S)>,
+    types: Types<K, V, S>,
 }
 
 impl<K, V, S> Table<K, V, S> {

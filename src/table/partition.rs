@@ -39,13 +39,15 @@ pub trait AnyPartition: fmt::Debug {
     /// handed out and others were not.
     fn drain_commit(&self, sink: &mut dyn CommitSink) -> Result<()>;
 
-    /// Keeps, from the next mark on, what [`AnyPartition::rollback`] needs; without it nothing is kept or spent.
+    /// Keeps, from the next mark on, what [`AnyPartition::rollback`] needs; without it nothing is kept or spent. With
+    /// it, a write of a value that does not fit its schema fails at once, otherwise at the latest at the commit.
     fn enable_undo(&self, on: bool);
 
     /// Makes a point to roll back to. A commit makes one too.
     fn mark(&self);
 
-    /// Puts back what every key held at the last mark. Slots that were located since stay valid.
+    /// Puts back what every key held at the last mark, if the undo was enabled. Slots that were located since stay
+    /// valid.
     fn rollback(&self);
 
     /// Loads those of the keys that memory lacks, many with one read. Keys of other partitions are passed over.
@@ -56,6 +58,9 @@ pub trait AnyPartition: fmt::Debug {
     ///
     /// Fails if anything is uncommitted: only what belongs to a committed position may reach the store.
     fn start_checkpoint(&self) -> Result<Option<Checkpoint>>;
+
+    /// Keys that the store was asked for, so far: while it grows, [`AnyPartition::prefetch`] pays.
+    fn loads(&self) -> u64;
 
     /// Takes note that a checkpoint is in the store.
     fn finish_checkpoint(&self, done: CheckpointDone);
@@ -157,6 +162,10 @@ impl<S: Clone + fmt::Debug + 'static> AnyPartition for TablePartition<S> {
             }
             slots.locate(&some, &mut found)?;
         }
+    }
+
+    fn loads(&self) -> u64 {
+        self.slots.borrow().loads()
     }
 
     fn start_checkpoint(&self) -> Result<Option<Checkpoint>> {

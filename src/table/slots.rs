@@ -12,7 +12,7 @@ use super::checkpoint::Deltas;
 use super::def::{Codec, StateError, TIMESTAMP_LEN, TableDef, split_stored};
 use super::merge::Merge;
 use super::partition::CommitSink;
-use super::store::{Store, store_key};
+use super::store::{Store, StoreKey, store_key};
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::EncodeError;
 use crate::topic::{TopicPartition, partition_of};
@@ -42,6 +42,8 @@ pub struct Slots<S> {
     store: Arc<dyn Store>,
     writes: u32,
     scratch: Vec<u8>,
+    /// Keys that the store was asked for.
+    loads: u64,
 }
 
 impl<S: Clone + 'static> Slots<S> {
@@ -63,6 +65,7 @@ impl<S: Clone + 'static> Slots<S> {
             store,
             writes: 0,
             scratch: Vec::new(),
+            loads: 0,
         }
     }
 
@@ -78,6 +81,9 @@ impl<S: Clone + 'static> Slots<S> {
     ///
     /// `None` stands for a key that belongs to another partition; [`Slots::refusal`] is the error for it. The slots
     /// are valid until [`AnyPartition::evict`](super::AnyPartition::evict).
+    ///
+    /// Some 64 to 256 keys at a time are best: their slots are then still in the processor's cache when the records
+    /// are folded.
     pub fn locate(&mut self, keys: &[&[u8]], found: &mut Vec<Option<SlotNo>>) -> Result<()> {
         found.clear();
         found.reserve(keys.len());
@@ -113,23 +119,42 @@ impl<S: Clone + 'static> Slots<S> {
     /// Loads the keys of a group that have no slot yet, as far as they belong here.
     #[cold]
     fn load(&mut self, keys: &[&[u8]], hashes: &[u64], found: &mut [Option<SlotNo>]) -> Result<()> {
-        let mut missing: Vec<usize> = (0..keys.len())
-            .filter(|i| found[*i].is_none() && partition_of(keys[*i], self.partitions) == self.partition)
-            .collect();
-        missing.sort_unstable_by_key(|i| keys[*i]);
-        missing.dedup_by_key(|i| keys[*i]);
-        let mut stored = Vec::new();
         if self.store.holds_keys() {
-            let store_keys: Vec<_> = missing.iter().map(|i| store_key(keys[*i], self.def.signed)).collect();
-            stored = self.store.multi_get(&store_keys)?;
-        }
-        for (at, i) in missing.into_iter().enumerate() {
-            self.insert_stored(hashes[i], keys[i], stored.get(at).and_then(Option::as_deref))?;
+            self.load_stored(keys, hashes, found)?;
         }
         for ((key, hash), found) in keys.iter().zip(hashes).zip(found).filter(|(_, found)| found.is_none()) {
-            *found = self.cache.find(*hash, key);
+            // A key that came twice has its slot by now.
+            *found = match self.cache.find(*hash, key) {
+                None if self.is_own(key) => Some(self.insert_stored(*hash, key, None)?),
+                slot => slot,
+            };
         }
         Ok(())
+    }
+
+    /// Gives every missing key that belongs here a slot, with one read in the store's order.
+    fn load_stored(&mut self, keys: &[&[u8]], hashes: &[u64], found: &[Option<SlotNo>]) -> Result<()> {
+        let mut missing: Vec<(StoreKey, usize)> = (0..keys.len())
+            .filter(|i| found[*i].is_none() && self.is_own(keys[*i]))
+            .map(|i| (store_key(keys[i], self.def.signed), i))
+            .collect();
+        self.loads += missing.len() as u64;
+        missing.sort_unstable();
+        missing.dedup_by(|a, b| a.0 == b.0);
+        let (store_keys, numbers): (Vec<_>, Vec<_>) = missing.into_iter().unzip();
+        for (stored, i) in self.store.multi_get(&store_keys)?.into_iter().zip(numbers) {
+            self.insert_stored(hashes[i], keys[i], stored.as_deref())?;
+        }
+        Ok(())
+    }
+
+    /// Keys that the store was asked for, so far.
+    pub fn loads(&self) -> u64 {
+        self.loads
+    }
+
+    fn is_own(&self, key: &[u8]) -> bool {
+        partition_of(key, self.partitions) == self.partition
     }
 
     fn insert_stored(&mut self, hash: u64, key: &[u8], stored: Option<&[u8]>) -> Result<SlotNo> {
@@ -175,10 +200,13 @@ impl<S: Clone + 'static> Slots<S> {
         self.cache.slot(slot).state.as_ref()
     }
 
-    /// Says that a state was changed by user code: now and then one is encoded to learn how much memory it owns.
-    pub(super) fn sample(&mut self, no: SlotNo) -> Result<()> {
+    /// Says that a state was changed by user code. Now and then one is encoded to learn how much memory it owns;
+    /// where a failed record can be undone every one is, so that a value that does not fit its schema fails the
+    /// record that made it, and not the commit.
+    pub(super) fn changed(&mut self, no: SlotNo) -> Result<()> {
         self.writes = self.writes.wrapping_add(1);
-        if !std::mem::needs_drop::<S>() || self.writes % SAMPLE != 1 {
+        let sampled = std::mem::needs_drop::<S>() && self.writes % SAMPLE == 1;
+        if !sampled && !self.cache.undo_enabled() {
             return Ok(());
         }
         let mut bytes = std::mem::take(&mut self.scratch);

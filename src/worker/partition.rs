@@ -91,6 +91,8 @@ pub(crate) struct TaskRun {
     /// Attempts at the record that failed last: its source and offset, and how many.
     attempts: (Option<(usize, u64)>, u32),
     recovered: Recovered,
+    /// For each table, the keys that its store had been asked for when a batch was last looked up ahead.
+    loads: Vec<Cell<u64>>,
 }
 
 impl TaskRun {
@@ -140,6 +142,7 @@ impl TaskRun {
         let now = context.clock.moment();
         shared.committed_at.set(now);
         Ok(Self {
+            loads: shared.tables.iter().map(|_| Cell::new(0)).collect(),
             uncovered: recovered.commits > 0,
             context,
             signals,
@@ -243,11 +246,13 @@ impl TaskRun {
             self.shut_down().await?;
             return Ok(true);
         }
-        if self.is_dirty() && (self.interval_passed() || self.shared.tables.iter().any(|table| table.wants_commit())) {
+        if self.is_dirty() && (self.interval_passed() || self.is_pressed()) {
             self.commit().await?;
         }
         self.shared.commit_due.set(false);
-        if self.shared.mail.borrow().as_ref().is_none_or(Mail::is_used_up) && !self.refill()? {
+        // An agent that paused for a commit keeps its buffer and goes on with it.
+        let used_up = self.shared.mail.borrow().as_ref().is_some_and(Mail::is_used_up);
+        if used_up && !self.refill()? {
             if self.is_dirty() {
                 // Idle: chained agents should not wait an interval each.
                 self.commit().await?;
@@ -263,6 +268,11 @@ impl TaskRun {
         Ok(false)
     }
 
+    /// Whether what no checkpoint covers takes so much memory that one should begin; while one runs, it has begun.
+    fn is_pressed(&self) -> bool {
+        self.checkpointing.is_none() && self.shared.tables.iter().any(|table| table.wants_commit())
+    }
+
     fn interval_passed(&self) -> bool {
         self.context.clock.moment().since(self.shared.committed_at.get()) >= self.shared.commit_interval
     }
@@ -276,7 +286,7 @@ impl TaskRun {
     /// Reads the next batch, from the sources in turn.
     fn refill(&mut self) -> Result<bool> {
         let mut slot = self.shared.mail.borrow_mut();
-        let mail = slot.get_or_insert_with(Mail::default);
+        let Some(mail) = slot.as_mut() else { return Ok(false) };
         for _ in 0..self.readers.len() {
             let source = self.next_reader;
             self.next_reader = (source + 1) % self.readers.len();
@@ -292,13 +302,19 @@ impl TaskRun {
     }
 
     /// Loads the values of the batch's keys at once, where the records are keyed as the table is.
+    ///
+    /// Only while keys are still missing: once all are in the cache, looking them up twice would cost for nothing. A
+    /// declared aggregation looks its keys up by groups itself.
     fn prefetch(&self, mail: &Mail) -> Result<()> {
-        if !self.plan.keyed {
+        if !self.plan.keyed || self.plan.def.shape == Shape::Aggregate {
             return Ok(());
         }
-        for table in self.shared.tables.iter().filter(|_| self.plan.def.shape != Shape::Aggregate) {
-            let mut keys = mail.frames.iter().flat_map(|frame| frame.records().filter_map(|record| record.key));
-            table.prefetch(&mut keys)?;
+        for (table, seen) in self.shared.tables.iter().zip(&self.loads) {
+            if table.loads() != seen.get() {
+                seen.set(table.loads());
+                let mut keys = mail.frames.iter().flat_map(|frame| frame.records().filter_map(|record| record.key));
+                table.prefetch(&mut keys)?;
+            }
         }
         Ok(())
     }
@@ -351,13 +367,19 @@ impl TaskRun {
         self.committer.commit(&self.plan.table_outputs).await?;
         self.committed = finished;
         self.uncovered = true;
-        let pressed = self.shared.tables.iter().any(|table| table.wants_commit());
+        // Under pressure a checkpoint begins at once; where memory is used up, the records wait for it.
+        let pressed = self.is_pressed();
+        let full =
+            self.shared.tables.iter().any(|table| table.dirty_bytes() >= self.context.options.table_memory_bytes);
+        if full {
+            self.finish_checkpoint().await?;
+        }
         if self.checkpointing.is_none() && (pressed || self.checkpoint_due_in() == Some(Duration::ZERO)) {
             self.committer.settled().await?;
             self.start_checkpoint()?;
-            if pressed {
-                self.finish_checkpoint().await?;
-            }
+        }
+        if full {
+            self.finish_checkpoint().await?;
         }
         for table in &self.shared.tables {
             table.evict();
@@ -583,7 +605,7 @@ fn share(
             .map(|(topic, schemas)| Source { topic: topic.clone(), schemas: schemas.clone() })
             .collect(),
         positions: plan.sources.iter().map(|_| Cell::new(0)).collect(),
-        mail: RefCell::new(None),
+        mail: RefCell::new(Some(Mail::default())),
         waits: Cell::new(false),
         commit_due: Cell::new(false),
         committed_at: Cell::new(context.clock.moment()),

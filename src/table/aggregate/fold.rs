@@ -1,6 +1,6 @@
 //! A fold that the user writes.
 
-use super::field::StateField;
+use super::keep::Keepable;
 use super::{Accumulator, AggregateError, Finish};
 use crate::record::DecodeError;
 
@@ -8,7 +8,7 @@ use crate::record::DecodeError;
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Fold<T>(T);
 
-impl<T: StateField + Default> Fold<T> {
+impl<T: Keepable + Default> Fold<T> {
     /// What was folded so far.
     pub fn get(&self) -> &T {
         &self.0
@@ -20,8 +20,8 @@ impl<T: StateField + Default> Fold<T> {
     }
 }
 
-impl<T: StateField + Default> Accumulator for Fold<T> {
-    const LAYOUT: &'static str = "fold";
+impl<T: Keepable + Default> Accumulator for Fold<T> {
+    const LAYOUT: &'static str = T::LAYOUTS[2];
 
     fn encode(&self, out: &mut Vec<u8>) {
         self.0.encode_field(out);
@@ -32,7 +32,7 @@ impl<T: StateField + Default> Accumulator for Fold<T> {
     }
 }
 
-impl<T: StateField + Default> Finish<T> for Fold<T> {
+impl<T: Keepable + Default> Finish<T> for Fold<T> {
     fn finish(&self) -> Result<T, AggregateError> {
         Ok(self.0.clone())
     }

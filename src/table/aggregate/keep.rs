@@ -43,14 +43,14 @@ impl Keep for Latest {
 
 /// A scalar that is no option: the values of an optional field are kept without their null.
 pub trait Keepable: StateField {
-    /// Names the stored form of the first and the last.
-    const LAYOUTS: [&'static str; 2];
+    /// Names the stored form of the first, the last and a fold.
+    const LAYOUTS: [&'static str; 3];
 }
 
 macro_rules! keepable {
     ($($type:ty: $name:literal),* $(,)?) => {$(
         impl Keepable for $type {
-            const LAYOUTS: [&'static str; 2] = [concat!("first:", $name), concat!("last:", $name)];
+            const LAYOUTS: [&'static str; 3] = [concat!("first:", $name), concat!("last:", $name), concat!("fold:", $name)];
         }
     )*};
 }

@@ -6,6 +6,33 @@
 //!
 //! A record counts in all of a table's fields or in none. Generated code therefore asks [`Aggregate::check`] of every
 //! field first, and only then folds into the accumulators, which cannot fail any more.
+//!
+//! ```
+//! use gretchen::table::aggregate::{Aggregate, AggregateError, Count, Finish, Max, Sum};
+//!
+//! #[derive(Clone, Debug, Default)]
+//! struct State {
+//!     orders: <Count as Aggregate<i64>>::Acc,
+//!     items: <Sum as Aggregate<i64>>::Acc,
+//!     largest: <Max as Aggregate<Option<i64>>>::Acc,
+//! }
+//!
+//! fn fold(state: &mut State, quantity: i64, discount: Option<i64>) -> Result<(), AggregateError> {
+//!     <Count as Aggregate<i64>>::check(&state.orders, quantity)?;
+//!     <Sum as Aggregate<i64>>::check(&state.items, quantity)?;
+//!     <Max as Aggregate<Option<i64>>>::check(&state.largest, discount)?;
+//!     <Count as Aggregate<i64>>::fold(&mut state.orders, quantity)?;
+//!     <Sum as Aggregate<i64>>::fold(&mut state.items, quantity)?;
+//!     <Max as Aggregate<Option<i64>>>::fold(&mut state.largest, discount)
+//! }
+//!
+//! let mut state = State::default();
+//! fold(&mut state, i64::MAX, Some(5))?;
+//! assert!(fold(&mut state, 1, Some(6)).is_err());
+//! let (orders, largest): (i64, Option<i64>) = (state.orders.finish()?, state.largest.finish()?);
+//! assert_eq!((orders, largest), (1, Some(5)));
+//! # Ok::<(), AggregateError>(())
+//! ```
 
 mod count;
 mod extreme;
@@ -14,18 +41,20 @@ mod fold;
 mod keep;
 mod mean;
 mod sum;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 
-pub use self::count::{Count, CountRecords, Tally};
+pub use self::count::{Count, CountRecords, IsNull, Tally};
 pub use self::extreme::{Extreme, Extremum, Largest, Max, Min, Order, Smallest};
 pub use self::field::StateField;
 pub use self::fold::Fold;
-pub use self::keep::{Earliest, First, Keep, Kept, Last, Latest};
-pub use self::mean::{Average, Mean, Mensurable};
-pub use self::sum::{Sum, Summable, Total};
+pub use self::keep::{Earliest, First, Keep, Keepable, Kept, Last, Latest};
+pub use self::mean::{Average, Mean, MeanNumber, Mensurable};
+pub use self::sum::{Sum, SumNumber, Summable, Total};
 
-use crate::record::{DecodeError, FieldType};
+use crate::record::{DecodeError, EncodeError, FieldType};
 
 /// A function over the values of one field, e.g. [`Sum`].
 #[diagnostic::on_unimplemented(
@@ -105,6 +134,18 @@ impl<A: Finish<Out>, Out: OptionalField> Finish<Out> for Nullable<A> {
     }
 }
 
+/// Makes sure that a state was read to its end; `input` is what its last accumulator left.
+pub fn expect_end(input: &[u8]) -> Result<(), DecodeError> {
+    match input {
+        [] => Ok(()),
+        rest => Err(DecodeError {
+            field: "-".into(),
+            position: 0,
+            reason: format!("{} bytes are left over after the last accumulator", rest.len()),
+        }),
+    }
+}
+
 /// Why a record cannot be taken into an aggregation.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -123,4 +164,11 @@ pub enum AggregateError {
         /// E.g. `min`.
         function: &'static str,
     },
+}
+
+impl AggregateError {
+    /// The error of an output field that cannot be filled.
+    pub fn at_field(&self, field: &str) -> EncodeError {
+        EncodeError { field: field.to_owned(), reason: self.to_string() }
+    }
 }

@@ -57,8 +57,10 @@ impl SumNumber for Decimal {
     #[inline]
     fn plus(self, other: Self) -> Option<Self> {
         let sum = self.checked_add(other)?;
-        // `checked_add` rounds where 28 digits do not suffice; a sum that lost digits is not the sum.
-        (sum.scale() >= self.scale().max(other.scale())).then_some(sum)
+        // `checked_add` rounds where 28 digits do not suffice, and drops the scale of a zero: only the first loses.
+        let exact = sum.scale() >= self.scale().max(other.scale())
+            || (sum.checked_sub(self) == Some(other) && sum.checked_sub(other) == Some(self));
+        exact.then_some(sum)
     }
 }
 

@@ -20,11 +20,6 @@ impl MemoryStores {
         Self::default()
     }
 
-    /// Drops the store of a changelog partition, as deleting its folder would.
-    pub fn remove(&self, place: &TopicPartition) {
-        lock(&self.0).remove(place);
-    }
-
     pub(super) fn open(&self, identity: Identity, table: &str, place: &TopicPartition) -> Result<Arc<MemoryStore>> {
         let store = Arc::clone(lock(&self.0).entry(place.clone()).or_default());
         {

@@ -9,8 +9,8 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use rocksdb::{
-    BlockBasedOptions, Cache, DB, DBCompressionType, Direction, IteratorMode, LogLevel, Options, ReadOptions,
-    WriteBatch, WriteBufferManager,
+    BlockBasedOptions, Cache, DB, DBCompressionType, Direction, IteratorMode, LogLevel, Options, WriteBatch,
+    WriteBufferManager,
 };
 
 use super::{DATA, Identity, META, Store, StoreKey, placed};
@@ -28,6 +28,9 @@ const MEMTABLE_BYTES: usize = 64 << 20;
 const BLOCK_BYTES: usize = 16 << 10;
 const OPEN_FILES: i32 = 64;
 const INFO_LOG_BYTES: usize = 1 << 20;
+
+/// Named at opening: reads of many keys at once want its handle.
+const FAMILY: &str = rocksdb::DEFAULT_COLUMN_FAMILY_NAME;
 
 const POSITION: &[u8] = &[META, b'p'];
 const FORMAT: &[u8] = &[META, b'f'];
@@ -78,7 +81,7 @@ pub(in crate::table) struct RocksStore {
     /// Set by a failed write: RocksDB takes no more before it is opened again, and may have part of it in memory.
     poisoned: AtomicBool,
     /// Where a secondary instance keeps its own files.
-    secondary: Option<SecondaryDir>,
+    _secondary: Option<SecondaryDir>,
 }
 
 impl std::fmt::Debug for RocksStore {
@@ -96,7 +99,8 @@ impl RocksStore {
         place: &TopicPartition,
     ) -> Result<Self> {
         std::fs::create_dir_all(dir).map_err(|error| Error::io(format!("cannot create {}", dir.display()), error))?;
-        let db = DB::open(&options(), dir).map_err(|error| failed("opened", dir, table, Some(place), error))?;
+        let db =
+            DB::open_cf(&options(), dir, [FAMILY]).map_err(|error| failed("opened", dir, table, Some(place), error))?;
         Self::checked(db, None, dir, identity, table, Some(place))
     }
 
@@ -107,7 +111,7 @@ impl RocksStore {
         // The writer may delete a file at any time; all are kept open from the start.
         options.set_max_open_files(-1);
         options.create_if_missing(false);
-        let db = DB::open_as_secondary(&options, dir, secondary.0.as_path())
+        let db = DB::open_cf_as_secondary(&options, dir, secondary.0.as_path(), [FAMILY])
             .and_then(|db| db.try_catch_up_with_primary().map(|()| db))
             .map_err(|error| failed("opened for reading", dir, table, None, error))?;
         Self::checked(db, Some(secondary), dir, identity, table, None)
@@ -129,7 +133,7 @@ impl RocksStore {
             identity,
             holds_keys: AtomicBool::new(true),
             poisoned: AtomicBool::new(false),
-            secondary,
+            _secondary: secondary,
         };
         if store.position()?.is_some() {
             let stored = store.stored_identity()?;
@@ -185,7 +189,7 @@ fn failed(doing: &str, dir: &Path, table: &str, place: Option<&TopicPartition>, 
     let message = format!("the state of table {table} in {} cannot be {doing}", dir.display());
     let (kind, hint) = match error.kind() {
         rocksdb::ErrorKind::Corruption => (ErrorKind::Corrupt, "; delete the folder to rebuild it from the changelog"),
-        _ if error.as_ref().contains("lock") => (ErrorKind::Conflict, "; another process has it open"),
+        _ if error.as_ref().contains("/LOCK") => (ErrorKind::Conflict, "; another process has it open"),
         _ => (ErrorKind::State, ""),
     };
     placed(Error::new(kind, message + hint).with_source(error), place)
@@ -197,7 +201,7 @@ impl Store for RocksStore {
     }
 
     fn multi_get(&self, keys: &[StoreKey]) -> Result<Vec<Option<Vec<u8>>>> {
-        let Some(family) = self.db.cf_handle(rocksdb::DEFAULT_COLUMN_FAMILY_NAME) else {
+        let Some(family) = self.db.cf_handle(FAMILY) else {
             return Err(self.damaged("it has no default column family"));
         };
         self.db
@@ -212,10 +216,8 @@ impl Store for RocksStore {
             Bound::Included(key) | Bound::Excluded(key) => key,
             Bound::Unbounded => &[DATA],
         };
-        let mut options = ReadOptions::default();
-        options.set_total_order_seek(true);
         let mut found = Vec::new();
-        for entry in self.db.iterator_opt(IteratorMode::From(start, Direction::Forward), options) {
+        for entry in self.db.iterator(IteratorMode::From(start, Direction::Forward)) {
             let (key, state) = entry.map_err(|error| self.failed("read", error))?;
             let past = match to {
                 Bound::Included(to) => &*key > to,
@@ -282,5 +284,30 @@ impl Drop for SecondaryDir {
     fn drop(&mut self) {
         // Nobody reads what is left; the system clears its temporary folder some day.
         let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn after_a_failed_write_nothing_more_is_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("table");
+        let identity = Identity { format: 1, layout: "i64".to_owned(), numbers: Some((0, 1)) };
+        let place = TopicPartition::new("changelog", 0);
+        let store = RocksStore::open(&folder, identity, "totals", &place).unwrap();
+        let mut deltas = Deltas::default();
+        deltas.push(&[DATA, b'k'], Some(b"state"));
+        store.write(&deltas, 1).unwrap();
+
+        // The flush finds no folder to put its file into.
+        std::fs::remove_dir_all(&folder).unwrap();
+        let error = store.write(&deltas, 2).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::State, "{error}");
+        assert!(error.to_string().contains("totals"), "{error}");
+        let error = store.write(&deltas, 3).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Poisoned, "{error}");
     }
 }
