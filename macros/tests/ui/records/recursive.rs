@@ -1,0 +1,3 @@
+gretchen::records!("../../../../macros/tests/ui/records/recursive.avsc");
+
+fn main() {}
