@@ -19,7 +19,7 @@ fn read_items<'a>(
 ) -> Result<usize, DecodeError> {
     let mut total = 0;
     loop {
-        let block = input.read_block(min_len, total)?;
+        let block = input.read_block(min_len)?;
         if block.count == 0 {
             input.end_block(&block)?;
             return Ok(total);

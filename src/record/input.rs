@@ -3,27 +3,28 @@
 use super::{DecodeError, SINGLE_OBJECT_HEADER_LEN};
 
 /// Items that take no bytes at all, a `null` or an empty record, could be claimed without end: this many are allowed
-/// in one array.
-pub(crate) const MAX_EMPTY_ITEMS: usize = 65_536;
+/// in one datum.
+const MAX_EMPTY_ITEMS: usize = 65_536;
 
 /// The rest of a datum that is being decoded.
 #[derive(Clone, Debug)]
 pub struct Input<'a> {
     rest: &'a [u8],
     len: usize,
+    empty_items: usize,
 }
 
 impl<'a> Input<'a> {
     /// Begins to read `bytes`.
     #[inline]
     pub fn new(bytes: &'a [u8]) -> Self {
-        Self { rest: bytes, len: bytes.len() }
+        Self { rest: bytes, len: bytes.len(), empty_items: 0 }
     }
 
     /// Begins to read the datum behind a single-object header, so that positions count the header too.
     #[inline]
     pub(crate) fn after_header(datum: &'a [u8]) -> Self {
-        Self { rest: datum, len: datum.len() + SINGLE_OBJECT_HEADER_LEN }
+        Self { rest: datum, len: datum.len() + SINGLE_OBJECT_HEADER_LEN, empty_items: 0 }
     }
 
     /// What has not been read yet.
@@ -199,8 +200,8 @@ impl<'a> Input<'a> {
 
     /// The head of a block of an array or map: how many items, and where its bytes must end if it says so.
     ///
-    /// `min_len` is what an item takes at least; `before` the items of the blocks before.
-    pub(crate) fn read_block(&mut self, min_len: usize, before: usize) -> Result<Block, DecodeError> {
+    /// `min_len` is what an item takes at least.
+    pub(crate) fn read_block(&mut self, min_len: usize) -> Result<Block, DecodeError> {
         let position = self.position();
         let count = self.read_long()?;
         let end = if count < 0 {
@@ -216,11 +217,16 @@ impl<'a> Input<'a> {
             None
         };
         let possible = match min_len {
-            0 => MAX_EMPTY_ITEMS.saturating_sub(before),
+            0 => MAX_EMPTY_ITEMS.saturating_sub(self.empty_items),
             _ => self.rest.len() / min_len,
         };
         match usize::try_from(count.unsigned_abs()) {
-            Ok(count) if count <= possible => Ok(Block { count, end }),
+            Ok(count) if count <= possible => {
+                if min_len == 0 {
+                    self.empty_items += count;
+                }
+                Ok(Block { count, end })
+            }
             _ => Err(DecodeError::new(
                 position,
                 format!("{} items where at most {possible} can be", count.unsigned_abs()),

@@ -1,25 +1,34 @@
 //! Records: what a value is, how it becomes bytes, and which schema wrote them.
 
 pub(crate) mod codec;
+mod container;
 pub(crate) mod containers;
+mod decoder;
 mod field;
 mod frame;
+mod from_json;
 mod input;
 mod key;
 pub(crate) mod logical;
 mod resolve;
+mod schema;
+mod to_json;
 mod value;
 
 pub use codec::UnknownSymbol;
+pub use container::{ContainerDatums, container_to_datums};
 pub use containers::{ArrayIter, ArrayView, MapIter, MapView};
+pub use decoder::{Decoder, SchemaLookup};
 pub use field::{FieldType, HasField, field_id};
 pub(crate) use frame::MAX_FRAME_LEN;
 pub use frame::{
     Cursor, Frame, FrameBuilder, FrameError, FrameHeader, FrameMark, Frames, HEADER_LEN, Headers, RawRecord, RawRecords,
 };
+pub use from_json::{csv_row_to_avro, json_to_avro};
 pub use input::Input;
 pub use key::Key;
-pub use resolve::{Decoder, SchemaLookup};
+pub use schema::DynamicSchema;
+pub use to_json::{avro_to_json, key_of};
 pub(crate) use value::left_over;
 pub use value::{Value, split_single_object};
 
@@ -49,6 +58,8 @@ pub struct RecordSchema {
 pub struct FieldSchema {
     /// Name in the schema.
     pub name: &'static str,
+    /// Name in Rust if it is a scalar, which [`HasField`] finds; else an empty text.
+    pub scalar: &'static str,
     /// Its Avro type for people, e.g. `decimal(9,2)` or `null | string`.
     pub type_name: &'static str,
     /// Its default as JSON, if it has one.

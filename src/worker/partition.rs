@@ -119,6 +119,7 @@ impl TaskRun {
             producer_id,
             progress: context.progress.clone(),
             partition,
+            durable: context.backend.capabilities().survives_power_loss,
             unsynced: Vec::new(),
             frames: Default::default(),
         };

@@ -13,6 +13,8 @@ pub struct TypeId(pub(crate) usize);
 pub struct Schemas {
     pub(crate) named: Vec<Named>,
     pub(crate) roots: Vec<Type>,
+    /// For each named type, the bytes that it takes at least.
+    pub(crate) min_lens: Vec<usize>,
 }
 
 impl Schemas {
@@ -29,6 +31,17 @@ impl Schemas {
     /// The named type of that number.
     pub fn get(&self, id: TypeId) -> &Named {
         &self.named[id.0]
+    }
+
+    /// Bytes that a value takes at least, so that a count can be held against what is left.
+    pub fn min_len(&self, ty: &Type) -> usize {
+        match ty {
+            Type::Null => 0,
+            Type::Float => 4,
+            Type::Double => 8,
+            Type::Named(id) => self.min_lens[id.0],
+            _ => 1,
+        }
     }
 
     /// The type for people, e.g. `decimal(9,2)` or `null | string`.

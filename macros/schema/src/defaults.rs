@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::{Definition, Field, Schemas, Type, did_you_mean};
+use crate::{Definition, Field, MAX_DEPTH, Schemas, Type, did_you_mean};
 
 /// The bytes that Avro's JSON writes as text: one character below U+0100 a byte.
 pub fn latin1_bytes(text: &str) -> Option<Vec<u8>> {
@@ -80,18 +80,35 @@ fn record_problem(schemas: &Schemas, ty: &Type, fields: &[Field], value: &Value)
 impl Schemas {
     /// The bare datum of a default; `None` where it does not fit the type. Parsed schemas hold none that does not.
     pub fn encode_default(&self, ty: &Type, value: &Value, out: &mut Vec<u8>) -> Option<()> {
+        DefaultWriter { schemas: self, values_left: MAX_DEFAULT_VALUES }.write(ty, value, out, MAX_DEPTH)
+    }
+}
+
+/// Values that one default may have: a default may name defaults, and those others.
+const MAX_DEFAULT_VALUES: u32 = 100_000;
+
+struct DefaultWriter<'a> {
+    schemas: &'a Schemas,
+    values_left: u32,
+}
+
+impl DefaultWriter<'_> {
+    fn write(&mut self, ty: &Type, value: &Value, out: &mut Vec<u8>, depth: usize) -> Option<()> {
+        self.values_left = self.values_left.checked_sub(1)?;
+        let depth = depth.checked_sub(1)?;
+        let schemas = self.schemas;
         match ty {
             Type::Union(branches) => {
-                let index = branches.iter().position(|branch| problem(self, branch, value).is_none())?;
+                let index = branches.iter().position(|branch| problem(schemas, branch, value).is_none())?;
                 write_long(out, index as i64);
-                self.encode_default(&branches[index], value, out)?;
+                self.write(&branches[index], value, out, depth)?;
             }
             Type::Array(items) => {
                 let values = value.as_array()?;
                 if !values.is_empty() {
                     write_long(out, values.len() as i64);
                 }
-                values.iter().try_for_each(|value| self.encode_default(items, value, out))?;
+                values.iter().try_for_each(|value| self.write(items, value, out, depth))?;
                 out.push(0);
             }
             Type::Map(items) => {
@@ -101,16 +118,16 @@ impl Schemas {
                 }
                 for (key, value) in values {
                     write_bytes(out, key.as_bytes());
-                    self.encode_default(items, value, out)?;
+                    self.write(items, value, out, depth)?;
                 }
                 out.push(0);
             }
-            Type::Named(id) => match &self.get(*id).definition {
+            Type::Named(id) => match &schemas.get(*id).definition {
                 Definition::Record(fields) => {
                     let values = value.as_object()?;
                     for field in fields {
                         let value = values.get(&field.name).or(field.default.as_ref())?;
-                        self.encode_default(&field.ty, value, out)?;
+                        self.write(&field.ty, value, out, depth)?;
                     }
                 }
                 Definition::Enum { symbols, .. } => {

@@ -13,6 +13,7 @@ mod defaults;
 mod error;
 mod fingerprint;
 mod json;
+mod measure;
 mod parse;
 mod write;
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use jsonc_parser::ast::{Object, Value};
 
 use crate::ast::{Definition, Field, Logical, Named, Schemas, Type, TypeId};
+use crate::measure::measure;
 use crate::{Place, SchemaError, Source, defaults, did_you_mean, json};
 
 const PRIMITIVES: [&str; 8] = ["null", "boolean", "int", "long", "float", "double", "bytes", "string"];
@@ -29,42 +30,20 @@ impl Schemas {
         }
         let Builder { mut named, checks, .. } = builder;
         let count = named.len();
-        let schemas = Self { named: (0..count).filter_map(|index| named.remove(&index)).collect(), roots };
+        let named = (0..count).filter_map(|index| named.remove(&index)).collect();
+        let mut schemas = Self { named, roots, min_lens: vec![0; count] };
+        measure(&mut schemas)?;
         // Defaults last: they may be of a type that is defined further down.
         for (place, ty, default) in checks {
-            if let Some(message) = defaults::problem(&schemas, &ty, &default) {
+            let problem = defaults::problem(&schemas, &ty, &default).or_else(|| {
+                let fits = schemas.encode_default(&ty, &default, &mut Vec::new()).is_some();
+                (!fits).then(|| "the default contains itself or is too large; write a smaller one".to_owned())
+            });
+            if let Some(message) = problem {
                 return Err(SchemaError { place, message });
             }
         }
-        schemas.check_endless()?;
         Ok(schemas)
-    }
-
-    /// A record that contains itself without a union, array or map between would never end.
-    fn check_endless(&self) -> Result<(), SchemaError> {
-        fn reaches(schemas: &Schemas, ty: &Type, path: &mut Vec<TypeId>) -> bool {
-            let Type::Named(id) = ty else { return false };
-            let Definition::Record(fields) = &schemas.get(*id).definition else { return false };
-            if path.contains(id) {
-                return true;
-            }
-            path.push(*id);
-            let endless = fields.iter().any(|field| reaches(schemas, &field.ty, path));
-            path.pop();
-            endless
-        }
-        for (id, named) in self.named() {
-            if reaches(self, &Type::Named(id), &mut Vec::new()) {
-                return Err(SchemaError {
-                    place: named.place.clone(),
-                    message: format!(
-                        "record {:?} contains itself without end; make the field optional: [\"null\", {:?}]",
-                        named.name, named.name
-                    ),
-                });
-            }
-        }
-        Ok(())
     }
 }
 

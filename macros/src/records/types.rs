@@ -74,7 +74,7 @@ pub(super) fn rust(schemas: &Schemas, ty: &Type) -> Result<Rust, String> {
             }
         }
         Type::Union(_) => optional(schemas, ty)?,
-        Type::Named(id) => named(schemas.get(*id), min_len(schemas, ty))?,
+        Type::Named(id) => named(schemas.get(*id), schemas.min_len(ty))?,
         Type::Logical(logical) => rust_logical(*logical, None)?,
     })
 }
@@ -174,21 +174,6 @@ fn rust_logical(logical: Logical, fixed: Option<usize>) -> Result<Rust, String> 
             )
         }
     })
-}
-
-/// Bytes that a value takes at least, so that a count can be held against what is left.
-fn min_len(schemas: &Schemas, ty: &Type) -> usize {
-    match ty {
-        Type::Null => 0,
-        Type::Float => 4,
-        Type::Double => 8,
-        Type::Named(id) => match &schemas.get(*id).definition {
-            Definition::Record(fields) => fields.iter().map(|field| min_len(schemas, &field.ty)).sum(),
-            Definition::Enum { .. } => 1,
-            Definition::Fixed { size, .. } => *size,
-        },
-        _ => 1,
-    }
 }
 
 /// Refuses what is not generated yet: records that contain themselves by way of a union, array or map.

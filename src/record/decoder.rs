@@ -1,0 +1,120 @@
+//! Decoding values whatever schema they were written with.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use super::resolve::Plan;
+use super::{DecodeError, DynamicSchema, Input, RecordSchema, SINGLE_OBJECT_MARKER, Value, split_single_object};
+
+/// Finds the schema that a fingerprint stands for.
+pub trait SchemaLookup: Send + Sync {
+    /// The full JSON of the schema, if it is known.
+    fn schema(&self, fingerprint: u64) -> Option<Arc<str>>;
+}
+
+/// Decodes values of one topic or table.
+///
+/// A value that was written with the type's own schema goes straight to its codec. For another one the plan that
+/// resolves it is compiled once and kept.
+pub struct Decoder<V> {
+    lookup: Arc<dyn SchemaLookup>,
+    plans: HashMap<u64, Result<Plan, String>>,
+    resolved: Vec<u8>,
+    values: PhantomData<fn() -> V>,
+}
+
+impl<V> fmt::Debug for Decoder<V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Decoder").field("plans", &self.plans.len()).finish_non_exhaustive()
+    }
+}
+
+impl<V: Value> Decoder<V> {
+    /// A decoder that asks `lookup` for schemas other than the type's own.
+    pub fn new(lookup: Arc<dyn SchemaLookup>) -> Self {
+        Self { lookup, plans: HashMap::new(), resolved: Vec::new(), values: PhantomData }
+    }
+
+    /// Asks another topic from now on. A fingerprint means the same schema everywhere, so the plans stay.
+    pub fn set_lookup(&mut self, lookup: &Arc<dyn SchemaLookup>) {
+        if !Arc::ptr_eq(&self.lookup, lookup) {
+            self.lookup = lookup.clone();
+        }
+    }
+
+    /// Reads a wire value.
+    #[inline]
+    pub fn decode(&mut self, wire: &[u8]) -> Result<V, DecodeError> {
+        match foreign::<V>(wire) {
+            None => V::decode_value(wire),
+            Some((own, fingerprint, datum)) => V::decode_value(self.resolve(own, fingerprint, datum)?),
+        }
+    }
+
+    /// The same without copying, where the type's own schema wrote it.
+    #[inline]
+    pub fn view<'a>(&'a mut self, wire: &'a [u8]) -> Result<V::View<'a>, DecodeError> {
+        match foreign::<V>(wire) {
+            None => V::view_value(wire),
+            Some((own, fingerprint, datum)) => V::view_value(self.resolve(own, fingerprint, datum)?),
+        }
+    }
+
+    /// The value as the type's own schema would have written it.
+    fn resolve(&mut self, own: &'static RecordSchema, fingerprint: u64, datum: &[u8]) -> Result<&[u8], DecodeError> {
+        let plan = match self.plans.get(&fingerprint) {
+            Some(plan) => plan,
+            None => {
+                // A schema that is not known yet may be known later: only an answer is kept.
+                let json = self.lookup.schema(fingerprint).ok_or_else(|| unknown(own, fingerprint))?;
+                self.plans.entry(fingerprint).or_insert_with(|| compile(own, fingerprint, &json))
+            }
+        };
+        let plan = plan.as_ref().map_err(|why| outside(why.clone()))?;
+        self.resolved.clear();
+        self.resolved.extend_from_slice(&SINGLE_OBJECT_MARKER);
+        self.resolved.extend_from_slice(&own.fingerprint.to_le_bytes());
+        plan.run(&mut Input::after_header(datum), &mut self.resolved)?;
+        Ok(&self.resolved)
+    }
+}
+
+/// The type's schema, and the fingerprint and datum of a value that another schema wrote.
+#[inline]
+fn foreign<V: Value>(wire: &[u8]) -> Option<(&'static RecordSchema, u64, &[u8])> {
+    let own = V::SCHEMA?;
+    let (fingerprint, datum) = split_single_object(wire)?;
+    (fingerprint != own.fingerprint).then_some((own, fingerprint, datum))
+}
+
+fn compile(own: &RecordSchema, fingerprint: u64, json: &str) -> Result<Plan, String> {
+    let name = format!("schema {fingerprint:016x}");
+    let writer = DynamicSchema::parse_named(&name, json).map_err(|error| {
+        format!("{name} cannot be read: {error}; {} ({:016x}) is wanted", own.name, own.fingerprint)
+    })?;
+    let reader = DynamicSchema::parse_named(own.name, own.json).map_err(|error| error.to_string())?;
+    Plan::compile(&writer, &reader).map_err(|why| {
+        format!(
+            "written with {} ({fingerprint:016x}), which cannot be read as {} ({:016x}): {why}",
+            writer.name(),
+            own.name,
+            own.fingerprint
+        )
+    })
+}
+
+#[cold]
+fn unknown(own: &RecordSchema, fingerprint: u64) -> DecodeError {
+    outside(format!(
+        "written with schema {fingerprint:016x}, which the topic does not know, not with {} ({:016x}); \
+         add the writer's schema to the topic",
+        own.name, own.fingerprint
+    ))
+}
+
+#[cold]
+fn outside(reason: String) -> DecodeError {
+    DecodeError { field: "-".into(), position: SINGLE_OBJECT_MARKER.len(), reason }
+}
