@@ -5,6 +5,7 @@
 
 mod agent_macros;
 mod conformance;
+mod examples;
 mod kill;
 mod layers;
 mod log;
