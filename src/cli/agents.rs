@@ -62,7 +62,10 @@ pub(super) fn models(context: &mut Context) -> Done {
 
 pub(super) fn model(context: &mut Context, name: &str) -> Done {
     let schemas = schemas(context);
-    let found = schemas.values().find(|schema| schema.name == name || short(schema.name) == name);
+    let found = schemas
+        .values()
+        .find(|schema| schema.name == name)
+        .or_else(|| schemas.values().find(|schema| short(schema.name).eq_ignore_ascii_case(name)));
     let Some(schema) = found else {
         // Whoever left the namespace out meant a short name.
         return Err(match closest(name, schemas.keys().map(|full| short(full))) {

@@ -27,6 +27,10 @@ const FRAME_BYTES: usize = 256 << 10;
 const SLOW_BYTES: u64 = 4 << 20;
 
 pub(super) async fn run(context: &mut Context, args: SendArgs) -> Done {
+    if args.value.is_none() && args.file.is_none() {
+        return Err(Failure::usage(format!("there is nothing to send to {}", args.to))
+            .help("give the record as JSON, - to read it from the standard input, or a file with --file"));
+    }
     let began = context.clock.moment();
     let name = topic_name(context, &args.to)?;
     let store = context.open()?;
@@ -226,10 +230,12 @@ fn tell(
         ))?;
     }
     if published.dropped > 0 {
+        let were = match published.dropped {
+            dropped if dropped == rows => format!("all {} were", counted(rows, "row")),
+            dropped => format!("{} of {} were", grouped(dropped), counted(rows, "row")),
+        };
         context.out.line(&safe(&format!(
-            "{} of {} there already, numbered under {producer:?}; nothing was added twice (--producer NAME numbers anew)",
-            grouped(published.dropped),
-            counted(rows, "row")
+            "{were} there already, sent before as {producer:?}; to send them again, name them anew with --producer"
         )))?;
     }
     Ok(())

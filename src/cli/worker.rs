@@ -13,7 +13,7 @@ use crate::agent::{AgentDef, OnError};
 use crate::config::Origin;
 use crate::error::ErrorKind;
 use crate::plan::Plan;
-use crate::worker::{self, Summary, WorkerEvent};
+use crate::worker::{self, Recovered, Summary, WorkerEvent};
 
 /// Exit code after a second signal, as a shell gives it for an interrupt.
 const INTERRUPTED: i32 = 130;
@@ -104,14 +104,19 @@ pub(super) async fn run(context: &mut Context, args: &WorkerArgs) -> Done {
 fn told(event: &WorkerEvent) -> bool {
     match event {
         WorkerEvent::Started { agent, partition, recovered } => {
-            tracing::info!(
-                agent,
-                partition,
-                replayed = recovered.replayed,
-                commits = recovered.commits,
-                cut = recovered.cut,
-                "started"
-            );
+            let Recovered { replayed, commits, cut, .. } = *recovered;
+            match (replayed, cut) {
+                (0, _) => tracing::info!(agent, partition, "started"),
+                (_, 0) => tracing::info!(agent, partition, replayed, commits, "started, state recovered"),
+                _ => tracing::info!(
+                    agent,
+                    partition,
+                    replayed,
+                    commits,
+                    cut,
+                    "started, state recovered; a commit that never ended was cut"
+                ),
+            }
             false
         }
         WorkerEvent::Stopped { agent, partition } => {

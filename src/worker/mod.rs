@@ -151,15 +151,26 @@ pub async fn run(
 /// input of another included.
 pub fn caught_up(plan: &Plan, backend: &dyn Backend) -> Result<bool> {
     let Some(replay) = backend.replay() else { return Ok(false) };
+    let mut places = Vec::new();
     for agent in &plan.agents {
-        for partition in 0..agent.partitions {
-            for (topic, _) in &agent.sources {
+        for (topic, _) in &agent.sources {
+            for partition in 0..agent.partitions {
                 let place = TopicPartition::new(topic.clone(), partition);
-                let end = replay.offsets(&place)?.end;
-                if end > replay.position(&agent.group, &place)?.unwrap_or(0) {
-                    return Ok(false);
-                }
+                let offsets = replay.offsets(&place)?;
+                places.push((agent, place, offsets));
             }
+        }
+    }
+    for (agent, place, offsets) in &places {
+        if replay.position(&agent.group, place)?.unwrap_or(offsets.start) < offsets.end {
+            return Ok(false);
+        }
+    }
+    // A position is published after its outputs have moved. So if no topic has grown since the ends were taken, no
+    // agent has put anything out that another has yet to read.
+    for (_, place, offsets) in &places {
+        if replay.offsets(place)?.end != offsets.end {
+            return Ok(false);
         }
     }
     Ok(true)

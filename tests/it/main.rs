@@ -1,4 +1,5 @@
 //! Integration tests, one binary: every further one would link RocksDB again.
 
+mod cli;
 mod records;
 mod testing_kit;
