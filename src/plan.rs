@@ -84,6 +84,8 @@ struct Planner<'a> {
     partitions: u32,
     topics: BTreeMap<Arc<str>, TopicSpec>,
     existing: BTreeSet<Arc<str>>,
+    /// Schemas that agents write with, to be kept beside the topics whatever else was written there.
+    written: Vec<(Arc<str>, TopicSchema)>,
     problems: Vec<String>,
 }
 
@@ -95,6 +97,11 @@ impl Plan {
         planner.report()?;
         for spec in planner.topics.values() {
             backend.create_topic(spec).await?;
+        }
+        for (topic, schema) in &planner.written {
+            if let Some(spec) = planner.topics.get(topic) {
+                backend.create_topic(&TopicSpec { schema: Some(schema.clone()), ..spec.clone() }).await?;
+            }
         }
         planner.warn_of_orphans(agents);
         Ok(planner.plan(drafts, &replay))
@@ -138,7 +145,7 @@ impl<'a> Planner<'a> {
         let topics: BTreeMap<Arc<str>, TopicSpec> =
             backend.topics().await?.into_iter().map(|Topic { spec, .. }| (spec.name.clone(), spec)).collect();
         let existing = topics.keys().cloned().collect();
-        let mut planner = Self { app, partitions, topics, existing, problems: Vec::new() };
+        let mut planner = Self { app, partitions, topics, existing, written: Vec::new(), problems: Vec::new() };
         planner.check_names(agents);
         let drafts = planner.draft(agents);
         Ok((planner, drafts, replay))
@@ -297,8 +304,9 @@ impl<'a> Planner<'a> {
                 .topics
                 .entry(topic.into())
                 .or_insert_with(|| TopicSpec { key_field: key, ..TopicSpec::new(topic, partitions) });
-            if spec.schema.is_none() {
-                spec.schema = schema.map(topic_schema);
+            if let Some(schema) = schema.map(topic_schema) {
+                self.written.push((spec.name.clone(), schema.clone()));
+                spec.schema.get_or_insert(schema);
             }
         }
     }

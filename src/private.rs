@@ -24,6 +24,46 @@ pub use crate::table::aggregate::{
 pub use crate::table::{Table, TableState};
 pub use {bytes, inventory, jiff, rust_decimal, uuid};
 
+/// [`field_id`] of a record's scalar field. Without such a field the constant that asks has no value, and the compiler
+/// reports that once, not at every type that depends on it.
+#[track_caller]
+pub const fn scalar_field(schema: &RecordSchema, name: &str, otherwise: &str) -> u64 {
+    let mut i = 0;
+    while i < schema.fields.len() {
+        if same(schema.fields[i].scalar.as_bytes(), name.as_bytes()) {
+            return field_id(name);
+        }
+        i += 1;
+    }
+    panic!("{}", otherwise)
+}
+
+/// Whether a function can be computed over a field's type: `FITS` is the inherent constant where it can, and otherwise
+/// that of [`DoesNotFit`].
+#[derive(Debug)]
+pub struct Fits<F, T>(std::marker::PhantomData<(F, T)>);
+
+/// The other side of [`Fits`].
+pub trait DoesNotFit {
+    /// It cannot.
+    const FITS: bool = false;
+}
+
+impl<F, T> DoesNotFit for Fits<F, T> {}
+
+impl<F: Aggregate<T>, T: FieldType> Fits<F, T> {
+    /// It can.
+    pub const FITS: bool = true;
+}
+
+const fn same(a: &[u8], b: &[u8]) -> bool {
+    let mut i = 0;
+    while i < a.len() && i < b.len() && a[i] == b[i] {
+        i += 1;
+    }
+    i == a.len() && i == b.len()
+}
+
 /// A field's error with its name, off the path of records that are well.
 #[cold]
 #[inline(never)]

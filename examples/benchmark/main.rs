@@ -112,7 +112,7 @@ fn run() -> Result<()> {
         filling.as_secs_f64()
     );
 
-    type Contestant<'a> = (&'a str, Box<dyn Fn(u64) -> Result<(Duration, Vec<(String, i64, i64)>)> + 'a>);
+    type Contestant<'a> = (&'a str, Box<dyn Fn(u64) -> Result<Run> + 'a>);
     let path = folder.path();
     let contestants: Vec<Contestant<'_>> = vec![
         ("read and checksum alone", Box::new(|_| read_alone(path))),
@@ -135,11 +135,12 @@ fn run() -> Result<()> {
         ),
     ];
     let mut times: Vec<Vec<f64>> = vec![Vec::new(); contestants.len()];
+    let mut cpus = times.clone();
     let mut reference: Vec<(String, i64, i64)> = Vec::new();
     // The first round warms the page cache and is not counted.
     for round in 0..=rounds {
         for (place, (name, contestant)) in contestants.iter().enumerate() {
-            let (time, totals) = contestant(round)?;
+            let Run { wall, cpu, totals } = contestant(round)?;
             if place == 1 && round == 0 {
                 reference.clone_from(&totals);
             }
@@ -157,18 +158,26 @@ fn run() -> Result<()> {
                 .into());
             }
             if round > 0 {
-                times[place].push(time.as_secs_f64());
+                times[place].push(wall.as_secs_f64());
+                cpus[place].push(cpu.as_secs_f64());
             }
         }
     }
-    println!("\n{:26} {:>12} {:>10} {:>22}", "", "records/s", "ns/record", "to the loop by hand");
-    let by_hand = times[1].clone();
-    for ((name, _), times) in contestants.iter().zip(&times) {
-        let ratios: Vec<f64> = by_hand.iter().zip(times).map(|(hand, time)| hand / time).collect();
-        let (low, middle, high) = spread(ratios);
-        let seconds = spread(times.clone()).1;
-        let rate = records as f64 / seconds;
-        println!("{name:26} {:>11.2}M {:>10.1} {:>8.2} ({low:.2} to {high:.2})", rate / 1e6, 1e9 / rate, middle);
+    println!(
+        "\n{:24} {:>11} {:>10} {:>24} {:>14} {:>24}",
+        "", "records/s", "ns/record", "to the loop by hand", "CPU ns/record", "to the loop by hand"
+    );
+    for (place, (name, _)) in contestants.iter().enumerate() {
+        let wall = spread(times[place].clone()).1 / records as f64;
+        let cpu = spread(cpus[place].clone()).1 / records as f64;
+        println!(
+            "{name:24} {:>10.2}M {:>10.1} {:>24} {:>14.1} {:>24}",
+            1e-6 / wall,
+            wall * 1e9,
+            ratio(&times[1], &times[place]),
+            cpu * 1e9,
+            ratio(&cpus[1], &cpus[place])
+        );
     }
     println!(
         "\nmedians of {rounds} rounds; ratios are taken within a round. Agents commit exactly once every 100 ms with fsync, \
@@ -177,9 +186,45 @@ fn run() -> Result<()> {
     Ok(())
 }
 
+/// The median of the rounds' ratios, and their range.
+fn ratio(by_hand: &[f64], other: &[f64]) -> String {
+    let (low, middle, high) = spread(by_hand.iter().zip(other).map(|(hand, time)| hand / time).collect());
+    format!("{middle:.2} ({low:.2} to {high:.2})")
+}
+
 fn spread(mut values: Vec<f64>) -> (f64, f64, f64) {
     values.sort_by(f64::total_cmp);
     (values[0], values[values.len() / 2], values[values.len() - 1])
+}
+
+/// What a contestant took, and the totals that it came to.
+struct Run {
+    wall: Duration,
+    cpu: Duration,
+    totals: Vec<(String, i64, i64)>,
+}
+
+/// Wall time, and the processor time of the whole process.
+struct Watch {
+    clock: Clock,
+    wall: gretchen::clock::Moment,
+    cpu: Duration,
+}
+
+impl Watch {
+    fn start() -> Self {
+        let clock = Clock::system();
+        Self { wall: clock.moment(), cpu: processor_time(), clock }
+    }
+
+    fn stop(self, totals: Vec<(String, i64, i64)>) -> Run {
+        Run { wall: self.clock.moment().since(self.wall), cpu: processor_time().saturating_sub(self.cpu), totals }
+    }
+}
+
+fn processor_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
 /// Publishes the sales; the same for every run.
@@ -203,26 +248,23 @@ fn fill(folder: &std::path::Path, records: u64, keys: u64) -> Result<()> {
     Ok(())
 }
 
-fn read_alone(folder: &std::path::Path) -> Result<(Duration, Vec<(String, i64, i64)>)> {
+fn read_alone(folder: &std::path::Path) -> Result<Run> {
     let log = open(folder)?;
-    let clock = Clock::system();
-    let began = clock.moment();
+    let watch = Watch::start();
     let mut frames = Frames::default();
     let mut reader = log.reader(&TopicPartition::new("sales", 0), 0)?;
     let mut bytes = 0;
     while reader.read(&mut frames)? {
         bytes += frames.bytes.len();
     }
-    let time = clock.moment().since(began);
     std::hint::black_box(bytes);
-    Ok((time, Vec::new()))
+    Ok(watch.stop(Vec::new()))
 }
 
 /// Read, checksum, decode, fold into a hash map, and nothing else.
-fn by_hand(folder: &std::path::Path) -> Result<(Duration, Vec<(String, i64, i64)>)> {
+fn by_hand(folder: &std::path::Path) -> Result<Run> {
     let log = open(folder)?;
-    let clock = Clock::system();
-    let began = clock.moment();
+    let watch = Watch::start();
     let mut totals: HashMap<Box<[u8]>, Figures, foldhash::fast::RandomState> = HashMap::default();
     let mut frames = Frames::default();
     let mut reader = log.reader(&TopicPartition::new("sales", 0), 0)?;
@@ -255,7 +297,7 @@ fn by_hand(folder: &std::path::Path) -> Result<(Duration, Vec<(String, i64, i64)
             }
         }
     }
-    let time = clock.moment().since(began);
+    let run = watch.stop(Vec::new());
     let rows = totals.into_iter().map(|(customer, figures)| {
         (
             String::from_utf8_lossy(&customer).into_owned(),
@@ -263,7 +305,7 @@ fn by_hand(folder: &std::path::Path) -> Result<(Duration, Vec<(String, i64, i64)
             check(figures.revenue, figures.smallest, figures.largest),
         )
     });
-    Ok((time, sorted(rows.collect())))
+    Ok(Run { totals: sorted(rows.collect()), ..run })
 }
 
 #[inline]
@@ -286,18 +328,17 @@ fn agent<S: gretchen::table::TableState<String, SaleTotal>>(
     _round: u64,
     app: App,
     table: &'static Table<String, SaleTotal, S>,
-) -> Result<(Duration, Vec<(String, i64, i64)>)> {
+) -> Result<Run> {
     let mut session = Session::open(app, LogOptions::new(folder), 1)?;
     session.options().threads = 1;
-    let clock = Clock::system();
-    let began = clock.moment();
+    let watch = Watch::start();
     session.process()?;
-    let time = clock.moment().since(began);
+    let run = watch.stop(Vec::new());
     let rows = session
         .table(table)?
         .into_iter()
         .map(|(customer, total)| (customer, total.sales, check(total.revenue, total.smallest, total.largest)));
-    Ok((time, sorted(rows.collect())))
+    Ok(Run { totals: sorted(rows.collect()), ..run })
 }
 
 /// The figures in one number; prices are quarters, so nothing is rounded.

@@ -12,7 +12,7 @@ use proc_macro2::{Span, TokenStream};
 use quote::quote;
 
 pub(crate) use self::arguments::{Arguments, Carrier};
-pub(crate) use self::emit::{Definition, field_check};
+pub(crate) use self::emit::{Definition, field_constant, field_constants, has_field};
 pub(crate) use self::signature::help;
 use self::signature::{Function, Handler, Shape};
 use crate::errors::Errors;

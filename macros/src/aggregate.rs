@@ -7,11 +7,14 @@ use proc_macro2::TokenStream;
 
 use crate::errors::Errors;
 
-/// Expands the declarations. Those that were understood are emitted whatever is wrong with others.
+/// Expands the declarations. Those without mistakes are emitted whatever is wrong with others.
 pub(crate) fn expand(tokens: TokenStream) -> TokenStream {
     let mut errors = Errors::default();
     let declarations = parse::declarations(tokens, &mut errors);
-    let mut expanded: TokenStream = declarations.iter().map(emit::emit).collect();
+    let mut expanded: TokenStream = declarations
+        .into_iter()
+        .map(|declaration| declaration.map_or_else(|plain| plain, |declaration| emit::emit(&declaration)))
+        .collect();
     expanded.extend(errors.into_compile_errors());
     expanded
 }

@@ -21,6 +21,13 @@ impl Errors {
         }
     }
 
+    /// Adds what another collected.
+    pub(crate) fn absorb(&mut self, other: Self) {
+        if let Some(error) = other.0 {
+            self.add(error);
+        }
+    }
+
     /// Keeps what succeeded, adds what failed.
     pub(crate) fn keep<T>(&mut self, result: syn::Result<T>) -> Option<T> {
         result.map_err(|error| self.add(error)).ok()

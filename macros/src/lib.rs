@@ -11,12 +11,65 @@ mod tests;
 use proc_macro::TokenStream;
 
 /// Makes an `async fn` an agent: it is run for the records of a topic.
+///
+/// ```ignore
+/// /// Running totals of each customer.
+/// #[agent(topic = "orders", key = customer, table = TOTALS, output = "order-totals")]
+/// async fn total_orders(order: Order, mut totals: TableMut<'_, String, OrderTotal>) -> Result<OrderTotal> { … }
+/// ```
+///
+/// The function stays as it is. Beside it stands a type of its name and visibility that implements
+/// `gretchen::agent::Agent`, and the agent is submitted for discovery. The first paragraph of the documentation is
+/// the agent's help.
+///
+/// | Argument | |
+/// | --- | --- |
+/// | `topic = "orders"`, `topics = ["a", "b"]` | what it reads; needed |
+/// | `key = customer` | the field that the topics must be keyed by; where they are not, they are repartitioned |
+/// | `table = TOTALS`, `tables = [A, B]` | the statics of its `TableMut` parameters, in their order |
+/// | `output = "order-totals"` | where what it returns, or sends through its `Output`, goes |
+/// | `concurrency = 4` | records or events of one partition at once; not with tables |
+/// | `on_error = fail` | the task stops at a record that fails; this is the default |
+/// | `on_error = retry(3)`, `retry(3, "2s")` | tried again first, after a wait (`ms`, `s`, `m`; 100 ms) that doubles |
+/// | `on_error = skip` | counted and logged |
+/// | `on_error = dead_letter("orders-failed")` | the original bytes go to a topic |
+/// | `name = "totals"` | its name, which is part of the stored format; by default the function's |
+///
+/// The first parameter is a record `R` (or another value), `Event<R>`, `Batch<R>` or `Stream<R>`; after it come a
+/// `TableMut<'_, K, V>` for each table and at most one `Output<T>`. It returns nothing, a record, `Option`, `Vec` or
+/// `Keyed` of it, or a `Result` of those; a stream agent returns nothing or a `Result` of it. It need not be `Send`.
 #[proc_macro_attribute]
 pub fn agent(attribute: TokenStream, item: TokenStream) -> TokenStream {
     agent::expand(attribute.into(), item.into()).into()
 }
 
-/// Declares a table whose values are figures over the records of a topic, and the agent that keeps it.
+/// Declares tables whose values are figures over the records of a topic, and the agents that keep them.
+///
+/// ```ignore
+/// gretchen::aggregate! {
+///     /// Running totals of each customer.
+///     #[agent(topic = "orders", key = customer, output = "order-totals")]
+///     pub static TOTALS: Table<String, OrderTotal> = from Order {
+///         orders: count(),
+///         revenue: sum(amount),
+///         largest: max(amount),
+///         large: fold(|count: &mut i64, order: &OrderView<'_>| {
+///             *count += i64::from(order.quantity > 10);
+///             Ok(())
+///         }),
+///     };
+/// }
+/// ```
+///
+/// Left of each colon is a field of the output record, right of it a function over a field of the input record:
+/// `count()` of records, `count(field)`, `sum`, `min`, `max`, `mean`, `first`, `last`, which all skip null, or a `fold`
+/// of one's own, whose state is a scalar that begins with its default. The output record's field with the name of
+/// `key` is filled with the key; every other one must be given. A record whose figures overflow, or whose fold fails,
+/// changes none of them and goes to the agent's `on_error`.
+///
+/// The attribute takes `topic`, `topics`, `key`, `output`, `on_error` and `name` as `#[agent]` does, and
+/// `table = "…"`, the table's name. By default the agent is named as the static in lower case (`totals`, also the name
+/// of its type), and the table so with dashes.
 #[proc_macro]
 pub fn aggregate(tokens: TokenStream) -> TokenStream {
     aggregate::expand(tokens.into()).into()

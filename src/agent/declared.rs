@@ -215,11 +215,28 @@ fn fold_group<A: Aggregation>(
     let mut stream_time = task.stream_time.get();
     for (((view, raw), slot), key) in views.iter().zip(found.iter()).zip(&group) {
         let slot = slot.ok_or_else(|| (raw.offset, slots.refusal(key).into()))?;
-        let state = slots.touch(slot, raw.timestamp).get_or_insert_with(A::State::default);
-        A::fold(state, view).map_err(|error| (raw.offset, error.into()))?;
+        fold_into::<A>(slots, slot, view, raw.timestamp).map_err(|error| (raw.offset, error.into()))?;
         stream_time = stream_time.max(raw.timestamp);
     }
     task.stream_time.set(stream_time);
+    Ok(())
+}
+
+/// Folds one record. A failed one leaves no trace, so that aggregations need no undo.
+#[inline]
+fn fold_into<A: Aggregation>(
+    slots: &mut Slots<A::State>,
+    slot: SlotNo,
+    view: &<A::Record as Record>::View<'_>,
+    timestamp: i64,
+) -> Result<(), AggregateError> {
+    if slots.state(slot).is_none() {
+        let mut first = A::State::default();
+        A::fold(&mut first, view)?;
+        *slots.touch(slot, timestamp) = Some(first);
+    } else if let Some(state) = slots.touch(slot, timestamp) {
+        A::fold(state, view)?;
+    }
     Ok(())
 }
 
@@ -239,8 +256,7 @@ fn fold_singly<A: Aggregation>(
         };
         let hash = slots.hash(key);
         let slot = slots.entry(hash, key).map_err(|error| (raw.offset, error.into()))?;
-        let state = slots.touch(slot, raw.timestamp).get_or_insert_with(A::State::default);
-        A::fold(state, view).map_err(|error| (raw.offset, error.into()))?;
+        fold_into::<A>(slots, slot, view, raw.timestamp).map_err(|error| (raw.offset, error.into()))?;
     }
     Ok(())
 }

@@ -31,7 +31,8 @@ pub struct Input<R: Value> {
 
 impl<R: Value> Input<R> {
     pub(super) fn new(task: Rc<Shared>) -> Self {
-        let decoder = Decoder::new(task.sources.first().map(|source| source.schemas.clone()));
+        // A task has at least one source; without one nothing would ever be decoded.
+        let decoder = Decoder::new(task.sources[0].schemas.clone());
         Self { task, decoder, mail: None, records_to_clock: RECORDS_PER_CLOCK, value: 0..0 }
     }
 

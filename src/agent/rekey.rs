@@ -4,7 +4,7 @@ use std::future::poll_fn;
 
 use super::def::AgentFuture;
 use super::task::Task;
-use crate::record::{FieldType, HasField, Record};
+use crate::record::{FieldType, HasField, Key, Record};
 
 /// A field that records can be keyed by; its bytes are those of [`crate::record::Key`].
 #[diagnostic::on_unimplemented(
@@ -12,11 +12,16 @@ use crate::record::{FieldType, HasField, Record};
     note = "key by a string, int, long, bytes or uuid field, or an optional one of those"
 )]
 pub trait KeyField: FieldType {
+    /// What a table that is grouped by the field is keyed by.
+    type Key: Key;
+
     /// The key's bytes, or `None` where the field is null.
     fn key_bytes<'s>(view: Self::View<'s>, scratch: &'s mut Vec<u8>) -> Option<&'s [u8]>;
 }
 
 impl KeyField for String {
+    type Key = Self;
+
     #[inline]
     fn key_bytes<'s>(view: &'s str, _: &'s mut Vec<u8>) -> Option<&'s [u8]> {
         Some(view.as_bytes())
@@ -24,6 +29,8 @@ impl KeyField for String {
 }
 
 impl KeyField for bytes::Bytes {
+    type Key = Vec<u8>;
+
     #[inline]
     fn key_bytes<'s>(view: &'s [u8], _: &'s mut Vec<u8>) -> Option<&'s [u8]> {
         Some(view)
@@ -31,8 +38,10 @@ impl KeyField for bytes::Bytes {
 }
 
 impl KeyField for i32 {
+    type Key = Self;
+
     #[inline]
-    fn key_bytes<'s>(view: i32, scratch: &'s mut Vec<u8>) -> Option<&'s [u8]> {
+    fn key_bytes(view: i32, scratch: &mut Vec<u8>) -> Option<&[u8]> {
         scratch.clear();
         scratch.extend_from_slice(&view.to_be_bytes());
         Some(scratch)
@@ -40,8 +49,10 @@ impl KeyField for i32 {
 }
 
 impl KeyField for i64 {
+    type Key = Self;
+
     #[inline]
-    fn key_bytes<'s>(view: i64, scratch: &'s mut Vec<u8>) -> Option<&'s [u8]> {
+    fn key_bytes(view: i64, scratch: &mut Vec<u8>) -> Option<&[u8]> {
         scratch.clear();
         scratch.extend_from_slice(&view.to_be_bytes());
         Some(scratch)
@@ -49,7 +60,9 @@ impl KeyField for i64 {
 }
 
 impl KeyField for uuid::Uuid {
-    fn key_bytes<'s>(view: uuid::Uuid, scratch: &'s mut Vec<u8>) -> Option<&'s [u8]> {
+    type Key = Self;
+
+    fn key_bytes(view: uuid::Uuid, scratch: &mut Vec<u8>) -> Option<&[u8]> {
         scratch.clear();
         let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
         scratch.extend_from_slice(view.hyphenated().encode_lower(&mut text).as_bytes());
@@ -58,6 +71,8 @@ impl KeyField for uuid::Uuid {
 }
 
 impl<T: KeyField> KeyField for Option<T> {
+    type Key = T::Key;
+
     #[inline]
     fn key_bytes<'s>(view: Option<T::View<'s>>, scratch: &'s mut Vec<u8>) -> Option<&'s [u8]> {
         view.and_then(|view| T::key_bytes(view, scratch))

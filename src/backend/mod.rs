@@ -28,6 +28,9 @@ pub struct Capabilities {
     pub shared: bool,
     /// Appends of a named producer with a known sequence are dropped.
     pub deduplicates: bool,
+    /// Commits wait until what they cover survives a loss of power. A log that is set to `os` says no: its commits
+    /// survive the end of any process, not that of the machine.
+    pub survives_power_loss: bool,
 }
 
 /// A topic as it exists.

@@ -147,6 +147,9 @@ fn tell_summary(context: &mut Context, summary: Summary, failed: usize, time: Du
         });
         return Ok(context.out.json_line(&value)?);
     }
+    if (failed, summary.finished) == (0, 0) {
+        return Ok(context.out.line("caught up: there was nothing to process")?);
+    }
     let state = if failed == 0 { "caught up" } else { "stopped" };
     let line = format!(
         "{state}: {} in {}, start and last commit included ({}/s)",
@@ -177,15 +180,17 @@ fn banner(context: &mut Context, plan: &Plan) -> Done {
         context.out.line(&format!("{name:<11}{}", safe(&value)))?;
     }
     for agent in &plan.agents {
-        context.out.line(&format!("{:<11}{}", "agent", safe(&describe(agent.def, agent.partitions))))?;
+        let def = agent.def;
+        context.out.line(&format!("{:<11}{}", "agent", safe(&format!("{}  [{}:{}]", def.name, def.file, def.line))))?;
+        context.out.line(&format!("{:<11}{}", "", safe(&describe(def, agent.partitions))))?;
     }
     context.out.line("")?;
     Ok(context.out.flush()?)
 }
 
-/// An agent on one line: what it reads, keeps and writes, and where it stands in the source.
+/// What an agent reads, keeps and writes, on one line.
 fn describe(def: &AgentDef, partitions: u32) -> String {
-    let mut text = format!("{}: {}", def.name, def.topics.join(" + "));
+    let mut text = def.topics.join(" + ");
     if let Some(key) = &def.key {
         text.push_str(&format!(" by {}", key.field));
     }
@@ -203,6 +208,5 @@ fn describe(def: &AgentDef, partitions: u32) -> String {
         OnError::Skip => text.push_str(", skips what fails"),
         OnError::DeadLetter(topic) => text.push_str(&format!(", failures -> topic {topic}")),
     }
-    text.push_str(&format!("  [{}:{}]", def.file, def.line));
     text
 }

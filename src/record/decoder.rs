@@ -42,6 +42,13 @@ impl<V: Value> Decoder<V> {
         self.lookup = Some(Arc::clone(lookup));
     }
 
+    /// Asks another topic from now on. A fingerprint means the same schema everywhere, so the plans stay.
+    pub fn set_lookup(&mut self, lookup: &Arc<dyn SchemaLookup>) {
+        if !Arc::ptr_eq(&self.lookup, lookup) {
+            self.lookup = lookup.clone();
+        }
+    }
+
     /// Reads a wire value.
     #[inline]
     pub fn decode(&mut self, wire: &[u8]) -> Result<V, DecodeError> {

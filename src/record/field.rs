@@ -53,11 +53,14 @@ impl<T: FieldType> FieldType for Option<T> {
     }
 }
 
-/// The record has a scalar field whose name hashes to `NAME` (see [`field_id`]); `records!` implements it.
+/// The record has a scalar field whose name in Rust hashes to `NAME` (see [`field_id`]); `records!` implements it.
 #[diagnostic::on_unimplemented(message = "`{Self}` has no scalar field of this name", label = "no such field")]
 pub trait HasField<const NAME: u64>: Record {
     /// The field's type.
     type Type: FieldType;
+
+    /// The field's name in the schema.
+    const FIELD: &'static str;
 
     /// The field of a view.
     fn get<'a>(view: &Self::View<'a>) -> <Self::Type as FieldType>::View<'a>;

@@ -58,6 +58,8 @@ pub struct RecordSchema {
 pub struct FieldSchema {
     /// Name in the schema.
     pub name: &'static str,
+    /// Name in Rust if it is a scalar, which [`HasField`] finds; else an empty text.
+    pub scalar: &'static str,
     /// Its Avro type for people, e.g. `decimal(9,2)` or `null | string`.
     pub type_name: &'static str,
     /// Its default as JSON, if it has one.

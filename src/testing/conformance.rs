@@ -1,1 +1,195 @@
-//! Conformance.
+//! What every backend must do, as a suite to run against one.
+//!
+//! ```no_run
+//! # use std::sync::Arc;
+//! # use gretchen::{backend::memory::MemoryBackend, clock::Clock, testing::conformance::{self, Subject}};
+//! # async fn check() -> gretchen::error::Result<()> {
+//! conformance::run(async || Ok(Subject::new(Arc::new(MemoryBackend::new(Clock::system()))))).await
+//! # }
+//! ```
+//!
+//! A case fails by a panic that says what differs, or returns the backend's error. The clock of the backend must move.
+
+mod groups;
+mod records;
+mod repeats;
+mod topics;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::backend::{Appended, Backend, Capabilities, Producer, ProducerId, Reader, Replay};
+use crate::error::{Error, ErrorKind, Result};
+use crate::record::{FrameBuilder, Frames};
+use crate::topic::{TopicPartition, TopicSpec};
+
+pub use self::groups::*;
+pub use self::records::*;
+pub use self::repeats::*;
+pub use self::topics::*;
+
+/// How long a case waits for what must happen.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+type Reopen = Box<dyn Fn() -> Result<Arc<dyn Backend>>>;
+
+/// A fresh and empty backend to run one case against.
+pub struct Subject {
+    backend: Arc<dyn Backend>,
+    reopen: Option<Reopen>,
+}
+
+impl fmt::Debug for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Subject").field("backend", &self.backend).finish_non_exhaustive()
+    }
+}
+
+impl Subject {
+    /// A backend that is empty.
+    pub fn new(backend: Arc<dyn Backend>) -> Self {
+        Self { backend, reopen: None }
+    }
+
+    /// Says how to open the same records again after every handle was dropped. What `reopen` owns (a temporary
+    /// folder) lives as long as the case.
+    #[must_use]
+    pub fn reopened_by(mut self, reopen: impl Fn() -> Result<Arc<dyn Backend>> + 'static) -> Self {
+        self.reopen = Some(Box::new(reopen));
+        self
+    }
+
+    /// The backend.
+    pub fn backend(&self) -> &Arc<dyn Backend> {
+        &self.backend
+    }
+
+    /// What it can do.
+    pub fn capabilities(&self) -> Capabilities {
+        self.backend.capabilities()
+    }
+
+    /// Drops the backend and opens it again; `false` where that is not possible.
+    pub fn reopen(&mut self) -> Result<bool> {
+        let Some(reopen) = &self.reopen else { return Ok(false) };
+        // The old handle goes first: a backend may refuse to be opened twice.
+        self.backend = Arc::new(crate::backend::memory::MemoryBackend::new(crate::clock::Clock::system()));
+        self.backend = reopen()?;
+        Ok(true)
+    }
+
+    /// Access by position; an error where the backend has none.
+    pub fn replay(&self) -> Result<Arc<dyn Replay>> {
+        self.backend.replay().ok_or_else(|| Error::new(ErrorKind::Unsupported, "the backend cannot read by position"))
+    }
+
+    async fn topic(&self, name: &str, partitions: u32) -> Result<TopicPartition> {
+        self.backend.create_topic(&TopicSpec::new(name, partitions)).await?;
+        Ok(TopicPartition::new(name, 0))
+    }
+
+    async fn producer(&self, name: &str) -> Result<Box<dyn Producer>> {
+        let id = if name.is_empty() { ProducerId::ANONYMOUS } else { ProducerId::named(name) };
+        self.backend.producer(id).await
+    }
+}
+
+/// Runs every case that the backend's capabilities ask for, each against a backend that `make` returns.
+pub async fn run<F>(make: F) -> Result<()>
+where
+    F: AsyncFn() -> Result<Subject>,
+{
+    let can = make().await?.capabilities();
+    macro_rules! run {
+        ($($case:ident)*) => {$(
+            tracing::info!(case = stringify!($case), "conformance");
+            $case(make().await?).await.map_err(|error| {
+                Error::new(error.kind(), concat!("conformance case ", stringify!($case), " failed")).with_source(error)
+            })?;
+        )*};
+    }
+    run!(
+        topics_are_listed_by_name an_existing_topic_is_returned a_topic_with_other_properties_conflicts
+        schemas_are_kept_in_order bad_names_are_refused
+        one_member_gets_every_unit a_second_member_gets_its_share what_a_member_leaves_is_free
+        members_with_other_sets_do_not_share groups_are_apart
+    );
+    if can.replay {
+        run!(
+            records_come_back_in_order everything_of_a_record_comes_back offsets_tell_the_end
+            a_large_record_comes_back a_read_begins_in_the_middle many_batches_are_read_whole
+            a_reader_waits_for_a_record many_readers_wake an_unknown_partition_is_not_found
+            reading_beyond_the_end_is_refused a_sync_makes_durable an_empty_append_adds_nothing
+            a_deleted_topic_is_gone positions_are_kept_and_forgotten
+        );
+    }
+    if can.replay && can.deduplicates {
+        run!(
+            a_repeated_append_is_dropped a_partial_repetition_is_completed producers_do_not_mix
+            gaps_are_accepted anonymous_appends_are_kept
+        );
+    }
+    if can.durable && can.replay {
+        run!(records_survive_reopening);
+        if can.deduplicates {
+            run!(repetitions_are_known_after_reopening);
+        }
+    }
+    Ok(())
+}
+
+/// A record as a case compares it: offset, timestamp, key, value.
+type Seen = (u64, i64, Option<Vec<u8>>, Option<Vec<u8>>);
+
+/// A frame of values without keys.
+fn frame_of(values: &[&str]) -> FrameBuilder {
+    let mut frame = FrameBuilder::new();
+    values.iter().for_each(|value| frame.push(None, Some(value.as_bytes()), 1_000));
+    frame
+}
+
+async fn append(
+    producer: &mut Box<dyn Producer>,
+    to: &TopicPartition,
+    values: &[&str],
+    sequence: Option<u64>,
+) -> Result<Appended> {
+    producer.append(to, &mut frame_of(values), sequence).await
+}
+
+/// Everything from an offset on.
+fn read_all(reader: &mut Box<dyn Reader>) -> Result<Vec<Seen>> {
+    let (mut seen, mut frames) = (Vec::new(), Frames::default());
+    let mut from = reader.position();
+    while reader.read(&mut frames)? {
+        assert!(!frames.is_empty(), "read returned true and no frame");
+        for record in frames.iter().flat_map(|frame| frame.records()).filter(|record| record.offset >= from) {
+            let own = |bytes: Option<&[u8]>| bytes.map(<[u8]>::to_vec);
+            seen.push((record.offset, record.timestamp, own(record.key), own(record.value)));
+        }
+        from = reader.position();
+    }
+    Ok(seen)
+}
+
+fn values(seen: &[Seen]) -> Vec<String> {
+    let text = |value: &Option<Vec<u8>>| String::from_utf8_lossy(value.as_deref().unwrap_or(b"-")).into_owned();
+    seen.iter().map(|(_, _, _, value)| text(value)).collect()
+}
+
+fn values_in(subject: &Subject, place: &TopicPartition) -> Result<Vec<String>> {
+    Ok(values(&read_all(&mut subject.replay()?.reader(place, 0)?)?))
+}
+
+/// Fails a case when something does not happen.
+async fn soon<T>(what: &str, happens: impl Future<Output = Result<T>>) -> Result<T> {
+    match tokio::time::timeout(PATIENCE, happens).await {
+        Ok(done) => done,
+        Err(_) => panic!("{what} did not happen within {PATIENCE:?}"),
+    }
+}
+
+fn kind_of<T>(result: Result<T>) -> Option<ErrorKind> {
+    result.err().map(|error| error.kind())
+}

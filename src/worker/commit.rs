@@ -51,6 +51,8 @@ pub(crate) struct Settler {
     pub(super) producer_id: ProducerId,
     pub(super) progress: UnboundedSender<Progress>,
     pub(super) partition: u32,
+    /// Whether a commit waits until it survives a loss of power.
+    pub(super) durable: bool,
     /// Output partitions with something in them that no checkpoint has synced yet.
     pub(super) unsynced: Vec<TopicPartition>,
     pub(super) frames: Frames,
@@ -219,10 +221,13 @@ impl Committer {
         self.settling.is_some()
     }
 
-    /// The output partitions that a checkpoint must sync first; `None` while a commit is on its way.
+    /// What a checkpoint must sync first: the changelog, and the output partitions; `None` while a commit is on its way.
     pub(crate) fn take_unsynced(&mut self) -> Option<(Arc<dyn Replay>, Vec<TopicPartition>)> {
         let settler = self.settler.as_mut()?;
-        Some((settler.replay.clone(), std::mem::take(&mut settler.unsynced)))
+        let mut unsynced = std::mem::take(&mut settler.unsynced);
+        // With `os` the changelog itself is not synced by commits, and no store may be ahead of it.
+        unsynced.push(self.changelog.clone());
+        Some((settler.replay.clone(), unsynced))
     }
 }
 
@@ -245,13 +250,15 @@ impl Settler {
         // 4. The sources are durable up to the positions of this commit.
         //    Without it a loss of power could take records that this commit calls done, and others would get their
         //    offsets. A crash here: the commit counts after `kill -9`; after a loss of power it may be gone, whole.
-        for (topic, position) in &mark.positions {
+        for (topic, position) in mark.positions.iter().filter(|_| self.durable) {
             self.replay.sync(&TopicPartition::new(topic.as_str(), self.partition), *position).await?;
         }
 
         // 5. The changelog is durable: from here on the commit counts, come what may.
         //    A crash here: recovery moves the outputs.
-        self.replay.sync(&self.changelog, end).await?;
+        if self.durable {
+            self.replay.sync(&self.changelog, end).await?;
+        }
         fault::point("commit.synced");
 
         // 6. The outputs are moved to their partitions and become visible.

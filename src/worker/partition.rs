@@ -119,6 +119,7 @@ impl TaskRun {
             producer_id,
             progress: context.progress.clone(),
             partition,
+            durable: context.backend.capabilities().survives_power_loss,
             unsynced: Vec::new(),
             frames: Default::default(),
         };
@@ -583,10 +584,15 @@ fn open_tables(
             memory_bytes: context.options.table_memory_bytes,
             now: now.clone(),
         })?;
-        table.enable_undo(plan.def.on_error != OnError::Fail);
+        table.enable_undo(needs_undo(plan));
         tables.push(table);
     }
     Ok(tables)
+}
+
+/// Whether tables must be able to go back to before a failed record. An aggregation's failed fold leaves no trace.
+fn needs_undo(plan: &AgentPlan) -> bool {
+    plan.def.on_error != OnError::Fail && plan.def.shape != Shape::Aggregate
 }
 
 fn share(
@@ -618,7 +624,7 @@ fn share(
         outbox: RefCell::new(Outbox::new(plan.destinations.clone(), partition)),
         output: plan.output,
         failure: RefCell::new(None),
-        undo: plan.def.on_error != OnError::Fail,
+        undo: needs_undo(plan),
         tables,
         outbox_mark: Cell::new(None),
         keeps_key: Cell::new(false),

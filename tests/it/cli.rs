@@ -8,6 +8,7 @@ use std::process::{Child, Command, ExitCode, Output, Stdio};
 
 use gretchen::app::App;
 use gretchen::error::BoxError;
+use gretchen::record::Record;
 use gretchen::table::{Table, TableMut};
 use gretchen::{agent, records};
 use serde_json::{Value, json};
@@ -36,6 +37,23 @@ async fn echo(text: String) -> Result<String, BoxError> {
     Ok(text)
 }
 
+static BY_ID: Table<i64, i64> = Table::new("by-id");
+
+/// Asks for another key than the topic has, so that a repartition topic stands in between.
+#[agent(topic = "shop-orders", key = order_id, table = BY_ID)]
+async fn by_id(order: Order, mut orders: TableMut<'_, i64, i64>) -> Result<(), BoxError> {
+    orders.update(&order.order_id, |count| *count += 1)?;
+    Ok(())
+}
+
+#[agent(topic = "endless")]
+async fn never_ends(_text: String) {
+    std::future::pending::<()>().await;
+}
+
+/// Agents and partitions that a worker starts: four agents and the one that feeds the repartition topic.
+const TASKS: usize = 5 * 4;
+
 const ARGS: &str = "GRETCHEN_TEST_COMMAND_LINE";
 
 /// Not a test of its own: the process that the tests here start.
@@ -43,7 +61,12 @@ const ARGS: &str = "GRETCHEN_TEST_COMMAND_LINE";
 fn command_line() {
     let Ok(args) = std::env::var(ARGS) else { return };
     let args: Vec<String> = serde_json::from_str(&args).unwrap();
-    let app = App::new("shop").about("A shop for tests").agent::<add_up>().agent::<echo>();
+    let app = App::new("shop")
+        .about("A shop for tests")
+        .agent::<add_up>()
+        .agent::<echo>()
+        .agent::<by_id>()
+        .agent::<never_ends>();
     let code = app.run_with(std::iter::once("shop".to_owned()).chain(args).map(OsString::from));
     std::process::exit(i32::from(code != ExitCode::SUCCESS) * if code == ExitCode::from(2) { 2 } else { 1 });
 }
@@ -116,7 +139,8 @@ fn a_file_is_sent_once_processed_and_shown() {
     assert_eq!((&more["added"], &more["dropped"]), (&json!(10), &json!(1000)));
 
     let worker = json_of(dir, &["worker", "--until-caught-up", "--json"]);
-    assert_eq!((&worker["records"], &worker["failed_partitions"]), (&json!(1010), &json!(0)));
+    // Once by the agent keyed as the topic, once into the repartition topic, and once from there.
+    assert_eq!((&worker["records"], &worker["failed_partitions"]), (&json!(3 * 1010), &json!(0)));
     let paid = json_of(dir, &["tables", "paid", "--json", "--limit", "0"]);
     let cents = |i: u32| i64::from(i % 10) * 100 + 50;
     let expected: Vec<Value> = (0..7)
@@ -126,6 +150,9 @@ fn a_file_is_sent_once_processed_and_shown() {
     assert_eq!(good(dir, &["tables", "paid", "c3"]).trim(), expected[3]["value"].to_string());
     assert_eq!(json_of(dir, &["tables", "--json"])[0]["keys"], json!(7));
     assert!(bad(dir, &["tables", "paid", "nobody"], 1).contains("table paid has no key nobody"));
+    let by_id = json_of(dir, &["tables", "by-id", "--json", "-n", "11"]);
+    let keys: Vec<&str> = by_id.as_array().unwrap().iter().map(|row| row["key"].as_str().unwrap()).collect();
+    assert_eq!(keys, ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10"], "numbers in their own order");
     let cut = good(dir, &["tables", "paid", "-n", "2"]);
     assert!(cut.contains("5 rows more; --limit 0 shows all 7 rows"), "{cut}");
 
@@ -216,16 +243,20 @@ struct Worker(Child);
 
 impl Worker {
     fn start(dir: &Path) -> Self {
-        let mut child = command(dir, &["worker"]).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        let mut child = command(dir, &["worker", "--stop-timeout-ms", "1000"])
+            .stderr(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
         let log = BufReader::new(child.stderr.take().unwrap());
         let mut started = 0;
         for line in log.lines() {
             started += usize::from(line.unwrap().contains("started"));
-            if started == 8 {
+            if started == TASKS {
                 break;
             }
         }
-        assert_eq!(started, 8, "two agents on four partitions");
+        assert_eq!(started, TASKS);
         Self(child)
     }
 
@@ -267,11 +298,52 @@ fn a_running_worker_is_looked_at_stopped_and_reset() {
     assert!(would.contains("shop-add_up-changelog") && would.contains("state/shop/paid"), "{would}");
     assert!(bad_keeping_output(dir, &["reset"], 2).contains("--force"));
     assert!(bad(dir, &["reset", "--agent", "add-up"], 1).contains("did you mean add_up?"));
+    let would = good(dir, &["reset", "--agent", "by_id", "--dry-run"]);
+    assert!(would.contains("shop-by_id-repartition") && !would.contains("paid"), "{would}");
     good(dir, &["reset", "--agent", "add_up", "--force"]);
     assert_eq!(json_of(dir, &["tables", "paid", "--json"]), json!([]));
     let again = json_of(dir, &["worker", "--until-caught-up", "--json"]);
     assert_eq!(again["records"], json!(70));
     assert_eq!(json_of(dir, &["tables", "paid", "--json"]).as_array().unwrap().len(), 7);
+}
+
+#[test]
+fn a_worker_with_an_agent_that_never_ends_stops_all_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    good(dir, &["send", "endless", "x"]);
+    let mut worker = Worker::start(dir);
+    worker.signal("INT");
+    assert!(worker.0.wait().unwrap().success());
+    let mut worker = Worker::start(dir);
+    worker.signal("TERM");
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    worker.signal("TERM");
+    assert_eq!(worker.0.wait().unwrap().code(), Some(130));
+}
+
+#[test]
+fn an_avro_file_is_sent() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let (long, zigzag) =
+        (|n: usize| u8::try_from(2 * n), |n: usize| vec![(2 * n % 128) as u8 | 128, (2 * n / 128) as u8]);
+    let order = Order { order_id: 5, customer: "a".into(), amount: "2.50".parse().unwrap(), ..Order::default() };
+    let mut block = Vec::new();
+    (0..3).for_each(|_| order.encode(&mut block).unwrap());
+    let schema = Order::SCHEMA.json.as_bytes();
+    let sync = [7_u8; 16];
+    let mut file = b"Obj\x01\x02\x16avro.schema".to_vec();
+    file.extend(zigzag(schema.len()).into_iter().chain(schema.iter().copied()));
+    file.extend([0].into_iter().chain(sync).chain([long(3).unwrap(), long(block.len()).unwrap()]));
+    file.extend(block.into_iter().chain(sync));
+    fs::write(dir.join("orders.avro"), &file).unwrap();
+    let sent = json_of(dir, &["send", "shop-orders", "--file", "orders.avro", "--json"]);
+    assert_eq!(sent["added"], json!(3));
+    let read = good(dir, &["read", "shop-orders", "-n", "1"]);
+    assert!(read.contains(r#""customer":"a""#) && read.contains(r#""amount":"2.50""#), "{read}");
+    fs::write(dir.join("orders.avro"), &file[..file.len() - 20]).unwrap();
+    assert!(bad(dir, &["send", "shop-orders", "--file", "orders.avro"], 1).contains("nothing was sent"));
 }
 
 fn bad_keeping_output(dir: &Path, args: &[&str], code: i32) -> String {

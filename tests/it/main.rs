@@ -1,5 +1,16 @@
 //! Integration tests, one binary: every further one would link RocksDB again.
 
+// Helpers of tests are no `#[test]` functions, which clippy would not let unwrap.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod agent_macros;
 mod cli;
+mod conformance;
+mod kill;
+mod layers;
+mod log;
+mod policies;
 mod records;
+mod shop;
+mod support;
 mod testing_kit;

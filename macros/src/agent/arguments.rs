@@ -60,6 +60,9 @@ struct Argument {
 
 impl Parse for Argument {
     fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
+        if !input.peek(Ident::peek_any) {
+            return Err(input.error("arguments have the form `topic = \"orders\"`"));
+        }
         let name = input.call(Ident::parse_any)?;
         if !input.peek(Token![=]) {
             return Err(syn::Error::new(name.span(), format!("arguments have the form `{name} = …`")));

@@ -3,8 +3,8 @@
 //! Names of locals are `mixed_site`, so that they cannot shadow the user's function. Tokens that the compiler may
 //! complain about carry the place of what the user typed.
 
-use proc_macro2::{Ident, Span, TokenStream};
-use quote::{quote, quote_spanned};
+use proc_macro2::{Group, Ident, Span, TokenStream, TokenTree};
+use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::ext::IdentExt;
 use syn::spanned::Spanned;
 use syn::{Attribute, LitStr, Type, Visibility};
@@ -40,7 +40,7 @@ impl Definition<'_> {
         let name = self.arguments.name.as_ref().map_or_else(|| self.name.clone(), LitStr::value);
         let help = help(self.attributes);
         let topics = &self.arguments.topics;
-        let (key_check, key) = self.key();
+        let (key_constants, key) = self.key();
         let place = self.ident.span();
         let file = quote_spanned!(place=> ::core::file!());
         let line = quote_spanned!(place=> ::core::line!());
@@ -73,28 +73,78 @@ impl Definition<'_> {
                 ::gretchen::__private::Submitted(<#agent as ::gretchen::__private::Agent>::DEF)
             }
 
-            #key_check
+            #key_constants
         }
     }
 
-    /// A check whose error is the compiler's own for a missing field, and the `Option<KeyDef>`.
+    /// The constants that look the key's field up, and the `Option<KeyDef>`.
     fn key(&self) -> (Option<TokenStream>, TokenStream) {
         let Some(key) = &self.arguments.key else { return (None, quote!(::core::option::Option::None)) };
-        let record = self.record;
-        let field = key.unraw().to_string();
-        let check = field_check(record, std::slice::from_ref(key));
-        let rekey = quote_spanned! {key.span()=>
-            ::gretchen::__private::rekey::<#record, { ::gretchen::__private::field_id(#field) }>
+        let place = key.span();
+        let record = at(self.record, place);
+        let has_field = has_field(self.agent, key);
+        let id = field_constant(self.agent, key);
+        let name = quote_spanned!(place=> <#record as #has_field>::FIELD);
+        let rekey = quote_spanned!(place=> ::gretchen::__private::rekey::<#record, { #id }>);
+        let definition = quote! {
+            ::core::option::Option::Some(::gretchen::__private::KeyDef { field: #name, start_rekey: #rekey })
         };
-        let key = quote! {
-            ::core::option::Option::Some(::gretchen::__private::KeyDef { field: #field, start_rekey: #rekey })
-        };
-        (Some(check), key)
+        (Some(field_constants(self.agent, self.record, std::slice::from_ref(key))), definition)
+    }
+}
+
+/// The same tokens at another place.
+fn at(tokens: &impl ToTokens, place: Span) -> TokenStream {
+    let respan = |mut tree: TokenTree| {
+        if let TokenTree::Group(group) = &tree {
+            tree = TokenTree::Group(Group::new(group.delimiter(), at(&group.stream(), place)));
+        }
+        tree.set_span(tree.span().located_at(place));
+        tree
+    };
+    tokens.to_token_stream().into_iter().map(respan).collect()
+}
+
+/// The constant of [`field_constants`] for one field.
+pub(crate) fn field_constant(agent: &Ident, field: &Ident) -> TokenStream {
+    let constant = format_ident!("field_{}", field.unraw());
+    quote_spanned!(field.span()=> #agent::#constant)
+}
+
+/// `HasField` of a field that has a constant, placed at its name.
+pub(crate) fn has_field(agent: &Ident, field: &Ident) -> TokenStream {
+    let constant = field_constant(agent, field);
+    quote_spanned!(field.span()=> ::gretchen::__private::HasField<{ #constant }>)
+}
+
+/// Constants that find fields by name, and the compiler's own check that lists the fields there are.
+pub(crate) fn field_constants(agent: &Ident, record: &Type, fields: &[Ident]) -> TokenStream {
+    let constants = fields.iter().map(|field| {
+        let name = field.unraw().to_string();
+        let constant = format_ident!("field_{name}");
+        let otherwise = format!("`{name}` is no scalar field of the record");
+        let record = at(record, field.span());
+        quote_spanned! {field.span()=>
+            const #constant: u64 = ::gretchen::__private::scalar_field(
+                <#record as ::gretchen::__private::Record>::SCHEMA,
+                #name,
+                #otherwise,
+            );
+        }
+    });
+    let check = field_check(record, fields);
+    quote! {
+        #[allow(non_upper_case_globals)]
+        impl #agent {
+            #(#constants)*
+        }
+
+        #check
     }
 }
 
 /// Names fields of a record's view, so that the compiler itself says which one does not exist.
-pub(crate) fn field_check(record: &Type, fields: &[Ident]) -> TokenStream {
+fn field_check(record: &Type, fields: &[Ident]) -> TokenStream {
     let view = Ident::new("view", Span::mixed_site());
     quote! {
         const _: fn(&<#record as ::gretchen::__private::Record>::View<'_>) = |#view| {

@@ -7,7 +7,7 @@ use syn::spanned::Spanned;
 use syn::{GenericArgument, PathArguments, parse_quote};
 
 use super::parse::{Declaration, Figure, Function};
-use crate::agent::{Definition, field_check, help};
+use crate::agent::{Definition, field_constant, field_constants, has_field, help};
 
 /// Everything that one declaration becomes.
 pub(super) fn emit(declaration: &Declaration) -> TokenStream {
@@ -16,9 +16,10 @@ pub(super) fn emit(declaration: &Declaration) -> TokenStream {
     let state = emit_state(declaration, &names);
     let table_state = emit_table_state(declaration, &names);
     let aggregation = emit_aggregation(declaration, &names);
-    let checks = emit_checks(declaration);
+    let constants = emit_constants(declaration, &names);
     let agent = emit_agent(declaration, &names);
-    quote!(#table #state #table_state #aggregation #checks #agent)
+    // The compiler reports in this order: the first error should be the one on the user's figure.
+    quote!(#constants #state #table #table_state #aggregation #agent)
 }
 
 /// Names that are made from the static's.
@@ -62,14 +63,26 @@ impl Figure {
         }
     }
 
+    /// The constant that stands for the input field, and has no value where the function does not fit it.
+    fn constant(&self) -> Ident {
+        format_ident!("figure_{}", self.field.unraw())
+    }
+
+    /// `HasField` of the input field.
+    fn has_field(&self, agent: &Ident, field: &Ident) -> TokenStream {
+        let constant = self.constant();
+        quote_spanned!(field.span()=> ::gretchen::__private::HasField<{ #agent::#constant }>)
+    }
+
     /// The type of the accumulator.
-    fn accumulator(&self, record: &syn::Type) -> TokenStream {
+    fn accumulator(&self, agent: &Ident, record: &syn::Type) -> TokenStream {
         let place = self.word.span();
         let marker = self.marker();
         match &self.function {
             Function::CountRecords => quote!(::gretchen::__private::Tally),
             Function::Built { field, .. } => {
-                let field = field_type(record, field);
+                let has_field = self.has_field(agent, field);
+                let field = quote_spanned!(field.span()=> <#record as #has_field>::Type);
                 quote_spanned!(place=> <#marker as ::gretchen::__private::Aggregate<#field>>::Acc)
             }
             Function::Fold { state, .. } => quote!(::gretchen::__private::Fold<#state>),
@@ -91,15 +104,9 @@ impl Figure {
     }
 }
 
-/// `HasField` of a field, placed at its name.
-fn has_field(field: &Ident) -> TokenStream {
-    let name = field.unraw().to_string();
-    quote_spanned!(field.span()=> ::gretchen::__private::HasField<{ ::gretchen::__private::field_id(#name) }>)
-}
-
 /// The type of a record's field.
-fn field_type(record: &syn::Type, field: &Ident) -> TokenStream {
-    let has_field = has_field(field);
+fn field_type(agent: &Ident, record: &syn::Type, field: &Ident) -> TokenStream {
+    let has_field = has_field(agent, field);
     quote_spanned!(field.span()=> <#record as #has_field>::Type)
 }
 
@@ -128,7 +135,7 @@ fn emit_state(declaration: &Declaration, names: &Names) -> TokenStream {
     let doc = format!(" What `{ident}` keeps for each key.");
     let fields = figures.iter().map(|figure| {
         let field = &figure.field;
-        let accumulator = figure.accumulator(record);
+        let accumulator = figure.accumulator(&names.agent, record);
         quote!(#field: #accumulator)
     });
     quote! {
@@ -145,23 +152,20 @@ fn emit_table_state(declaration: &Declaration, names: &Names) -> TokenStream {
     let Declaration { key, value, group, figures, record, .. } = declaration;
     let state = &names.state;
     let fields: Vec<&Ident> = figures.iter().map(|figure| &figure.field).collect();
-    let accumulators: Vec<TokenStream> = figures.iter().map(|figure| figure.accumulator(record)).collect();
+    let accumulators: Vec<TokenStream> =
+        figures.iter().map(|figure| figure.accumulator(&names.agent, record)).collect();
     let texts = figures.iter().map(|figure| format!("{}: {} as ", figure.field.unraw(), figure.text()));
-    let group_field = has_field(group);
     let group_name = group.unraw().to_string();
-    let set_key = quote_spanned! {group.span()=>
-        <#value as #group_field>::set(&mut value, ::core::convert::Into::into(key));
-    };
-    let set = figures.iter().map(|figure| {
+    let group_type = field_type(&names.agent, record, group);
+    let group_key = quote_spanned!(group.span()=> <#group_type as ::gretchen::__private::KeyField>::Key);
+    let fill_key = quote_spanned!(group.span()=> #group: ::core::convert::Into::into(key));
+    // Without a rest, so that the compiler names a field that is left out or does not exist.
+    let fill = figures.iter().map(|figure| {
         let field = &figure.field;
-        let has_field = has_field(field);
         let name = field.unraw().to_string();
         quote_spanned! {field.span()=>
-            <#value as #has_field>::set(
-                &mut value,
-                ::gretchen::__private::Finish::finish(&self.#field)
-                    .map_err(|error| ::gretchen::__private::encode_failed(#name, &error))?,
-            );
+            #field: ::gretchen::__private::Finish::finish(&self.#field)
+                .map_err(|error| ::gretchen::__private::encode_failed(#name, &error))?
         }
     });
     quote! {
@@ -192,12 +196,9 @@ fn emit_table_state(declaration: &Declaration, names: &Names) -> TokenStream {
             }
 
             fn value(&self, key: &[u8]) -> ::core::result::Result<#value, ::gretchen::__private::EncodeError> {
-                let key = <#key as ::gretchen::__private::Key>::decode_key(key)
+                let key = <#group_key as ::gretchen::__private::Key>::decode_key(key)
                     .map_err(|error| ::gretchen::__private::encode_failed(#group_name, &error))?;
-                let mut value = <#value as ::core::default::Default>::default();
-                #set_key
-                #(#set)*
-                ::core::result::Result::Ok(value)
+                ::core::result::Result::Ok(#value { #fill_key, #(#fill,)* })
             }
 
             fn layout() -> ::std::string::String {
@@ -216,17 +217,24 @@ fn emit_table_state(declaration: &Declaration, names: &Names) -> TokenStream {
 fn emit_aggregation(declaration: &Declaration, names: &Names) -> TokenStream {
     let Declaration { key, value, record, group, figures, .. } = declaration;
     let Names { state, agent, .. } = names;
-    let group_field = has_field(group);
-    let group_type = field_type(record, group);
+    let group_field = has_field(agent, group);
+    let group_type = field_type(agent, record, group);
     let key_bytes = quote_spanned! {group.span()=>
         <#group_type as ::gretchen::__private::KeyField>::key_bytes(<#record as #group_field>::get(view), scratch)
+    };
+    // Keys are compared as bytes, so that another type would decode them into something else.
+    let place = Span::mixed_site().located_at(key.span());
+    let key_check = quote_spanned! {place=>
+        const _: fn(
+            ::core::marker::PhantomData<#key>,
+        ) -> ::core::marker::PhantomData<<#group_type as ::gretchen::__private::KeyField>::Key> = |key| key;
     };
     // What may fail works on copies, so that a failure leaves the state as it was; the rest follows in place.
     let (risky, safe): (Vec<&Figure>, Vec<&Figure>) = figures.iter().partition(|figure| figure.may_fail());
     let copies = risky.iter().map(|figure| {
         let field = &figure.field;
         let local = local(field);
-        let fold = fold(figure, record, &quote!(#local));
+        let fold = fold(figure, agent, record, &quote!(#local));
         quote! {
             let mut #local = ::core::clone::Clone::clone(&state.#field);
             #fold
@@ -234,7 +242,7 @@ fn emit_aggregation(declaration: &Declaration, names: &Names) -> TokenStream {
     });
     let in_place = safe.iter().map(|figure| {
         let field = &figure.field;
-        fold(figure, record, &quote!(state.#field))
+        fold(figure, agent, record, &quote!(state.#field))
     });
     let keep = risky.iter().map(|figure| {
         let field = &figure.field;
@@ -242,6 +250,8 @@ fn emit_aggregation(declaration: &Declaration, names: &Names) -> TokenStream {
         quote!(state.#field = #local;)
     });
     quote! {
+        #key_check
+
         impl ::gretchen::__private::Aggregation for #agent {
             type Record = #record;
             type Key = #key;
@@ -276,13 +286,13 @@ fn local(field: &Ident) -> Ident {
 }
 
 /// The statement that folds a record into an accumulator.
-fn fold(figure: &Figure, record: &syn::Type, accumulator: &TokenStream) -> TokenStream {
+fn fold(figure: &Figure, agent: &Ident, record: &syn::Type, accumulator: &TokenStream) -> TokenStream {
     let marker = figure.marker();
     match &figure.function {
         Function::CountRecords => quote!(::gretchen::__private::CountRecords::fold(&mut #accumulator);),
         Function::Built { field, .. } => {
-            let has_field = has_field(field);
-            let field_type = field_type(record, field);
+            let has_field = figure.has_field(agent, field);
+            let field_type = quote_spanned!(field.span()=> <#record as #has_field>::Type);
             quote_spanned! {figure.word.span()=>
                 <#marker as ::gretchen::__private::Aggregate<#field_type>>::fold(
                     &mut #accumulator,
@@ -304,28 +314,52 @@ fn fold(figure: &Figure, record: &syn::Type, accumulator: &TokenStream) -> Token
     }
 }
 
-/// Checks whose errors are the compiler's own: fields that are not there, and fields of the output left out.
-fn emit_checks(declaration: &Declaration) -> TokenStream {
-    let Declaration { value, record, group, figures, .. } = declaration;
+/// Constants that find the fields which are read; the key's comes with the agent.
+fn emit_constants(declaration: &Declaration, names: &Names) -> TokenStream {
+    let Declaration { record, group, figures, .. } = declaration;
     let mut read: Vec<Ident> = Vec::new();
     for figure in figures {
         if let Function::Built { field, .. } = &figure.function
+            && field != group
             && !read.contains(field)
         {
             read.push(field.clone());
         }
     }
-    let reads = field_check(record, &read);
-    let filled = figures.iter().map(|figure| &figure.field);
-    // The whole pattern stands where the record is named, so that a field left out is reported there.
-    let pattern = quote_spanned!(value.span()=> #value { #group: _, #(#filled: _,)* });
+    let found = field_constants(&names.agent, record, &read);
+    let fits = figures.iter().filter_map(|figure| emit_fits(figure, &names.agent, record));
+    let agent = &names.agent;
     quote! {
-        #reads
+        #found
 
-        const _: fn(#value) = |value| {
-            let #pattern = value;
-        };
+        #[allow(non_upper_case_globals)]
+        impl #agent {
+            #(#fits)*
+        }
     }
+}
+
+/// The constant of a figure over a field; see [`Figure::constant`].
+fn emit_fits(figure: &Figure, agent: &Ident, record: &syn::Type) -> Option<TokenStream> {
+    let Function::Built { field, .. } = &figure.function else { return None };
+    let (constant, marker, word) = (figure.constant(), figure.marker(), &figure.word);
+    let field_type = field_type(agent, record, field);
+    let found = field_constant(agent, field);
+    let takes = match word.to_string().as_str() {
+        "sum" | "mean" => "int, long, float, double and decimal fields",
+        "min" | "max" => "number, decimal, string, boolean, date, timestamp and uuid fields",
+        _ => "scalar fields",
+    };
+    let otherwise = format!("`{word}` cannot be computed over `{}`: it takes {takes}", field.unraw());
+    Some(quote_spanned! {word.span()=>
+        const #constant: u64 = {
+            use ::gretchen::__private::DoesNotFit as _;
+            if !<::gretchen::__private::Fits<#marker, #field_type>>::FITS {
+                ::core::panic!(#otherwise);
+            }
+            #found
+        };
+    })
 }
 
 fn emit_agent(declaration: &Declaration, names: &Names) -> TokenStream {

@@ -1,6 +1,7 @@
 //! The grammar of `aggregate!`.
 
 use proc_macro2::{Ident, Span, TokenStream};
+use quote::quote;
 use syn::parse::{Parse, ParseStream};
 use syn::punctuated::Punctuated;
 use syn::spanned::Spanned;
@@ -94,8 +95,9 @@ impl Parse for Syntax {
     }
 }
 
-/// Reads all declarations of one use; what cannot be understood is reported and left out.
-pub(super) fn declarations(tokens: TokenStream, errors: &mut Errors) -> Vec<Declaration> {
+/// Reads all declarations of one use. In the place of one with mistakes stands its static as a plain table, so that
+/// other code which names it is not in error too.
+pub(super) fn declarations(tokens: TokenStream, errors: &mut Errors) -> Vec<Result<Declaration, TokenStream>> {
     let parser = |input: ParseStream<'_>| {
         let mut all = Vec::new();
         while !input.is_empty() {
@@ -104,7 +106,21 @@ pub(super) fn declarations(tokens: TokenStream, errors: &mut Errors) -> Vec<Decl
         Ok(all)
     };
     let all = errors.keep(syn::parse::Parser::parse2(parser, tokens)).unwrap_or_default();
-    all.into_iter().filter_map(|syntax| declaration(syntax, errors)).collect()
+    all.into_iter().map(|syntax| declaration_or_table(syntax, errors)).collect()
+}
+
+fn declaration_or_table(syntax: Syntax, errors: &mut Errors) -> Result<Declaration, TokenStream> {
+    let Syntax { visibility, ident, table, .. } = &syntax;
+    let plain = match table_types(table) {
+        Ok(_) => quote! {
+            #visibility static #ident: #table = ::gretchen::__private::Table::new("");
+        },
+        Err(_) => TokenStream::new(),
+    };
+    let mut own = Errors::default();
+    let declaration = declaration(syntax, &mut own).filter(|_| own.is_empty());
+    errors.absorb(own);
+    declaration.ok_or(plain)
 }
 
 fn declaration(syntax: Syntax, errors: &mut Errors) -> Option<Declaration> {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use gretchen_schema::{Definition, Field, Named, Place, SchemaError, Schemas, Type};
 use proc_macro2::{Ident, Literal, TokenStream};
 use quote::quote;
+use syn::ext::IdentExt;
 
 use super::names;
 use super::types::{self, Rust};
@@ -155,7 +156,8 @@ fn schema_const(schemas: &Schemas, ty: &Type, named: &Named, fields: &[RustField
     let (name, doc) = (&named.name, &named.doc);
     let json = schemas.full_json(ty);
     let fingerprint = schemas.fingerprint(ty);
-    let fields = fields.iter().map(|RustField { field, .. }| {
+    let fields = fields.iter().map(|RustField { field, ident, rust, .. }| {
+        let scalar = if rust.scalar { ident.unraw().to_string() } else { String::new() };
         let (name, doc) = (&field.name, &field.doc);
         let type_name = schemas.type_name(&field.ty);
         let default = match &field.default {
@@ -166,7 +168,13 @@ fn schema_const(schemas: &Schemas, ty: &Type, named: &Named, fields: &[RustField
             None => quote!(::core::option::Option::None),
         };
         quote! {
-            ::gretchen::__private::FieldSchema { name: #name, type_name: #type_name, default: #default, doc: #doc }
+            ::gretchen::__private::FieldSchema {
+                name: #name,
+                scalar: #scalar,
+                type_name: #type_name,
+                default: #default,
+                doc: #doc,
+            }
         }
     });
     quote! {
@@ -240,12 +248,14 @@ fn record_codec(view_name: &Ident, fields: &[RustField<'_>]) -> TokenStream {
 }
 
 fn has_field(record: &Ident, field: &RustField<'_>) -> TokenStream {
-    let (ident, owned, name) = (&field.ident, &field.rust.owned, &field.field.name);
+    let (ident, owned, in_schema) = (&field.ident, &field.rust.owned, &field.field.name);
+    let name = ident.unraw().to_string();
     let ty = quote!(<#record as ::gretchen::__private::HasField<{ ::gretchen::__private::field_id(#name) }>>::Type);
     quote! {
         #[automatically_derived]
         impl ::gretchen::__private::HasField<{ ::gretchen::__private::field_id(#name) }> for #record {
             type Type = #owned;
+            const FIELD: &'static str = #in_schema;
 
             #[inline]
             fn get<'a>(

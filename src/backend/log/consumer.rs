@@ -42,7 +42,7 @@ impl LogConsumer {
             create_folder(&of)?;
             folders.push(of);
         }
-        let member = Some(Member::join(&folder, sets, clock.now_ms())?);
+        let member = Some(Member::join(&folder, sets)?);
         let holding = Holding::new(sets);
         Ok(Self { folder, clock, member, sets: folders, holding, looked: None, positions: Mutex::default() })
     }

@@ -14,7 +14,7 @@ use crate::error::Result;
 /// This member's own file.
 #[derive(Debug)]
 pub(super) struct Member {
-    /// Its name begins with the time of joining: who was there first ranks first, and keeps what it has.
+    /// Its name begins with a number above those who were there: who joined first ranks first, and keeps what it has.
     pub(super) name: String,
     path: PathBuf,
     /// What this member reads; members share with those that read the same.
@@ -36,12 +36,14 @@ fn members_folder(group_folder: &Path) -> PathBuf {
 }
 
 impl Member {
-    pub(super) fn join(group_folder: &Path, sets: &[AssignmentSet], now_ms: i64) -> Result<Self> {
+    pub(super) fn join(group_folder: &Path, sets: &[AssignmentSet]) -> Result<Self> {
         let folder = members_folder(group_folder);
         create_folder(&folder)?;
         let sets: String = sets.iter().map(|set| format!("{:?} {}\n", set.name, set.partitions)).collect();
         loop {
-            let name = format!("{:020}-{}", now_ms.max(0), Uuid::new_v4());
+            let number = |name: &String| name.split_once('-')?.0.parse::<u64>().ok();
+            let last = names_in(&folder)?.iter().filter_map(number).max().unwrap_or(0);
+            let name = format!("{:020}-{}", last.saturating_add(1), Uuid::new_v4());
             let path = folder.join(&name);
             let mut file = OpenOptions::new()
                 .read(true)

@@ -163,7 +163,13 @@ impl LogBackend {
 #[async_trait]
 impl Backend for LogBackend {
     fn capabilities(&self) -> Capabilities {
-        Capabilities { replay: true, durable: true, shared: true, deduplicates: true }
+        Capabilities {
+            replay: true,
+            durable: true,
+            shared: true,
+            deduplicates: true,
+            survives_power_loss: self.0.common.options.durability == Durability::Fsync,
+        }
     }
 
     async fn create_topic(&self, spec: &TopicSpec) -> Result<Topic> {
@@ -236,7 +242,12 @@ impl Replay for LogBackend {
     async fn delete_topic(&self, name: &str) -> Result<()> {
         self.close_topic(name)?;
         let (topics, name) = (self.0.topics.clone(), name.to_owned());
-        blocking(move || topics.delete(&name)).await
+        let groups = self.0.common.options.data_dir.join("groups");
+        blocking(move || {
+            let partitions = topics.delete(&name)?;
+            position::remove_topic(&groups, &name, partitions)
+        })
+        .await
     }
 }
 

@@ -131,7 +131,7 @@ impl Partition {
             return Ok(());
         }
         if !self.watched.swap(true, Ordering::AcqRel) {
-            self.common.bell.watch(self)?;
+            self.common.bell.watch(self).inspect_err(|_| self.watched.store(false, Ordering::Release))?;
         }
         loop {
             let appended = self.appended.notified();

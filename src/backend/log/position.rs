@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use super::files::{file_name, io_error, read_if_there};
+use super::files::{file_name, io_error, names_in, read_if_there};
 use crate::error::{Error, ErrorKind, Result};
 use crate::topic::TopicPartition;
 
@@ -46,4 +46,14 @@ pub(super) fn remove(path: &Path) -> Result<()> {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(io_error("remove", path, error)),
         _ => Ok(()),
     }
+}
+
+/// Removes every group's positions in a topic: another of that name begins anew.
+pub(super) fn remove_topic(groups_folder: &Path, topic: &str, partitions: u32) -> Result<()> {
+    for group in names_in(groups_folder)? {
+        for partition in 0..partitions {
+            remove(&position_path(&groups_folder.join(&group), &TopicPartition::new(topic, partition))?)?;
+        }
+    }
+    Ok(())
 }

@@ -1,6 +1,7 @@
 //! A producer: remembers which partitions it opened and what it has to flush.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -42,13 +43,12 @@ impl Producer for LogProducer {
         frame: &mut FrameBuilder,
         sequence: Option<u64>,
     ) -> Result<Appended> {
-        if !self.partitions.contains_key(to) {
-            let partition = self.backend.open_partition(to).await?;
-            self.partitions.insert(to.clone(), Touched { partition, unflushed: 0 });
-        }
-        let touched = &mut self.partitions.get_mut(to);
-        let Some(touched) = touched else {
-            return Err(crate::error::Error::new(crate::error::ErrorKind::Closed, "the partition was closed").at(to));
+        let touched = match self.partitions.entry(to.clone()) {
+            Entry::Occupied(touched) => touched.into_mut(),
+            Entry::Vacant(first) => {
+                let partition = self.backend.open_partition(to).await?;
+                first.insert(Touched { partition, unflushed: 0 })
+            }
         };
         let (appended, end) = touched.partition.append(frame, self.id, sequence).await?;
         touched.unflushed = touched.unflushed.max(end);

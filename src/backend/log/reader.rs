@@ -69,12 +69,17 @@ impl LogReader {
 
     /// Reads `want` bytes at the position, or as many as the file has.
     fn fill(&mut self, into: &mut Frames, want: usize) -> Result<()> {
-        into.clear();
-        // One large frame must not make every later read as large.
+        // What the buffer still holds is left in it: bytes that are overwritten need no zeroes first.
+        into.frames.clear();
+        if into.bytes.len() < want {
+            into.bytes.reserve_exact(want - into.bytes.len());
+            into.bytes.resize(want, 0);
+        }
+        into.bytes.truncate(want);
+        // One large frame must not keep its memory.
         if into.bytes.capacity() > 4 * want.max(self.partition.common.options.read_bytes) {
             into.bytes.shrink_to(want);
         }
-        into.bytes.reserve_exact(want);
         let segment = match &self.segment {
             Some(segment) => segment,
             None => {
@@ -82,8 +87,8 @@ impl LogReader {
                 self.segment.insert(opened)
             }
         };
-        segment.read_spare(&mut into.bytes, self.pos - segment.start)?;
-        into.bytes.truncate(want);
+        let count = segment.read(&mut into.bytes, self.pos - segment.start)?;
+        into.bytes.truncate(count);
         Ok(())
     }
 
@@ -143,7 +148,7 @@ impl LogReader {
 #[async_trait]
 impl Reader for LogReader {
     fn read(&mut self, into: &mut Frames) -> Result<bool> {
-        into.clear();
+        into.frames.clear();
         let mut want = self.partition.common.options.read_bytes;
         loop {
             let end = self.partition.end();

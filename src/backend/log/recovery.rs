@@ -51,7 +51,7 @@ pub(super) fn recover(folder: &Path, page: &EndPage, same_boot: bool) -> Result<
     let end =
         End { pos: segment.start + at.at, offset: at.offset, segment_base: segment.base, segment_start: segment.start };
     if page.is_initialised() && page.has_failed() {
-        write_again(&segment, noted.0.saturating_sub(segment.start), at.at)?;
+        write_again(folder, noted.0, end)?;
     }
     let durable = if noted.0 == 0 { (0, 0) } else { (noted.0.min(end.pos), noted.1.min(end.offset)) };
     Ok(Recovered { segment, end, durable, sequences: found.sequences })
@@ -86,9 +86,8 @@ pub(super) fn note_sequences(sequences: &mut HashMap<u64, u64>, frame: &Frame<'_
 /// durable when the last was made. A partition without segments gets its first.
 fn open_segments(folder: &Path, same_boot: bool) -> Result<Vec<Segment>> {
     let bases = segments_in(folder)?;
-    if bases.is_empty() {
-        let (first, _) = Segment::create(folder, 0, 0, 0, &HashMap::new())?;
-        return Ok(vec![first]);
+    if bases.is_empty() || bases == [0] && Segment::first_is_undone(folder)? {
+        return Ok(vec![Segment::create_first(folder)?]);
     }
     let mut segments = Vec::new();
     for base in bases.into_iter().rev() {
@@ -186,19 +185,26 @@ fn cut(segments: &[Segment], at: &Walked, folder: &Path) -> Result<()> {
     if later.is_empty() { Ok(()) } else { super::files::sync_folder(folder) }
 }
 
-/// Writes a range of a file again as it is.
+/// Writes everything from a byte position to the end again as it is.
 ///
 /// After a failed sync the kernel may hold pages for clean that never reached the disk; the next sync would pass them
 /// over and succeed.
-fn write_again(segment: &Segment, from: u64, to: u64) -> Result<()> {
-    let mut at = from;
-    let mut bytes = vec![0; 1 << 20];
-    while at < to {
-        let len = bytes.len().min((to - at) as usize);
-        let piece = &mut bytes[..len];
-        segment.file.read_exact_at(piece, at).map_err(|error| io_error("read", &segment.path, error))?;
-        segment.file.write_all_at(piece, at).map_err(|error| io_error("write", &segment.path, error))?;
-        at += len as u64;
+fn write_again(folder: &Path, from: u64, end: End) -> Result<()> {
+    for base in segments_in(folder)?.into_iter().rev() {
+        let segment = Segment::open(folder, base)?.ok_or_else(|| no_segment(folder))?;
+        let to = if base == end.segment_base { end.pos - segment.start } else { segment.len()? };
+        let mut at = from.saturating_sub(segment.start);
+        let mut bytes = vec![0; 1 << 20];
+        while at < to {
+            let len = bytes.len().min((to - at) as usize);
+            let piece = &mut bytes[..len];
+            segment.file.read_exact_at(piece, at).map_err(|error| io_error("read", &segment.path, error))?;
+            segment.file.write_all_at(piece, at).map_err(|error| io_error("write", &segment.path, error))?;
+            at += len as u64;
+        }
+        if segment.start <= from {
+            break;
+        }
     }
     Ok(())
 }

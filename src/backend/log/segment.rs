@@ -17,7 +17,7 @@ use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use super::files::{io_error, names_in, sync_folder};
+use super::files::{io_error, names_in, read_if_there, sync_folder};
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::{Frame, FrameBuilder, FrameError, FrameHeader, HEADER_LEN};
 
@@ -107,7 +107,7 @@ impl Segment {
         Ok(Some(Self { file, path, base, start: word(24), durable: word(32) }))
     }
 
-    /// Makes a segment with its control frame, durably: it is there whole or not at all.
+    /// Makes a segment with its control frame: it is there whole or not at all, also after a loss of power.
     pub(super) fn create(
         folder: &Path,
         base: u64,
@@ -115,25 +115,41 @@ impl Segment {
         durable: u64,
         sequences: &HashMap<u64, u64>,
     ) -> Result<(Self, u64)> {
-        let path = segment_path(folder, base);
-        let draft = path.with_extension("draft");
-        let mut bytes = segment_header(base, start, durable);
         let mut control = FrameBuilder::new();
         for (producer, next) in sequences {
             control.push(Some(&producer.to_le_bytes()), Some(&next.to_le_bytes()), 0);
         }
+        let mut bytes = segment_header(base, start, durable);
         bytes.extend_from_slice(control.seal(KIND_PRODUCERS, base, 0, 0, durable));
-        let write = || {
-            let file =
-                OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
-            file.write_all_at(&bytes, 0)?;
-            file.sync_all()?;
-            fs::rename(&draft, &path)?;
-            Ok(file)
-        };
-        let file = write().map_err(|error: std::io::Error| io_error("create", &path, error))?;
+        let (file, path) = write_segment(folder, base, &bytes, true)?;
         sync_folder(folder)?;
         Ok((Self { file, path, base, start, durable }, bytes.len() as u64))
+    }
+
+    /// Makes a partition's first segment. A loss of power may undo it until the first sync, which syncs the folder
+    /// too: a topic of a thousand partitions is not to take thousands of syncs before its first record.
+    pub(super) fn create_first(folder: &Path) -> Result<Self> {
+        let mut bytes = segment_header(0, 0, 0);
+        bytes.extend_from_slice(FrameBuilder::new().seal(KIND_PRODUCERS, 0, 0, 0, 0));
+        let (file, path) = write_segment(folder, 0, &bytes, false)?;
+        Ok(Self { file, path, base: 0, start: 0, durable: 0 })
+    }
+
+    /// Whether the first segment is one that a loss of power undid: its beginning is not whole, and no record is in
+    /// it.
+    pub(super) fn first_is_undone(folder: &Path) -> Result<bool> {
+        let path = segment_path(folder, 0);
+        let begins = SEGMENT_HEADER_LEN as usize;
+        let whole = |head: &[u8; SEGMENT_HEADER_LEN as usize + HEADER_LEN]| {
+            header_crc(&head[..begins]).to_le_bytes() == head[12..16] && Frame::parse(&head[begins..]).is_ok()
+        };
+        let mut head = [0; SEGMENT_HEADER_LEN as usize + HEADER_LEN];
+        let file = File::open(&path).map_err(|error| io_error("open", &path, error))?;
+        if file.read_exact_at(&mut head, 0).is_ok() && whole(&head) {
+            return Ok(false);
+        }
+        let bytes = read_if_there(&path)?.unwrap_or_default();
+        Ok(bytes.iter().skip(head.len()).all(|byte| *byte == 0))
     }
 
     /// Length of the file.
@@ -188,6 +204,17 @@ impl Segment {
         Ok(walked)
     }
 
+    /// Reads from that byte of the file on.
+    pub(super) fn read(&self, bytes: &mut [u8], at: u64) -> Result<usize> {
+        loop {
+            match self.file.read_at(bytes, at) {
+                Ok(count) => return Ok(count),
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(io_error("read", &self.path, error)),
+            }
+        }
+    }
+
     /// Reads into the spare capacity of `bytes` from that byte of the file on.
     pub(super) fn read_spare(&self, bytes: &mut Vec<u8>, at: u64) -> Result<usize> {
         loop {
@@ -198,6 +225,23 @@ impl Segment {
             }
         }
     }
+}
+
+/// Writes a segment under another name and gives it its own.
+fn write_segment(folder: &Path, base: u64, bytes: &[u8], synced: bool) -> Result<(File, PathBuf)> {
+    let path = segment_path(folder, base);
+    let draft = path.with_extension("draft");
+    let write = || {
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
+        file.write_all_at(bytes, 0)?;
+        if synced {
+            file.sync_all()?;
+        }
+        fs::rename(&draft, &path)?;
+        Ok(file)
+    };
+    let file = write().map_err(|error: std::io::Error| io_error("create", &path, error))?;
+    Ok((file, path))
 }
 
 /// Walks over the whole frames in `bytes`; returns why it ended before their end.

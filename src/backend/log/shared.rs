@@ -83,9 +83,11 @@ struct EndLayout {
     failed: AtomicU32,
     /// Not 0 when a reader somewhere waits for the end to move.
     waiting: AtomicU32,
+    /// Not 0 while a new segment is made, which exists before it is published.
+    rolling: AtomicU32,
 }
 
-// SAFETY: `repr(C)`, atomics only, 120 bytes.
+// SAFETY: `repr(C)`, atomics only, 128 bytes.
 unsafe impl Atomics for EndLayout {}
 
 /// The shared page of a partition.
@@ -115,6 +117,7 @@ impl EndPage {
         page.durable_offset.store(durable.1, Ordering::Release);
         page.failed.store(0, Ordering::Release);
         page.waiting.store(0, Ordering::Release);
+        page.rolling.store(0, Ordering::Release);
         let boot = boot.unwrap_or_default();
         page.boot[0].store(boot[0], Ordering::Release);
         page.boot[1].store(boot[1], Ordering::Release);
@@ -169,6 +172,16 @@ impl EndPage {
 
     pub(super) fn has_failed(&self) -> bool {
         self.0.failed.load(Ordering::Acquire) != 0
+    }
+
+    /// Notes that a new segment is being made, or that it was published.
+    pub(super) fn set_rolling(&self, rolling: bool) {
+        self.0.rolling.store(rolling.into(), Ordering::Release);
+    }
+
+    /// Whether somebody began to make a new segment and did not publish it.
+    pub(super) fn is_rolling(&self) -> bool {
+        self.0.rolling.load(Ordering::Acquire) != 0
     }
 
     /// A reader is about to look at the end for the last time before it waits.

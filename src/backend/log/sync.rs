@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Notify;
 
-use super::files::{blocking, io_error};
+use super::files::{blocking, io_error, sync_folder};
 use super::partition::Partition;
 use super::segment::{Segment, segments_in};
 use super::shared::End;
@@ -90,13 +90,19 @@ impl Partition {
     fn sync_segments(&self, end: End) -> Result<()> {
         let sync = |segment: &Segment| segment.file.sync_data().map_err(|error| io_error("sync", &segment.path, error));
         let durable = self.page.durable().0;
+        if durable == 0 {
+            // The first segment's name is not durable yet.
+            sync_folder(&self.folder)?;
+        }
         let written = Arc::clone(&self.writer().segment);
         if written.base == end.segment_base && written.start <= durable {
             return sync(&written);
         }
-        for base in segments_in(&self.folder)?.into_iter().rev().filter(|base| *base <= end.segment_base) {
-            let segment = Segment::open(&self.folder, base)?
-                .ok_or_else(|| Error::new(ErrorKind::Corrupt, format!("segment {base} is gone")))?;
+        let gone = |base: u64| Error::new(ErrorKind::Corrupt, format!("segment {base} is gone"));
+        let bases = segments_in(&self.folder)?;
+        let upto = bases.binary_search(&end.segment_base).map_err(|_| gone(end.segment_base))?;
+        for base in bases[..=upto].iter().rev() {
+            let segment = Segment::open(&self.folder, *base)?.ok_or_else(|| gone(*base))?;
             sync(&segment)?;
             if segment.start <= durable {
                 break;

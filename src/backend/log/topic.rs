@@ -173,8 +173,8 @@ impl Topics {
         Ok(topics)
     }
 
-    /// Deletes a topic that nobody has open.
-    pub(super) fn delete(&self, name: &str) -> Result<()> {
+    /// Deletes a topic that nobody has open; returns how many partitions it had.
+    pub(super) fn delete(&self, name: &str) -> Result<u32> {
         let topic = self.read(name)?;
         let folder = self.topic_folder(name)?;
         let mut held = Vec::<File>::new();
@@ -193,7 +193,8 @@ impl Topics {
         let grave = self.drafts.join(Uuid::new_v4().to_string());
         fs::rename(&folder, &grave).map_err(|error| io_error("delete", &folder, error))?;
         sync_folder(&self.folder)?;
-        fs::remove_dir_all(&grave).map_err(|error| io_error("remove", &grave, error))
+        fs::remove_dir_all(&grave).map_err(|error| io_error("remove", &grave, error))?;
+        Ok(topic.spec.partitions)
     }
 }
 

@@ -76,7 +76,12 @@ impl Writer {
     }
 
     /// Goes on in a new segment.
+    ///
+    /// Killed in here, a writer leaves a segment that nobody published. The next one must not append to the old
+    /// segment then, for two would hold the same offsets: it sees the note and makes the new segment again.
     fn roll(&mut self, partition: &Arc<Partition>) -> Result<()> {
+        partition.page.set_rolling(true);
+        self.reserved = 0;
         let old = &self.segment;
         old.file.set_len(self.seen.pos - old.start).map_err(|error| io_error("shorten", &old.path, error))?;
         let durable = partition.page.durable().0;
@@ -89,9 +94,9 @@ impl Writer {
             offset: self.seen.offset,
         };
         self.segment = Arc::new(segment);
-        self.reserved = 0;
         self.index = None;
         partition.page.publish(self.seen);
+        partition.page.set_rolling(false);
         partition.sync_behind();
         Ok(())
     }
@@ -107,6 +112,8 @@ impl Writer {
             Ok(()) => self.reserved = want,
             // The file system cannot; the file grows with each write then.
             Err(Errno::OPNOTSUPP | Errno::NOSYS) => self.reserved = u64::MAX,
+            // There may be room for the frame itself; the write tells.
+            Err(Errno::NOSPC) => {}
             Err(error) => return Err(io_error("reserve space in", &self.segment.path, error)),
         }
         Ok(())
@@ -205,7 +212,8 @@ impl Partition {
         }
         let len = frame.len() as u64;
         let used = writer.seen.pos - writer.seen.segment_start;
-        if used + len > self.common.options.segment_bytes && writer.seen.offset > writer.segment.base {
+        let full = used + len > self.common.options.segment_bytes || self.page.is_rolling();
+        if full && writer.seen.offset > writer.segment.base {
             writer.roll(self).map_err(|error| error.at(&self.place))?;
         }
         let base_offset = writer.seen.offset;
@@ -232,5 +240,45 @@ impl Partition {
         let mut writer = self.writer();
         writer.catch_up(self)?;
         Ok(writer.sequences.get(&producer.0).copied().unwrap_or(0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::log::{LogBackend, LogOptions};
+    use crate::backend::{Backend, Replay};
+    use crate::clock::Clock;
+    use crate::record::Frames;
+    use crate::topic::{TopicPartition, TopicSpec};
+
+    /// Killed between making a segment and publishing it.
+    #[tokio::test]
+    async fn a_segment_that_was_not_published_is_made_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = LogOptions { segment_bytes: 1 << 20, ..LogOptions::new(folder.path()) };
+        let backend = LogBackend::open(options.clone(), Clock::system()).unwrap();
+        backend.create_topic(&TopicSpec::new("t", 1)).await.unwrap();
+        let place = TopicPartition::new("t", 0);
+        let mut frame = FrameBuilder::new();
+        frame.push(None, Some(b"v"), 0);
+        let mut producer = backend.producer(ProducerId::ANONYMOUS).await.unwrap();
+        producer.append(&place, &mut frame, None).await.unwrap();
+        let partition = backend.partition(&place).unwrap();
+        let end = partition.end();
+        partition.page.set_rolling(true);
+        Segment::create(&partition.folder, end.offset, end.pos, 0, &HashMap::new()).unwrap();
+        for _ in 0..3 {
+            producer.append(&place, &mut frame, None).await.unwrap();
+        }
+        assert_eq!(partition.end().segment_base, 1);
+        drop((producer, partition, backend));
+        let backend = LogBackend::open(options, Clock::system()).unwrap();
+        for from in 0..4 {
+            let mut reader = backend.reader(&place, from).unwrap();
+            let mut frames = Frames::default();
+            while reader.read(&mut frames).unwrap() {}
+            assert_eq!(reader.position(), 4);
+        }
     }
 }

@@ -81,7 +81,7 @@ impl MemoryBackend {
 #[async_trait]
 impl Backend for MemoryBackend {
     fn capabilities(&self) -> Capabilities {
-        Capabilities { replay: true, durable: false, shared: false, deduplicates: true }
+        Capabilities { replay: true, durable: false, shared: false, deduplicates: true, survives_power_loss: false }
     }
 
     async fn create_topic(&self, spec: &TopicSpec) -> Result<Topic> {
@@ -150,6 +150,8 @@ impl Replay for MemoryBackend {
     }
 
     async fn delete_topic(&self, name: &str) -> Result<()> {
-        topic::delete(&mut MemoryBackend::topics(self), name)
+        topic::delete(&mut MemoryBackend::topics(self), name)?;
+        self.groups().values_mut().for_each(|group| group.positions.retain(|place, _| &*place.topic != name));
+        Ok(())
     }
 }

@@ -18,10 +18,12 @@ impl ::gretchen::__private::Agent for total_orders {
         line: ::core::line!(),
         topics: &["orders"],
         key: ::core::option::Option::Some(::gretchen::__private::KeyDef {
-            field: "customer",
+            field: <Order as ::gretchen::__private::HasField<
+                { total_orders::field_customer },
+            >>::FIELD,
             start_rekey: ::gretchen::__private::rekey::<
                 Order,
-                { ::gretchen::__private::field_id("customer") },
+                { total_orders::field_customer },
             >,
         }),
         tables: &[|| TOTALS.def()],
@@ -52,6 +54,14 @@ impl ::gretchen::__private::Agent for total_orders {
 ::gretchen::__private::inventory::submit! {
     ::gretchen::__private::Submitted(< total_orders as ::gretchen::__private::Agent >
     ::DEF)
+}
+#[allow(non_upper_case_globals)]
+impl total_orders {
+    const field_customer: u64 = ::gretchen::__private::scalar_field(
+        <Order as ::gretchen::__private::Record>::SCHEMA,
+        "customer",
+        "`customer` is no scalar field of the record",
+    );
 }
 const _: fn(&<Order as ::gretchen::__private::Record>::View<'_>) = |view| {
     let _ = &view.customer;

@@ -1,31 +1,91 @@
-/// Running totals of each customer.
-pub static ORDER_TOTALS: Table<String, OrderTotal, __OrderTotalsState> = ::gretchen::__private::Table::new(
-        "order-totals",
-    )
-    .output("order-totals")
-    .help("Running totals of each customer.");
+#[allow(non_upper_case_globals)]
+impl order_totals {
+    const field_note: u64 = ::gretchen::__private::scalar_field(
+        <Order as ::gretchen::__private::Record>::SCHEMA,
+        "note",
+        "`note` is no scalar field of the record",
+    );
+    const field_amount: u64 = ::gretchen::__private::scalar_field(
+        <Order as ::gretchen::__private::Record>::SCHEMA,
+        "amount",
+        "`amount` is no scalar field of the record",
+    );
+}
+const _: fn(&<Order as ::gretchen::__private::Record>::View<'_>) = |view| {
+    let _ = &view.note;
+    let _ = &view.amount;
+};
+#[allow(non_upper_case_globals)]
+impl order_totals {
+    const figure_noted: u64 = {
+        use ::gretchen::__private::DoesNotFit as _;
+        if !<::gretchen::__private::Fits<
+            ::gretchen::__private::Count,
+            <Order as ::gretchen::__private::HasField<
+                { order_totals::field_note },
+            >>::Type,
+        >>::FITS {
+            ::core::panic!(
+                "`count` cannot be computed over `note`: it takes scalar fields"
+            );
+        }
+        order_totals::field_note
+    };
+    const figure_revenue: u64 = {
+        use ::gretchen::__private::DoesNotFit as _;
+        if !<::gretchen::__private::Fits<
+            ::gretchen::__private::Sum,
+            <Order as ::gretchen::__private::HasField<
+                { order_totals::field_amount },
+            >>::Type,
+        >>::FITS {
+            ::core::panic!(
+                "`sum` cannot be computed over `amount`: it takes int, long, float, double and decimal fields"
+            );
+        }
+        order_totals::field_amount
+    };
+    const figure_smallest: u64 = {
+        use ::gretchen::__private::DoesNotFit as _;
+        if !<::gretchen::__private::Fits<
+            ::gretchen::__private::Min,
+            <Order as ::gretchen::__private::HasField<
+                { order_totals::field_amount },
+            >>::Type,
+        >>::FITS {
+            ::core::panic!(
+                "`min` cannot be computed over `amount`: it takes number, decimal, string, boolean, date, timestamp and uuid fields"
+            );
+        }
+        order_totals::field_amount
+    };
+}
 /// What `ORDER_TOTALS` keeps for each key.
 #[doc(hidden)]
 #[derive(Clone, Debug, Default)]
 pub struct __OrderTotalsState {
     orders: ::gretchen::__private::Tally,
     noted: <::gretchen::__private::Count as ::gretchen::__private::Aggregate<
-        <Order as ::gretchen::__private::HasField<
-            { ::gretchen::__private::field_id("note") },
-        >>::Type,
+        <Order as ::gretchen::__private::HasField<{ order_totals::figure_noted }>>::Type,
     >>::Acc,
     revenue: <::gretchen::__private::Sum as ::gretchen::__private::Aggregate<
         <Order as ::gretchen::__private::HasField<
-            { ::gretchen::__private::field_id("amount") },
+            { order_totals::figure_revenue },
         >>::Type,
     >>::Acc,
     smallest: <::gretchen::__private::Min as ::gretchen::__private::Aggregate<
         <Order as ::gretchen::__private::HasField<
-            { ::gretchen::__private::field_id("amount") },
+            { order_totals::figure_smallest },
         >>::Type,
     >>::Acc,
     late: ::gretchen::__private::Fold<i64>,
 }
+/// Running totals of each customer.
+pub static ORDER_TOTALS: Table<String, OrderTotal, __OrderTotalsState> = ::gretchen::__private::Table::new(
+        "order-totals",
+    )
+    .output("order-totals")
+    .help("Running totals of each customer.");
 impl ::gretchen::__private::TableState<String, OrderTotal> for __OrderTotalsState {
     fn encode_state(
         &self,
@@ -64,54 +124,34 @@ impl ::gretchen::__private::TableState<String, OrderTotal> for __OrderTotalsStat
         &self,
         key: &[u8],
     ) -> ::core::result::Result<OrderTotal, ::gretchen::__private::EncodeError> {
-        let key = <String as ::gretchen::__private::Key>::decode_key(key)
+        let key = <<<Order as ::gretchen::__private::HasField<
+            { order_totals::field_customer },
+        >>::Type as ::gretchen::__private::KeyField>::Key as ::gretchen::__private::Key>::decode_key(
+                key,
+            )
             .map_err(|error| ::gretchen::__private::encode_failed("customer", &error))?;
-        let mut value = <OrderTotal as ::core::default::Default>::default();
-        <OrderTotal as ::gretchen::__private::HasField<
-            { ::gretchen::__private::field_id("customer") },
-        >>::set(&mut value, ::core::convert::Into::into(key));
-        <OrderTotal as ::gretchen::__private::HasField<
-            { ::gretchen::__private::field_id("orders") },
-        >>::set(
-            &mut value,
-            ::gretchen::__private::Finish::finish(&self.orders)
-                .map_err(|error| ::gretchen::__private::encode_failed("orders", &error))?,
-        );
-        <OrderTotal as ::gretchen::__private::HasField<
-            { ::gretchen::__private::field_id("noted") },
-        >>::set(
-            &mut value,
-            ::gretchen::__private::Finish::finish(&self.noted)
+        ::core::result::Result::Ok(OrderTotal {
+            customer: ::core::convert::Into::into(key),
+            orders: ::gretchen::__private::Finish::finish(&self.orders)
+                .map_err(|error| ::gretchen::__private::encode_failed(
+                    "orders",
+                    &error,
+                ))?,
+            noted: ::gretchen::__private::Finish::finish(&self.noted)
                 .map_err(|error| ::gretchen::__private::encode_failed("noted", &error))?,
-        );
-        <OrderTotal as ::gretchen::__private::HasField<
-            { ::gretchen::__private::field_id("revenue") },
-        >>::set(
-            &mut value,
-            ::gretchen::__private::Finish::finish(&self.revenue)
+            revenue: ::gretchen::__private::Finish::finish(&self.revenue)
                 .map_err(|error| ::gretchen::__private::encode_failed(
                     "revenue",
                     &error,
                 ))?,
-        );
-        <OrderTotal as ::gretchen::__private::HasField<
-            { ::gretchen::__private::field_id("smallest") },
-        >>::set(
-            &mut value,
-            ::gretchen::__private::Finish::finish(&self.smallest)
+            smallest: ::gretchen::__private::Finish::finish(&self.smallest)
                 .map_err(|error| ::gretchen::__private::encode_failed(
                     "smallest",
                     &error,
                 ))?,
-        );
-        <OrderTotal as ::gretchen::__private::HasField<
-            { ::gretchen::__private::field_id("late") },
-        >>::set(
-            &mut value,
-            ::gretchen::__private::Finish::finish(&self.late)
+            late: ::gretchen::__private::Finish::finish(&self.late)
                 .map_err(|error| ::gretchen::__private::encode_failed("late", &error))?,
-        );
-        ::core::result::Result::Ok(value)
+        })
     }
     fn layout() -> ::std::string::String {
         let mut layout = ::std::string::String::new();
@@ -126,7 +166,7 @@ impl ::gretchen::__private::TableState<String, OrderTotal> for __OrderTotalsStat
             .push_str(
                 <<::gretchen::__private::Count as ::gretchen::__private::Aggregate<
                     <Order as ::gretchen::__private::HasField<
-                        { ::gretchen::__private::field_id("note") },
+                        { order_totals::figure_noted },
                     >>::Type,
                 >>::Acc as ::gretchen::__private::Accumulator>::LAYOUT,
             );
@@ -136,7 +176,7 @@ impl ::gretchen::__private::TableState<String, OrderTotal> for __OrderTotalsStat
             .push_str(
                 <<::gretchen::__private::Sum as ::gretchen::__private::Aggregate<
                     <Order as ::gretchen::__private::HasField<
-                        { ::gretchen::__private::field_id("amount") },
+                        { order_totals::figure_revenue },
                     >>::Type,
                 >>::Acc as ::gretchen::__private::Accumulator>::LAYOUT,
             );
@@ -146,7 +186,7 @@ impl ::gretchen::__private::TableState<String, OrderTotal> for __OrderTotalsStat
             .push_str(
                 <<::gretchen::__private::Min as ::gretchen::__private::Aggregate<
                     <Order as ::gretchen::__private::HasField<
-                        { ::gretchen::__private::field_id("amount") },
+                        { order_totals::figure_smallest },
                     >>::Type,
                 >>::Acc as ::gretchen::__private::Accumulator>::LAYOUT,
             );
@@ -162,6 +202,13 @@ impl ::gretchen::__private::TableState<String, OrderTotal> for __OrderTotalsStat
         layout
     }
 }
+const _: fn(
+    ::core::marker::PhantomData<String>,
+) -> ::core::marker::PhantomData<
+    <<Order as ::gretchen::__private::HasField<
+        { order_totals::field_customer },
+    >>::Type as ::gretchen::__private::KeyField>::Key,
+> = |key| key;
 impl ::gretchen::__private::Aggregation for order_totals {
     type Record = Order;
     type Key = String;
@@ -173,10 +220,10 @@ impl ::gretchen::__private::Aggregation for order_totals {
         scratch: &'v mut ::std::vec::Vec<u8>,
     ) -> ::core::option::Option<&'v [u8]> {
         <<Order as ::gretchen::__private::HasField<
-            { ::gretchen::__private::field_id("customer") },
+            { order_totals::field_customer },
         >>::Type as ::gretchen::__private::KeyField>::key_bytes(
             <Order as ::gretchen::__private::HasField<
-                { ::gretchen::__private::field_id("customer") },
+                { order_totals::field_customer },
             >>::get(view),
             scratch,
         )
@@ -189,12 +236,12 @@ impl ::gretchen::__private::Aggregation for order_totals {
         let mut next_revenue = ::core::clone::Clone::clone(&state.revenue);
         <::gretchen::__private::Sum as ::gretchen::__private::Aggregate<
             <Order as ::gretchen::__private::HasField<
-                { ::gretchen::__private::field_id("amount") },
+                { order_totals::figure_revenue },
             >>::Type,
         >>::fold(
             &mut next_revenue,
             <Order as ::gretchen::__private::HasField<
-                { ::gretchen::__private::field_id("amount") },
+                { order_totals::figure_revenue },
             >>::get(view),
         )?;
         let mut next_late = ::core::clone::Clone::clone(&state.late);
@@ -216,22 +263,22 @@ impl ::gretchen::__private::Aggregation for order_totals {
         ::gretchen::__private::CountRecords::fold(&mut state.orders);
         <::gretchen::__private::Count as ::gretchen::__private::Aggregate<
             <Order as ::gretchen::__private::HasField<
-                { ::gretchen::__private::field_id("note") },
+                { order_totals::figure_noted },
             >>::Type,
         >>::fold(
             &mut state.noted,
             <Order as ::gretchen::__private::HasField<
-                { ::gretchen::__private::field_id("note") },
+                { order_totals::figure_noted },
             >>::get(view),
         )?;
         <::gretchen::__private::Min as ::gretchen::__private::Aggregate<
             <Order as ::gretchen::__private::HasField<
-                { ::gretchen::__private::field_id("amount") },
+                { order_totals::figure_smallest },
             >>::Type,
         >>::fold(
             &mut state.smallest,
             <Order as ::gretchen::__private::HasField<
-                { ::gretchen::__private::field_id("amount") },
+                { order_totals::figure_smallest },
             >>::get(view),
         )?;
         state.revenue = next_revenue;
@@ -239,20 +286,6 @@ impl ::gretchen::__private::Aggregation for order_totals {
         ::core::result::Result::Ok(())
     }
 }
-const _: fn(&<Order as ::gretchen::__private::Record>::View<'_>) = |view| {
-    let _ = &view.note;
-    let _ = &view.amount;
-};
-const _: fn(OrderTotal) = |value| {
-    let OrderTotal {
-        customer: _,
-        orders: _,
-        noted: _,
-        revenue: _,
-        smallest: _,
-        late: _,
-    } = value;
-};
 #[doc(hidden)]
 #[allow(non_camel_case_types)]
 pub struct order_totals {}
@@ -264,10 +297,12 @@ impl ::gretchen::__private::Agent for order_totals {
         line: ::core::line!(),
         topics: &["orders"],
         key: ::core::option::Option::Some(::gretchen::__private::KeyDef {
-            field: "customer",
+            field: <Order as ::gretchen::__private::HasField<
+                { order_totals::field_customer },
+            >>::FIELD,
             start_rekey: ::gretchen::__private::rekey::<
                 Order,
-                { ::gretchen::__private::field_id("customer") },
+                { order_totals::field_customer },
             >,
         }),
         tables: &[|| ORDER_TOTALS.def()],
@@ -284,6 +319,14 @@ impl ::gretchen::__private::Agent for order_totals {
 ::gretchen::__private::inventory::submit! {
     ::gretchen::__private::Submitted(< order_totals as ::gretchen::__private::Agent >
     ::DEF)
+}
+#[allow(non_upper_case_globals)]
+impl order_totals {
+    const field_customer: u64 = ::gretchen::__private::scalar_field(
+        <Order as ::gretchen::__private::Record>::SCHEMA,
+        "customer",
+        "`customer` is no scalar field of the record",
+    );
 }
 const _: fn(&<Order as ::gretchen::__private::Record>::View<'_>) = |view| {
     let _ = &view.customer;

@@ -1,0 +1,19 @@
+#![allow(unused)]
+
+use gretchen::agent;
+use gretchen::agent::{Batch, Event, Keyed, Output, Stream};
+use gretchen::error::Result;
+use gretchen::record::Record;
+use gretchen::table::{Table, TableMut};
+
+gretchen::records!("schemas/order.avsc", "schemas/order_total.avsc");
+
+struct Total(i64);
+
+#[agent(topic = "orders", output = "totals")]
+async fn watch(order: Order) -> Result<Option<Total>> {
+    let _ = order;
+    Ok(None)
+}
+
+fn main() {}

@@ -1,0 +1,19 @@
+#![allow(unused)]
+
+use gretchen::agent;
+use gretchen::agent::{Batch, Event, Keyed, Output, Stream};
+use gretchen::error::Result;
+use gretchen::record::Record;
+use gretchen::table::{Table, TableMut};
+
+gretchen::records!("schemas/order.avsc", "schemas/order_total.avsc");
+
+struct Mine;
+
+#[agent(topic = "orders")]
+async fn watch(order: Order) -> std::result::Result<(), Mine> {
+    let _ = order;
+    Ok(())
+}
+
+fn main() {}

@@ -1,0 +1,18 @@
+#![allow(unused)]
+
+use gretchen::agent;
+use gretchen::agent::{Batch, Event, Keyed, Output, Stream};
+use gretchen::error::Result;
+use gretchen::record::Record;
+use gretchen::table::{Table, TableMut};
+
+gretchen::records!("schemas/order.avsc", "schemas/order_total.avsc");
+
+struct Purchase;
+
+#[agent(topic = "orders")]
+async fn watch(order: Purchase) {
+    let _ = order;
+}
+
+fn main() {}

@@ -1,0 +1,19 @@
+#![allow(unused)]
+
+use gretchen::agent;
+use gretchen::agent::{Batch, Event, Keyed, Output, Stream};
+use gretchen::error::Result;
+use gretchen::record::Record;
+use gretchen::table::{Table, TableMut};
+
+gretchen::records!("schemas/order.avsc", "schemas/order_total.avsc");
+
+#[agent(topic = "orders")]
+async fn returned(order: Order) -> Result<Option<Order>> {
+    Ok(Some(order))
+}
+
+#[agent(topic = "orders")]
+async fn parameter(orders: Stream<Order>, alerts: Output<Order>) {}
+
+fn main() {}

@@ -1,0 +1,21 @@
+#![allow(unused)]
+
+use gretchen::agent;
+use gretchen::agent::{Batch, Event, Keyed, Output, Stream};
+use gretchen::error::Result;
+use gretchen::record::Record;
+use gretchen::table::{Table, TableMut};
+
+gretchen::records!("schemas/order.avsc", "schemas/order_total.avsc");
+
+#[agent(topic = "orders", output = "alerts")]
+async fn watch(orders: Stream<Order>) -> Result<Order> {
+    todo!()
+}
+
+#[agent(topic = "orders", output = "alerts")]
+async fn both(order: Order, alerts: Output<Order>) -> Order {
+    order
+}
+
+fn main() {}

@@ -1,0 +1,18 @@
+#![allow(unused)]
+
+use gretchen::agent;
+use gretchen::agent::{Batch, Event, Keyed, Output, Stream};
+use gretchen::error::Result;
+use gretchen::record::Record;
+use gretchen::table::{Table, TableMut};
+
+gretchen::records!("schemas/order.avsc", "schemas/order_total.avsc");
+
+static TOTALS: Table<String, OrderTotal> = Table::new("order-totals");
+
+#[agent(topic = "orders", table = TOTALS)]
+async fn watch(order: Order, totals: TableMut<'_, String, i64>) {
+    let _ = (order, totals);
+}
+
+fn main() {}

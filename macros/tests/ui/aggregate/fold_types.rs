@@ -1,0 +1,21 @@
+#![allow(unused)]
+
+use gretchen::table::Table;
+
+gretchen::records!("schemas/order.avsc", "schemas/order_total.avsc");
+
+gretchen::aggregate! {
+    #[agent(topic = "orders", key = customer, output = "order-totals")]
+    static TOTALS: Table<String, OrderTotal> = from Order {
+        orders: count(),
+        revenue: sum(amount),
+        smallest: min(amount),
+        largest: max(amount),
+        quantity: fold(|state: &mut i64, order: &OrderView<'_>| {
+            *state += order.amount;
+            Ok(())
+        }),
+    };
+}
+
+fn main() {}

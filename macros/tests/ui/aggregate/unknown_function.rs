@@ -1,0 +1,18 @@
+#![allow(unused)]
+
+use gretchen::table::Table;
+
+gretchen::records!("schemas/order.avsc", "schemas/order_total.avsc");
+
+gretchen::aggregate! {
+    #[agent(topic = "orders", key = customer, output = "order-totals")]
+    static TOTALS: Table<String, OrderTotal> = from Order {
+        orders: count(),
+        revenue: summ(amount),
+        smallest: median(amount),
+        largest: max(amount),
+        quantity: sum(quantity),
+    };
+}
+
+fn main() {}

@@ -1,0 +1,7 @@
+//! How gretchen works and what it promises, page by page.
+
+#[doc = include_str!("architecture.md")]
+pub mod architecture {}
+
+#[doc = include_str!("delivery.md")]
+pub mod delivery {}

@@ -1,0 +1,73 @@
+//! Workers are killed again and again while orders flow; in the end every figure is exact.
+
+use crate::shop;
+use crate::support::{Random, Stage, Worker};
+
+/// Kills of one test.
+const KILLS: usize = 100;
+
+fn kill_workers(test: &str, fsync: bool) {
+    let mut random = Random::seeded(test);
+    let mut stage = Stage::new("shop", fsync);
+    stage.spec.commit_ms = random.within(5..40);
+    let mut workers: Vec<Worker> = Vec::new();
+    let mut kills = 0;
+    let mut next_kill_ms = 300;
+    let mut last_kill = stage.clock.moment();
+    let began = stage.clock.moment();
+    while kills < KILLS {
+        while workers.is_empty() || (workers.len() < 3 && random.one_in(40)) {
+            workers.push(stage.worker());
+        }
+        if random.one_in(30) {
+            // The next worker may be the first to open a partition; and the producer starts from its first order.
+            stage.close();
+        }
+        let count = random.within(1..30);
+        let bulk = random.one_in(50);
+        let more = shop::orders(&mut random, stage.orders.len(), count, bulk);
+        stage.publish(more);
+        stage.sleep_ms(random.within(0..12));
+        if stage.passed(last_kill).as_millis() as u64 >= next_kill_ms {
+            if random.one_in(5) {
+                // All at once: nobody takes over, and the log is closed without a word.
+                stage.close();
+                kills += workers.len();
+                workers.drain(..).for_each(Worker::kill);
+            } else {
+                let which = random.within(0..workers.len() as u64) as usize;
+                workers.swap_remove(which).kill();
+                kills += 1;
+            }
+            if random.one_in(3) {
+                workers.push(stage.worker());
+            }
+            next_kill_ms = random.within(20..300);
+            last_kill = stage.clock.moment();
+        }
+    }
+    let killing = stage.passed(began);
+    workers.push(stage.worker());
+    stage.catch_up(&mut workers);
+    let caught_up = stage.passed(began);
+    stage.stop(workers);
+    shop::check(&mut stage);
+    let (starts, from_checkpoint) = stage.check_recoveries();
+    println!(
+        "{kills} kills and {} orders in {killing:.1?}, caught up after {:.1?}; {starts} starts of tasks, {from_checkpoint} of them from a checkpoint; all in {:.1?}",
+        stage.orders.len(),
+        caught_up - killing,
+        stage.passed(began)
+    );
+    assert!(from_checkpoint > 0, "no start found a checkpoint");
+}
+
+#[test]
+fn a_hundred_kills_change_nothing() {
+    kill_workers("kill::a_hundred_kills_change_nothing", false);
+}
+
+#[test]
+fn a_hundred_kills_change_nothing_with_fsync() {
+    kill_workers("kill::a_hundred_kills_change_nothing_with_fsync", true);
+}
