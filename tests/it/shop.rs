@@ -284,7 +284,8 @@ fn assert_same(have: &[i64], want: &[i64], what: &str) {
     if have != want {
         let at = have.iter().zip(want).position(|(a, b)| a != b).unwrap_or(have.len().min(want.len()));
         let around = |list: &[i64]| list[at.saturating_sub(3).min(list.len())..(at + 5).min(list.len())].to_vec();
-        let twice: BTreeSet<i64> = have.iter().filter(|id| have.iter().filter(|other| other == id).count() > 1).copied().collect();
+        let twice: BTreeSet<i64> =
+            have.iter().filter(|id| have.iter().filter(|other| other == id).count() > 1).copied().collect();
         panic!(
             "{what}: {} instead of {}; from place {at} on {:?} instead of {:?}; repeated: {twice:?}",
             have.len(),

@@ -440,10 +440,7 @@ impl Stage {
                 while reader.read(&mut frames).unwrap() {
                     for record in frames.iter().flat_map(|frame| frame.records().collect::<Vec<_>>()) {
                         assert_eq!(record.offset, records.len() as u64, "offsets of {place} have a hole or a repeat");
-                        records.push((
-                            record.key.unwrap().to_vec(),
-                            V::decode_value(record.value.unwrap()).unwrap(),
-                        ));
+                        records.push((record.key.unwrap().to_vec(), V::decode_value(record.value.unwrap()).unwrap()));
                     }
                 }
                 records
