@@ -33,6 +33,7 @@ pub mod app;
 pub mod backend;
 mod cli;
 pub mod clock;
+pub mod config;
 pub mod docs;
 pub mod error;
 pub mod fault;

@@ -95,26 +95,7 @@ impl Plan {
     /// Plans the agents and creates the topics that are missing, with `partitions` partitions where nothing else is
     /// known.
     pub async fn make(app: &str, agents: &[&'static AgentDef], backend: &dyn Backend, partitions: u32) -> Result<Self> {
-        let replay = backend.replay().ok_or_else(|| {
-            Error::new(
-                ErrorKind::Unsupported,
-                "this backend cannot be read again by position, so agents cannot commit on it",
-            )
-        })?;
-        let topics: BTreeMap<Arc<str>, TopicSpec> =
-            backend.topics().await?.into_iter().map(|Topic { spec, .. }| (spec.name.clone(), spec)).collect();
-        let existing = topics.keys().cloned().collect();
-        let mut planner = Planner {
-            app,
-            partitions,
-            topics,
-            existing,
-            put_out: BTreeSet::new(),
-            written: Vec::new(),
-            problems: Vec::new(),
-        };
-        planner.check_names(agents);
-        let drafts = planner.draft(agents);
+        let (planner, drafts, replay) = Planner::draft_all(app, agents, backend, partitions).await?;
         planner.report()?;
         for spec in planner.topics.values() {
             backend.create_topic(spec).await?;
@@ -125,8 +106,19 @@ impl Plan {
             }
         }
         planner.warn_of_orphans(agents);
-        let agents = drafts.into_iter().map(|draft| Arc::new(planner.finish(draft, &replay))).collect();
-        Ok(Self { app: app.to_owned(), agents })
+        Ok(planner.plan(drafts, &replay))
+    }
+
+    /// The plan as it would be: creates nothing and reports no problem, so that what is there can be looked at and
+    /// dropped.
+    pub(crate) async fn preview(
+        app: &str,
+        agents: &[&'static AgentDef],
+        backend: &dyn Backend,
+        partitions: u32,
+    ) -> Result<Self> {
+        let (planner, drafts, replay) = Planner::draft_all(app, agents, backend, partitions).await?;
+        Ok(planner.plan(drafts, &replay))
     }
 }
 
@@ -162,7 +154,41 @@ struct Draft {
     keyed: bool,
 }
 
-impl Planner<'_> {
+impl<'a> Planner<'a> {
+    async fn draft_all(
+        app: &'a str,
+        agents: &[&'static AgentDef],
+        backend: &dyn Backend,
+        partitions: u32,
+    ) -> Result<(Self, Vec<Draft>, Arc<dyn Replay>)> {
+        let replay = backend.replay().ok_or_else(|| {
+            Error::new(
+                ErrorKind::Unsupported,
+                "this backend cannot be read again by position, so agents cannot commit on it",
+            )
+        })?;
+        let topics: BTreeMap<Arc<str>, TopicSpec> =
+            backend.topics().await?.into_iter().map(|Topic { spec, .. }| (spec.name.clone(), spec)).collect();
+        let existing = topics.keys().cloned().collect();
+        let mut planner = Self {
+            app,
+            partitions,
+            topics,
+            existing,
+            put_out: BTreeSet::new(),
+            written: Vec::new(),
+            problems: Vec::new(),
+        };
+        planner.check_names(agents);
+        let drafts = planner.draft(agents);
+        Ok((planner, drafts, replay))
+    }
+
+    fn plan(&self, drafts: Vec<Draft>, replay: &Arc<dyn Replay>) -> Plan {
+        let agents = drafts.into_iter().map(|draft| Arc::new(self.finish(draft, replay))).collect();
+        Plan { app: self.app.to_owned(), agents }
+    }
+
     fn problem(&mut self, def: &AgentDef, what: impl std::fmt::Display) {
         self.problems.push(format!("{}:{}: agent {}: {what}", def.file, def.line, def.name));
     }

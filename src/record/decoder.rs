@@ -39,9 +39,7 @@ impl<V: Value> Decoder<V> {
 
     /// Asks another topic from now on. A fingerprint means the same schema everywhere, so the plans stay.
     pub fn set_lookup(&mut self, lookup: &Arc<dyn SchemaLookup>) {
-        if !Arc::ptr_eq(&self.lookup, lookup) {
-            self.lookup = lookup.clone();
-        }
+        self.lookup = Arc::clone(lookup);
     }
 
     /// Reads a wire value.

@@ -134,6 +134,11 @@ impl TableDef {
         (self.open)(self, open)
     }
 
+    /// Whether keys are signed numbers, which sort as numbers and not as their bytes.
+    pub fn is_signed(&self) -> bool {
+        self.signed
+    }
+
     /// A raw key for people.
     pub fn key_text(&self, raw: &[u8]) -> String {
         (self.key_text)(raw)

@@ -1,9 +1,12 @@
 //! Integration tests, one binary: every further one would link RocksDB again.
+
 // Helpers of tests are no `#[test]` functions, which clippy would not let unwrap.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod agent_macros;
+mod cli;
 mod conformance;
+mod examples;
 mod fault_points;
 mod kill;
 mod layers;

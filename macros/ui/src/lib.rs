@@ -1,0 +1,1 @@
+//! Nothing but tests: every compile error of the macros, a file under `tests/ui` with the compiler's words beside it.

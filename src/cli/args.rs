@@ -1,0 +1,251 @@
+//! The command line's grammar.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// What stands before or behind any command, and the command.
+#[derive(Debug, Parser)]
+#[command(disable_help_subcommand = true, subcommand_required = true, arg_required_else_help = true)]
+pub(super) struct Cli {
+    #[command(flatten)]
+    pub(super) global: Global,
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+/// Options of every command. Settings also come from the environment (GRETCHEN_DATA_DIR, …) and the file.
+#[derive(Args, Debug)]
+pub(super) struct Global {
+    /// Folder of topics, tables and positions [default: gretchen-data]
+    #[arg(long, global = true, value_name = "DIR", help_heading = "Settings")]
+    data_dir: Option<String>,
+    /// Where topics are: log: in the data folder, or log:/path [default: log:]
+    #[arg(long, global = true, value_name = "URL", help_heading = "Settings")]
+    backend: Option<String>,
+    /// What a commit and a send wait for: fsync (survives a loss of power) or os (survives a kill) [default: fsync]
+    #[arg(long, global = true, value_name = "fsync|os", help_heading = "Settings")]
+    durability: Option<String>,
+    /// Partitions of topics that are created [default: 4]
+    #[arg(long, global = true, value_name = "N", help_heading = "Settings", hide_short_help = true)]
+    partitions: Option<String>,
+    /// Time between two commits while records flow [default: 100]
+    #[arg(long, global = true, value_name = "MS", help_heading = "Settings", hide_short_help = true)]
+    commit_interval_ms: Option<String>,
+    /// Time between two checkpoints of the tables [default: 10000]
+    #[arg(long, global = true, value_name = "MS", help_heading = "Settings", hide_short_help = true)]
+    checkpoint_interval_ms: Option<String>,
+    /// Threads that agents run on [default: as many as the machine has]
+    #[arg(long, global = true, value_name = "N", help_heading = "Settings", hide_short_help = true)]
+    threads: Option<String>,
+    /// Memory of one partition of a table [default: 256]
+    #[arg(long, global = true, value_name = "MB", help_heading = "Settings", hide_short_help = true)]
+    table_memory_mb: Option<String>,
+    /// Time that agents get to finish their records when a worker stops [default: 5000]
+    #[arg(long, global = true, value_name = "MS", help_heading = "Settings", hide_short_help = true)]
+    stop_timeout_ms: Option<String>,
+    /// Size at which a file of the log ends [default: 134217728]
+    #[arg(long, global = true, value_name = "BYTES", help_heading = "Settings", hide_short_help = true)]
+    segment_bytes: Option<String>,
+    /// Least severe message of the program's log: error, warn, info, debug or trace
+    /// [default: info for worker, else warn]
+    #[arg(long, global = true, value_name = "LEVEL", help_heading = "Settings")]
+    log_level: Option<String>,
+    /// Form of the program's log: text or json [default: text]
+    #[arg(long, global = true, value_name = "text|json", help_heading = "Settings", hide_short_help = true)]
+    log_format: Option<String>,
+    /// TOML file with settings [default: gretchen.toml, if it exists]
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Settings")]
+    pub(super) config: Option<PathBuf>,
+    /// Prints JSON, for programs
+    #[arg(long, global = true)]
+    pub(super) json: bool,
+    /// Prints results and errors only
+    #[arg(long, short, global = true)]
+    pub(super) quiet: bool,
+}
+
+impl Global {
+    /// The settings that were given as flags, by name.
+    pub(super) fn flags(&self) -> BTreeMap<&'static str, String> {
+        [
+            ("data_dir", &self.data_dir),
+            ("backend", &self.backend),
+            ("durability", &self.durability),
+            ("partitions", &self.partitions),
+            ("commit_interval_ms", &self.commit_interval_ms),
+            ("checkpoint_interval_ms", &self.checkpoint_interval_ms),
+            ("threads", &self.threads),
+            ("table_memory_mb", &self.table_memory_mb),
+            ("stop_timeout_ms", &self.stop_timeout_ms),
+            ("segment_bytes", &self.segment_bytes),
+            ("log_level", &self.log_level),
+            ("log_format", &self.log_format),
+        ]
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, value.clone()?)))
+        .collect()
+    }
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Runs the app's agents until it is stopped
+    Worker(WorkerArgs),
+    /// Appends one record, or the rows of a file, to a topic
+    Send(SendArgs),
+    /// Prints the records of a topic as JSON
+    Read(ReadArgs),
+    /// Lists the tables, or shows what one holds, also while a worker runs
+    Tables(TablesArgs),
+    /// Lists the topics, or shows one
+    Topics(TopicsArgs),
+    /// Lists the agents
+    Agents,
+    /// Lists the records that the agents read and write
+    Models,
+    /// Shows the fields of a record
+    Model {
+        /// The record's name, with or without its namespace
+        name: String,
+    },
+    /// Shows how far each agent has come in its topics
+    Groups,
+    /// Drops the state and the positions of agents, so that they process their topics from the start
+    Reset(ResetArgs),
+    /// Shows every setting and where its value comes from
+    Config,
+    /// Prints a completion script for a shell
+    Completion {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Args, Debug)]
+pub(super) struct WorkerArgs {
+    /// Stops when everything in the topics is processed and committed
+    #[arg(long)]
+    pub(super) until_caught_up: bool,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "A file's rows are all checked before the first one is sent (files over 256 MiB: piece by \
+                        piece). They are numbered under the file's name, so that sending a file again adds only the \
+                        rows that were appended to it since.")]
+pub(super) struct SendArgs {
+    /// A topic, or @AGENT for the topic that an agent reads
+    #[arg(value_name = "TOPIC|@AGENT")]
+    pub(super) to: String,
+    /// The record as JSON; plain text for a topic without a schema; - reads it from the standard input
+    #[arg(value_name = "JSON", conflicts_with = "file")]
+    pub(super) value: Option<String>,
+    /// Sends the rows of a .jsonl, .csv or .avro file
+    #[arg(long, short, value_name = "FILE")]
+    pub(super) file: Option<PathBuf>,
+    /// What the file holds, where its name does not say
+    #[arg(long, value_name = "FORMAT", requires = "file")]
+    pub(super) format: Option<FileFormat>,
+    /// The name under which the file's rows are numbered [default: the file's name]
+    #[arg(long, value_name = "NAME", requires = "file")]
+    pub(super) producer: Option<String>,
+    /// The key, instead of the one in the record
+    #[arg(long, short, value_name = "KEY", conflicts_with = "file")]
+    pub(super) key: Option<String>,
+    /// The partition, instead of the one that the key belongs to
+    #[arg(long, value_name = "N", conflicts_with = "file")]
+    pub(super) partition: Option<u32>,
+    /// Sends the record so many times
+    #[arg(long, short, value_name = "N", default_value_t = 1, conflicts_with = "file", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(super) repeat: u64,
+}
+
+/// What a file of records holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum FileFormat {
+    /// One JSON object a line
+    Jsonl,
+    /// Comma-separated, the first line names the fields
+    Csv,
+    /// An Avro object container file
+    Avro,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct ReadArgs {
+    /// The topic
+    pub(super) topic: String,
+    /// Where to begin: an offset, earliest or latest
+    #[arg(long, value_name = "OFFSET|earliest|latest", default_value = "earliest")]
+    pub(super) from: From,
+    /// Only this partition
+    #[arg(long, value_name = "N")]
+    pub(super) partition: Option<u32>,
+    /// Stops after so many records
+    #[arg(long, short = 'n', value_name = "N")]
+    pub(super) limit: Option<u64>,
+    /// Waits for new records
+    #[arg(long, short)]
+    pub(super) follow: bool,
+    /// Prints partition, offset, time and key before each value
+    #[arg(long, short)]
+    pub(super) keys: bool,
+}
+
+/// Where reading begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum From {
+    Earliest,
+    Latest,
+    Offset(u64),
+}
+
+impl std::str::FromStr for From {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "earliest" => Ok(Self::Earliest),
+            "latest" => Ok(Self::Latest),
+            _ => text
+                .parse()
+                .map(Self::Offset)
+                .map_err(|_| "give an offset (a whole number), earliest or latest".to_owned()),
+        }
+    }
+}
+
+#[derive(Args, Debug)]
+pub(super) struct TablesArgs {
+    /// A table to show
+    pub(super) name: Option<String>,
+    /// The one key to show
+    pub(super) key: Option<String>,
+    /// Rows to show, sorted by key; 0 shows all
+    #[arg(long, short = 'n', value_name = "N", default_value_t = 20)]
+    pub(super) limit: usize,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct TopicsArgs {
+    /// A topic to show
+    pub(super) name: Option<String>,
+    /// Lists changelogs and repartition topics, too
+    #[arg(long)]
+    pub(super) internal: bool,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct ResetArgs {
+    /// Only this agent
+    #[arg(long, value_name = "NAME")]
+    pub(super) agent: Option<String>,
+    /// Lists what would be dropped, and drops nothing
+    #[arg(long)]
+    pub(super) dry_run: bool,
+    /// Does not ask
+    #[arg(long)]
+    pub(super) force: bool,
+}

@@ -1,0 +1,162 @@
+//! What every command works with: the app, the settings, the backend, the output.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::args::Global;
+use super::failure::{Done, Failure};
+use super::output::Out;
+use crate::agent::AgentDef;
+use crate::app::App;
+use crate::backend::log::{Durability, LogBackend, LogOptions};
+use crate::backend::{Backend, Replay, Topic};
+use crate::clock::Clock;
+use crate::config::{Settings, closest};
+use crate::plan::Plan;
+use crate::session::state_dir;
+use crate::worker::WorkerOptions;
+
+pub(super) struct Context {
+    pub(super) app: App,
+    /// The program's name, for messages that name a command.
+    pub(super) program: String,
+    pub(super) settings: Settings,
+    pub(super) clock: Clock,
+    pub(super) out: Out,
+}
+
+/// An open backend.
+pub(super) struct Store {
+    pub(super) backend: Arc<dyn Backend>,
+    pub(super) replay: Arc<dyn Replay>,
+}
+
+impl Context {
+    pub(super) fn new(app: App, program: String, settings: Settings, global: &Global) -> Self {
+        let out = Out::new(global.json, global.quiet);
+        Self { app, program, settings, clock: Clock::system(), out }
+    }
+
+    pub(super) fn agents(&self) -> Vec<&'static AgentDef> {
+        self.app.agents()
+    }
+
+    /// The folder of the log, by the setting `backend`.
+    pub(super) fn log_dir(&self) -> Done<PathBuf> {
+        let url = self.settings.text("backend").unwrap_or("log:");
+        let (scheme, rest) = url.split_once(':').unwrap_or((url, ""));
+        match scheme {
+            "log" if rest.is_empty() => Ok(self.settings.data_dir()),
+            "log" => Ok(PathBuf::from(rest.strip_prefix("//").unwrap_or(rest))),
+            "memory" => Err(Failure::usage(format!(
+                "backend {url} keeps topics in one process: nothing would be left for the next command"
+            ))
+            .help("use log:, a folder on this machine; tests run an app in memory with gretchen::testing::TestApp")),
+            _ => Err(Failure::usage(format!(
+                "this build has no backend for {scheme}: (asked for by {})",
+                self.origin("backend")
+            ))
+            .help("it has log:, topics in the data folder, and log:/path, topics in another folder")),
+        }
+    }
+
+    fn origin(&self, setting: &str) -> String {
+        self.settings.get(setting).map_or_else(String::new, |setting| setting.origin.to_string())
+    }
+
+    /// Where the app's tables are kept.
+    pub(super) fn state_dir(&self) -> PathBuf {
+        state_dir(&self.settings.data_dir(), self.app.name())
+    }
+
+    /// Opens the backend; makes its folder where it is missing.
+    pub(super) fn open(&self) -> Done<Store> {
+        let mut options = LogOptions::new(self.log_dir()?);
+        options.durability = match self.settings.text("durability") {
+            Some("os") => Durability::Os,
+            _ => Durability::Fsync,
+        };
+        if let Some(bytes) = self.settings.number("segment_bytes") {
+            options.segment_bytes = bytes;
+        }
+        let log = LogBackend::open(options, self.clock.clone())?;
+        let backend: Arc<dyn Backend> = Arc::new(log);
+        let replay = backend
+            .replay()
+            .ok_or_else(|| Failure::new("this backend cannot be read again by position, so it cannot be shown"))?;
+        Ok(Store { backend, replay })
+    }
+
+    /// Opens the backend to look at it: a folder that is missing stays missing.
+    pub(super) fn open_existing(&self) -> Done<Store> {
+        let dir = self.log_dir()?;
+        if !dir.join("FORMAT").exists() {
+            return Err(Failure::new(format!("there is no data in {} yet", dir.display())).help(format!(
+                "run `{0} worker` or `{0} send` first, or name another folder with --data-dir",
+                self.program
+            )));
+        }
+        self.open()
+    }
+
+    /// Plans the app and creates the topics that are missing.
+    pub(super) async fn plan(&self, store: &Store) -> Done<Plan> {
+        let partitions = self.settings.number("partitions").unwrap_or(4) as u32;
+        Ok(Plan::make(self.app.name(), &self.agents(), &*store.backend, partitions).await?)
+    }
+
+    /// The plan as it would be; creates nothing.
+    pub(super) async fn preview(&self, store: &Store) -> Done<Plan> {
+        let partitions = self.settings.number("partitions").unwrap_or(4) as u32;
+        Ok(Plan::preview(self.app.name(), &self.agents(), &*store.backend, partitions).await?)
+    }
+
+    pub(super) fn worker_options(&self) -> WorkerOptions {
+        let ms = |name: &str| self.settings.number(name).map(Duration::from_millis);
+        let default = WorkerOptions::default();
+        WorkerOptions {
+            state_dir: Some(self.state_dir()),
+            commit_interval: ms("commit_interval_ms").unwrap_or(default.commit_interval),
+            checkpoint_interval: ms("checkpoint_interval_ms").unwrap_or(default.checkpoint_interval),
+            threads: self.settings.number("threads").map_or(default.threads, |threads| threads as usize),
+            table_memory_bytes: self
+                .settings
+                .number("table_memory_mb")
+                .map_or(default.table_memory_bytes, |mb| (mb as usize) << 20),
+            stop_timeout: ms("stop_timeout_ms").unwrap_or(default.stop_timeout),
+            ..default
+        }
+    }
+}
+
+impl Store {
+    pub(super) async fn topics(&self) -> Done<Vec<Topic>> {
+        Ok(self.backend.topics().await?)
+    }
+
+    /// The topic of that name, or which one may have been meant.
+    pub(super) async fn topic(&self, name: &str) -> Done<Topic> {
+        let topics = self.topics().await?;
+        match topics.iter().find(|topic| *topic.spec.name == *name) {
+            Some(topic) => Ok(topic.clone()),
+            None => {
+                let known = topics.iter().filter(|topic| !topic.spec.internal);
+                Err(unknown("topic", name, known.map(|topic| &*topic.spec.name)))
+            }
+        }
+    }
+}
+
+/// Something of that name does not exist; says what does.
+pub(super) fn unknown<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a str> + Clone) -> Failure {
+    let failure = Failure::new(format!("there is no {what} {name:?}"));
+    if let Some(close) = closest(name, known.clone()) {
+        return failure.help(format!("did you mean {close}?"));
+    }
+    let all: Vec<&str> = known.take(20).collect();
+    match all.is_empty() {
+        true => failure.help(format!("there are no {what}s yet")),
+        false => failure.help(format!("there are {}", all.join(", "))),
+    }
+}

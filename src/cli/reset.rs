@@ -1,0 +1,185 @@
+//! `reset`: drops what agents keep, so that they process their topics from the start.
+
+use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
+
+use serde_json::json;
+
+use super::args::ResetArgs;
+use super::context::{Context, Store, unknown};
+use super::failure::{Done, Failure};
+use super::output::safe;
+use crate::plan::{changelog_name, group_name};
+use crate::topic::TopicPartition;
+
+/// Everything that goes.
+#[derive(Debug, Default)]
+struct Doomed {
+    agents: Vec<String>,
+    /// Published positions: group, partition, and whether there is one.
+    positions: Vec<(String, TopicPartition, bool)>,
+    /// Tables, and the files with positions of agents without one.
+    state: Vec<PathBuf>,
+    topics: Vec<String>,
+}
+
+pub(super) async fn run(context: &mut Context, args: &ResetArgs) -> Done {
+    let store = context.open_existing()?;
+    let doomed = collect(context, &store, args.agent.as_deref()).await?;
+    show(context, &doomed, args.dry_run)?;
+    if args.dry_run || doomed.is_empty() {
+        return Ok(());
+    }
+    if !args.force {
+        ask(context)?;
+    }
+    // Positions first: they are refused while a worker runs, and nothing has gone yet.
+    for (group, place, _) in &doomed.positions {
+        store.replay.forget(group, place).map_err(|error| {
+            Failure::new(format!("{error}; nothing was dropped")).help("stop the app's workers, then run reset again")
+        })?;
+    }
+    // State before changelogs: state that is gone is rebuilt, state ahead of its changelog is an error.
+    for path in &doomed.state {
+        let removed = if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
+        removed.map_err(|error| Failure::new(format!("cannot remove {}: {error}", path.display())))?;
+    }
+    for topic in &doomed.topics {
+        store.replay.delete_topic(topic).await?;
+    }
+    if !context.out.json {
+        context
+            .out
+            .line("\ndropped; the agents process their topics from the start, and put their outputs out again")?;
+    }
+    Ok(())
+}
+
+impl Doomed {
+    fn is_empty(&self) -> bool {
+        self.state.is_empty() && self.topics.is_empty() && !self.positions.iter().any(|(_, _, known)| *known)
+    }
+}
+
+async fn collect(context: &Context, store: &Store, only: Option<&str>) -> Done<Doomed> {
+    let plan = context.preview(store).await?;
+    let app = context.app.name();
+    let topics = store.topics().await?;
+    let exists = |name: &str| topics.iter().any(|topic| *topic.spec.name == *name);
+    let mut names: Vec<String> = Vec::new();
+    let mut doomed = Doomed::default();
+    for agent in &plan.agents {
+        let name = agent.def.name;
+        let owner = context.agents().iter().find(|def| belongs(name, def.name)).map_or(name, |def| def.name);
+        if only.is_some_and(|only| only != owner) {
+            continue;
+        }
+        names.push(name.to_owned());
+        doomed.state.extend(position_files(context, name));
+        doomed.state.extend(agent.tables.iter().map(|table| context.state_dir().join(table.name)));
+        doomed.topics.extend(
+            agent
+                .sources
+                .iter()
+                .map(|(topic, _)| topic.to_string())
+                .filter(|topic| topics.iter().any(|have| *have.spec.name == **topic && have.spec.internal)),
+        );
+    }
+    // An agent that is in the app no more left its changelog.
+    if let Some(gone) = only.filter(|gone| names.is_empty() && exists(&changelog_name(app, gone))) {
+        names.push(gone.to_owned());
+        doomed.state.extend(position_files(context, gone));
+    }
+    if let (Some(only), true) = (only, names.is_empty()) {
+        let agents = context.agents();
+        return Err(unknown("agent", only, agents.iter().map(|def| def.name)));
+    }
+    doomed.topics.extend(names.iter().map(|name| changelog_name(app, name)).filter(|name| exists(name)));
+    doomed.topics.sort();
+    doomed.topics.dedup();
+    doomed.state.retain(|path| path.exists());
+    doomed.state.sort();
+    doomed.state.dedup();
+    for name in &names {
+        let group = group_name(app, name);
+        for topic in topics
+            .iter()
+            .filter(|topic| !topic.spec.internal || doomed.topics.iter().any(|gone| **gone == *topic.spec.name))
+        {
+            for partition in 0..topic.spec.partitions {
+                let place = TopicPartition::new(topic.spec.name.clone(), partition);
+                let known = store.replay.position(&group, &place)?.is_some();
+                // Asking to forget the first tells whether a worker runs, whatever was published.
+                if known || partition == 0 {
+                    doomed.positions.push((group.clone(), place, known));
+                }
+            }
+        }
+    }
+    doomed.agents = names;
+    Ok(doomed)
+}
+
+/// The files of an agent without tables. Its folder may be a table's of the same name, so only they go.
+fn position_files(context: &Context, agent: &str) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(context.state_dir().join(agent)).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|end| end == "position")).collect()
+}
+
+/// Whether an agent is another, or feeds its repartition topic.
+fn belongs(name: &str, owner: &str) -> bool {
+    name == owner || name.strip_prefix(owner).is_some_and(|rest| rest == "-rekey" || rest.starts_with("-rekey-"))
+}
+
+fn show(context: &mut Context, doomed: &Doomed, dry_run: bool) -> Done {
+    let known = doomed.positions.iter().filter(|(_, _, known)| *known);
+    let positions: Vec<String> = known.map(|(group, place, _)| format!("{group} in {place}")).collect();
+    let state: Vec<String> = doomed.state.iter().map(|folder| folder.display().to_string()).collect();
+    if context.out.json {
+        let value = json!({
+            "agents": doomed.agents, "state": state, "topics": doomed.topics, "positions": positions,
+            "dropped": !dry_run,
+        });
+        return Ok(context.out.json_pretty(&value)?);
+    }
+    if doomed.is_empty() {
+        return Ok(context.out.line("nothing is kept: there is nothing to drop")?);
+    }
+    context.out.line(if dry_run { "reset would drop" } else { "reset drops" })?;
+    let parts: [(&str, &[String]); 3] = [("state   ", &state), ("topic   ", &doomed.topics), ("position", &positions)];
+    for (what, names) in parts {
+        for name in names {
+            context.out.line(&format!("  {what}  {}", safe(name)))?;
+        }
+    }
+    Ok(context.out.flush()?)
+}
+
+fn ask(context: &mut Context) -> Done {
+    if !std::io::stdin().is_terminal() || context.out.json {
+        return Err(Failure::usage("reset asks before it drops anything, and there is nobody to ask")
+            .help("say --force, or look at it first with --dry-run"));
+    }
+    context.out.flush()?;
+    eprint!("\ndrop all this? [y/N] ");
+    let _ = std::io::stderr().flush();
+    let mut answer = String::new();
+    std::io::stdin()
+        .read_line(&mut answer)
+        .map_err(|error| Failure::new(format!("cannot read the answer: {error}")))?;
+    match answer.trim() {
+        "y" | "Y" | "yes" => Ok(()),
+        _ => Err(Failure::new("nothing was dropped")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_feeder_of_a_repartition_topic_belongs_to_its_agent() {
+        assert!(belongs("total", "total") && belongs("total-rekey", "total") && belongs("total-rekey-orders", "total"));
+        assert!(!belongs("totals", "total") && !belongs("total-rekeyed", "total"));
+    }
+}

@@ -1,0 +1,106 @@
+//! `topics`: what topics there are, and how far each partition goes.
+
+use serde_json::{Value, json};
+
+use super::args::TopicsArgs;
+use super::context::{Context, Store};
+use super::failure::Done;
+use super::output::{Column, grouped, safe};
+use super::values::Values;
+use crate::backend::Topic;
+use crate::record::DynamicSchema;
+use crate::topic::{Cleanup, TopicPartition};
+
+pub(super) async fn run(context: &mut Context, args: &TopicsArgs) -> Done {
+    let store = context.open_existing()?;
+    match &args.name {
+        Some(name) => one(context, &store, name).await,
+        None => list(context, &store, args.internal).await,
+    }
+}
+
+async fn list(context: &mut Context, store: &Store, internal: bool) -> Done {
+    let columns = [
+        Column::text("name"),
+        Column::number("partitions"),
+        Column::number("records"),
+        Column::text("key"),
+        Column::text("schema"),
+    ];
+    let topics = store.topics().await?;
+    let hidden = topics.iter().filter(|topic| topic.spec.internal).count();
+    let mut rows = Vec::new();
+    for topic in topics.iter().filter(|topic| internal || !topic.spec.internal) {
+        let values = Values::of(topic, store.replay.clone())?;
+        rows.push(vec![
+            topic.spec.name.as_ref().into(),
+            topic.spec.partitions.into(),
+            count(store, topic)?.into(),
+            topic.spec.key_field.as_deref().map_or(Value::Null, Value::from),
+            values.schema.map_or(Value::Null, |schema| schema.name().into()),
+        ]);
+    }
+    context.out.list(&columns, &rows, "there are no topics yet")?;
+    if hidden > 0 && !internal && !context.out.json && !context.out.quiet {
+        let note = format!("\n{hidden} internal (changelogs, repartition topics); --internal shows them");
+        context.out.line(&note)?;
+    }
+    Ok(())
+}
+
+fn count(store: &Store, topic: &Topic) -> Done<u64> {
+    let mut records = 0;
+    for partition in 0..topic.spec.partitions {
+        let offsets = store.replay.offsets(&TopicPartition::new(topic.spec.name.clone(), partition))?;
+        records += offsets.end - offsets.start;
+    }
+    Ok(records)
+}
+
+async fn one(context: &mut Context, store: &Store, name: &str) -> Done {
+    let topic = store.topic(name).await?;
+    let mut schemas = Vec::new();
+    for schema in &topic.schemas {
+        let parsed = DynamicSchema::parse_named(name, &schema.json)?;
+        schemas.push((parsed.name(), format!("{:016x}", schema.fingerprint)));
+    }
+    let mut partitions = Vec::new();
+    for partition in 0..topic.spec.partitions {
+        let offsets = store.replay.offsets(&TopicPartition::new(topic.spec.name.clone(), partition))?;
+        partitions.push(vec![
+            Value::from(partition),
+            offsets.start.into(),
+            offsets.end.into(),
+            offsets.durable.into(),
+            (offsets.end - offsets.start).into(),
+        ]);
+    }
+    let cleanup = match topic.spec.cleanup {
+        Cleanup::Delete => "delete",
+        Cleanup::Compact => "compact",
+    };
+    let names = ["partition", "start", "end", "durable", "records"];
+    if context.out.json {
+        let partitions: Vec<Value> = partitions
+            .into_iter()
+            .map(|row| Value::Object(names.iter().map(|name| (*name).to_owned()).zip(row).collect()))
+            .collect();
+        let schemas: Vec<Value> =
+            schemas.into_iter().map(|(name, fingerprint)| json!({"name": name, "fingerprint": fingerprint})).collect();
+        let value = json!({
+            "name": name, "key": topic.spec.key_field.as_deref(), "cleanup": cleanup,
+            "internal": topic.spec.internal, "schemas": schemas, "partitions": partitions,
+        });
+        return Ok(context.out.json_pretty(&value)?);
+    }
+    let key = topic.spec.key_field.as_deref().unwrap_or("-");
+    context.out.line(&format!("topic      {}", safe(name)))?;
+    context.out.line(&format!("records    {}", grouped(count(store, &topic)?)))?;
+    context.out.line(&format!("key        {}", safe(key)))?;
+    context.out.line(&format!("cleanup    {cleanup}"))?;
+    for (schema, fingerprint) in &schemas {
+        context.out.line(&format!("schema     {} ({fingerprint})", safe(schema)))?;
+    }
+    context.out.line("")?;
+    Ok(context.out.table(&names.map(Column::number), &partitions)?)
+}

@@ -1,0 +1,347 @@
+//! Settings: flags, then the environment, then one TOML file, then defaults; each knows where it comes from.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// The file that is read where no other is named, if it exists.
+pub const DEFAULT_FILE: &str = "gretchen.toml";
+
+/// Everything that can be set, with its default and what it means.
+const KNOWN: &[Known] = &[
+    Known {
+        name: "data_dir",
+        default: "gretchen-data",
+        kind: Kind::Text,
+        help: "folder of topics, tables and positions",
+    },
+    Known {
+        name: "backend",
+        default: "log:",
+        kind: Kind::Text,
+        help: "where topics are: log: (in the data folder) or log:/path",
+    },
+    Known {
+        name: "durability",
+        default: "fsync",
+        kind: Kind::OneOf(&["fsync", "os"]),
+        help: "fsync: records survive a loss of power; os: a killed process",
+    },
+    Known {
+        name: "partitions",
+        default: "4",
+        kind: Kind::Number(1, 100_000),
+        help: "partitions of topics that are created",
+    },
+    Known {
+        name: "commit_interval_ms",
+        default: "100",
+        kind: Kind::Number(1, 600_000),
+        help: "time between two commits while records flow",
+    },
+    Known {
+        name: "checkpoint_interval_ms",
+        default: "10000",
+        kind: Kind::Number(10, 3_600_000),
+        help: "time between two checkpoints of the tables",
+    },
+    Known {
+        name: "threads",
+        default: "",
+        kind: Kind::Number(1, 1024),
+        help: "threads that agents run on; as many as the machine has",
+    },
+    Known {
+        name: "table_memory_mb",
+        default: "256",
+        kind: Kind::Number(1, 1 << 20),
+        help: "memory of one partition of a table",
+    },
+    Known {
+        name: "stop_timeout_ms",
+        default: "5000",
+        kind: Kind::Number(0, 3_600_000),
+        help: "time that agents get to finish when a worker stops",
+    },
+    Known {
+        name: "segment_bytes",
+        default: "134217728",
+        kind: Kind::Number(4096, 1 << 40),
+        help: "size at which a file of the log ends",
+    },
+    Known {
+        name: "log_level",
+        default: "",
+        kind: Kind::OneOf(&["error", "warn", "info", "debug", "trace"]),
+        help: "least severe message of the program's log; info for a worker, else warn",
+    },
+    Known {
+        name: "log_format",
+        default: "text",
+        kind: Kind::OneOf(&["text", "json"]),
+        help: "form of the program's log",
+    },
+];
+
+struct Known {
+    name: &'static str,
+    default: &'static str,
+    kind: Kind,
+    help: &'static str,
+}
+
+enum Kind {
+    Text,
+    OneOf(&'static [&'static str]),
+    Number(u64, u64),
+}
+
+/// Where a setting's value comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Nobody said anything else.
+    Default,
+    /// This line of this file.
+    File(PathBuf, usize),
+    /// This environment variable.
+    Environment(String),
+    /// This flag.
+    Flag(String),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::File(path, line) => write!(f, "{}:{line}", path.display()),
+            Self::Environment(name) => f.write_str(name),
+            Self::Flag(flag) => f.write_str(flag),
+        }
+    }
+}
+
+/// One setting as it is in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Setting {
+    /// Its name, as in the file.
+    pub name: &'static str,
+    /// Its value; empty where the program decides.
+    pub value: String,
+    /// Where the value comes from.
+    pub origin: Origin,
+    /// What it means.
+    pub help: &'static str,
+}
+
+/// All settings in force.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    settings: Vec<Setting>,
+    folder: PathBuf,
+}
+
+impl Settings {
+    /// Puts them together: `flags` by the setting's name, then `GRETCHEN_…` of the environment, then the file.
+    ///
+    /// Without `file` it is [`DEFAULT_FILE`] in the working directory, if that exists.
+    pub fn load(
+        flags: &BTreeMap<&'static str, String>,
+        environment: impl Fn(&str) -> Option<String>,
+        file: Option<&Path>,
+    ) -> Result<Self> {
+        let (path, text) = match file {
+            Some(path) => {
+                let text = std::fs::read_to_string(path)
+                    .map_err(|error| Error::io(format!("cannot read the configuration {}", path.display()), error))?;
+                (path.to_owned(), Some(text))
+            }
+            None => match std::fs::read_to_string(DEFAULT_FILE) {
+                Ok(text) => (DEFAULT_FILE.into(), Some(text)),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => (DEFAULT_FILE.into(), None),
+                Err(error) => return Err(Error::io(format!("cannot read the configuration {DEFAULT_FILE}"), error)),
+            },
+        };
+        let written = match &text {
+            Some(text) => parse_file(&path, text)?,
+            None => BTreeMap::new(),
+        };
+        let mut settings = Vec::new();
+        for known in KNOWN {
+            let variable = variable_of(known.name);
+            let (value, origin) = if let Some(value) = flags.get(known.name) {
+                (value.clone(), Origin::Flag(flag_of(known.name)))
+            } else if let Some(value) = environment(&variable) {
+                (value, Origin::Environment(variable))
+            } else if let Some((value, line)) = written.get(known.name) {
+                (value.clone(), Origin::File(path.clone(), *line))
+            } else {
+                (known.default.to_owned(), Origin::Default)
+            };
+            if origin != Origin::Default {
+                known.check(&value, &origin)?;
+            }
+            settings.push(Setting { name: known.name, value, origin, help: known.help });
+        }
+        let folder = path.parent().map(Path::to_owned).unwrap_or_default();
+        Ok(Self { settings, folder })
+    }
+
+    /// Every setting, in the order in which people should read them.
+    pub fn all(&self) -> &[Setting] {
+        &self.settings
+    }
+
+    /// The setting of that name.
+    pub fn get(&self, name: &str) -> Option<&Setting> {
+        self.settings.iter().find(|setting| setting.name == name)
+    }
+
+    /// The value of a setting, if it has one.
+    pub fn text(&self, name: &str) -> Option<&str> {
+        self.get(name).map(|setting| setting.value.as_str()).filter(|value| !value.is_empty())
+    }
+
+    /// The value of a number, if it has one.
+    pub fn number(&self, name: &str) -> Option<u64> {
+        self.text(name)?.parse().ok()
+    }
+
+    /// The data folder. A relative one in a file is relative to that file.
+    pub fn data_dir(&self) -> PathBuf {
+        let Some(setting) = self.get("data_dir") else { return PathBuf::new() };
+        match setting.origin {
+            Origin::File(..) => self.folder.join(&setting.value),
+            _ => PathBuf::from(&setting.value),
+        }
+    }
+}
+
+impl Known {
+    fn check(&self, value: &str, origin: &Origin) -> Result<()> {
+        let expected = match self.kind {
+            Kind::Text if !value.is_empty() => return Ok(()),
+            Kind::Text => "a text that is not empty".to_owned(),
+            Kind::OneOf(values) if values.contains(&value) => return Ok(()),
+            Kind::OneOf(values) => format!("one of {}", values.join(", ")),
+            Kind::Number(least, most) => match value.parse::<u64>() {
+                Ok(number) if (least..=most).contains(&number) => return Ok(()),
+                _ => format!("a whole number from {least} to {most}"),
+            },
+        };
+        Err(Error::new(ErrorKind::Config, format!("{origin}: {} is {value:?}; it must be {expected}", self.name)))
+    }
+}
+
+/// The environment variable of a setting.
+pub fn variable_of(name: &str) -> String {
+    format!("GRETCHEN_{}", name.to_ascii_uppercase())
+}
+
+fn flag_of(name: &str) -> String {
+    format!("--{}", name.replace('_', "-"))
+}
+
+/// The settings of a file with their lines.
+fn parse_file(path: &Path, text: &str) -> Result<BTreeMap<&'static str, (String, usize)>> {
+    let line_of = |at: usize| text.as_bytes().iter().take(at).filter(|byte| **byte == b'\n').count() + 1;
+    let wrong = |line: usize, what: String| Error::new(ErrorKind::Config, format!("{}:{line}: {what}", path.display()));
+    let table = toml::de::DeTable::parse(text).map_err(|error| {
+        let line = error.span().map_or(1, |span| line_of(span.start));
+        wrong(line, error.message().trim().replace('\n', ", "))
+    })?;
+    let mut found = BTreeMap::new();
+    for (key, value) in table.get_ref() {
+        let line = line_of(key.span().start);
+        let name = key.get_ref().as_ref();
+        let Some(known) = KNOWN.iter().find(|known| known.name == name) else {
+            let all: Vec<&str> = KNOWN.iter().map(|known| known.name).collect();
+            let hint = match closest(name, all.iter().copied()) {
+                Some(close) => format!("did you mean {close}?"),
+                None => format!("known are {}", all.join(", ")),
+            };
+            return Err(wrong(line, format!("there is no setting {name:?}; {hint}")));
+        };
+        let value = value.get_ref();
+        let as_text = match known.kind {
+            Kind::Number(..) => value.as_integer().map(|number| number.as_str().replace('_', "")),
+            Kind::Text | Kind::OneOf(_) => value.as_str().map(str::to_owned),
+        };
+        let Some(as_text) = as_text else {
+            let expected = match known.kind {
+                Kind::Number(..) => "a whole number without quotes",
+                _ => "a text in quotes",
+            };
+            return Err(wrong(line, format!("{name} must be {expected}, this is a {}", value.type_str())));
+        };
+        known.check(&as_text, &Origin::File(path.to_owned(), line))?;
+        found.insert(known.name, (as_text, line));
+    }
+    Ok(found)
+}
+
+/// The name that somebody may have meant.
+pub(crate) fn closest<'a>(typed: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    names
+        .into_iter()
+        .map(|name| (strsim::jaro_winkler(&typed.to_lowercase(), &name.to_lowercase()), name))
+        .filter(|(likeness, _)| *likeness > 0.75)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, name)| name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(flags: &[(&'static str, &str)], env: &[(&str, &str)], file: &str) -> Result<Settings> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("my.toml");
+        std::fs::write(&path, file).unwrap();
+        let flags = flags.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
+        let env: BTreeMap<String, String> = env.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        Settings::load(&flags, |name| env.get(name).cloned(), Some(&path))
+    }
+
+    #[test]
+    fn flags_win_over_the_environment_and_that_over_the_file() {
+        let file = "# mine\nthreads = 2\npartitions = 8\ndata_dir = \"d\"\nsegment_bytes = 1_000_000\n";
+        let settings =
+            load(&[("threads", "4")], &[("GRETCHEN_THREADS", "3"), ("GRETCHEN_PARTITIONS", "16")], file).unwrap();
+        assert_eq!(settings.number("threads"), Some(4));
+        assert_eq!(settings.get("threads").unwrap().origin, Origin::Flag("--threads".into()));
+        assert_eq!(settings.number("partitions"), Some(16));
+        assert_eq!(settings.get("partitions").unwrap().origin.to_string(), "GRETCHEN_PARTITIONS");
+        assert_eq!(settings.number("segment_bytes"), Some(1_000_000));
+        assert!(settings.get("segment_bytes").unwrap().origin.to_string().ends_with("my.toml:5"));
+        assert_eq!(settings.get("commit_interval_ms").unwrap().origin, Origin::Default);
+        assert!(settings.data_dir().is_absolute(), "a folder in a file is relative to the file");
+    }
+
+    #[test]
+    fn unknown_keys_are_errors_with_line_and_suggestion() {
+        let error = load(&[], &[], "threads = 2\n\ncommit_intervall = 5\n").unwrap_err().to_string();
+        assert!(
+            error.contains("my.toml:3: there is no setting \"commit_intervall\"; did you mean commit_interval_ms?"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn wrong_values_say_what_is_expected_and_where() {
+        for (file, wanted) in [
+            ("threads = 0", "my.toml:1: threads is \"0\"; it must be a whole number from 1 to 1024"),
+            ("\nthreads = \"2\"", "my.toml:2: threads must be a whole number without quotes, this is a string"),
+            ("durability = \"sync\"", "durability is \"sync\"; it must be one of fsync, os"),
+            ("a = [", "my.toml:1: "),
+        ] {
+            let error = load(&[], &[], file).unwrap_err().to_string();
+            assert!(error.contains(wanted), "{error}");
+        }
+        let error = load(&[], &[("GRETCHEN_THREADS", "many")], "").unwrap_err().to_string();
+        assert_eq!(error, "GRETCHEN_THREADS: threads is \"many\"; it must be a whole number from 1 to 1024");
+        let error = load(&[("threads", "x")], &[], "").unwrap_err().to_string();
+        assert!(error.starts_with("--threads: "), "{error}");
+    }
+}
