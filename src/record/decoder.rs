@@ -37,16 +37,9 @@ impl<V: Value> Decoder<V> {
         Self { lookup: lookup.into(), plans: HashMap::new(), resolved: Vec::new(), values: PhantomData }
     }
 
-    /// Asks another topic from now on.
-    pub fn set_lookup(&mut self, lookup: &Arc<dyn SchemaLookup>) {
-        self.lookup = Some(Arc::clone(lookup));
-    }
-
     /// Asks another topic from now on. A fingerprint means the same schema everywhere, so the plans stay.
     pub fn set_lookup(&mut self, lookup: &Arc<dyn SchemaLookup>) {
-        if !Arc::ptr_eq(&self.lookup, lookup) {
-            self.lookup = lookup.clone();
-        }
+        self.lookup = Some(Arc::clone(lookup));
     }
 
     /// Reads a wire value.

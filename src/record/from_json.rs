@@ -253,7 +253,7 @@ impl Writer<'_> {
     fn logical(&self, ty: &Type, logical: Logical, fixed: Option<usize>, value: &Value, out: &mut Vec<u8>) -> Encoded {
         match (logical, fixed) {
             (Logical::Decimal { precision, scale }, size) => {
-                let decimal = decimal(value).ok_or_else(|| self.wrong(ty, value, "a decimal such as \"29.33\""))?;
+                let decimal = decimal(value)?.ok_or_else(|| self.wrong(ty, value, "a decimal such as \"29.33\""))?;
                 let unscaled = unscaled(&decimal, precision, scale)?;
                 match size {
                     Some(size) => write_decimal_fixed(unscaled, size, out)?,
@@ -295,11 +295,23 @@ impl Writer<'_> {
 const TIMESTAMP: &str = "a timestamp such as \"2024-02-29T12:30:00Z\"";
 const LOCAL: &str = "a date and time such as \"2024-02-29T12:30:00\"";
 
-fn decimal(value: &Value) -> Option<Decimal> {
+/// Digits that every decimal keeps on its way through a double.
+const EXACT_DIGITS: usize = 15;
+
+fn decimal(value: &Value) -> Result<Option<Decimal>, EncodeError> {
     let text = match value {
         Value::String(text) => text.trim().to_owned(),
-        Value::Number(number) => number.to_string(),
-        _ => return None,
+        Value::Number(number) => {
+            let text = number.to_string();
+            let digits = text.split(['e', 'E']).next().unwrap_or_default().trim_start_matches(['-', '0', '.']);
+            if number.is_f64() && digits.chars().filter(char::is_ascii_digit).count() > EXACT_DIGITS {
+                let message =
+                    format!("{text} has more digits than a number in JSON keeps; write it as a text in quotes");
+                return Err(EncodeError::new(message));
+            }
+            text
+        }
+        _ => return Ok(None),
     };
-    Decimal::from_str_exact(&text).or_else(|_| Decimal::from_scientific(&text)).ok()
+    Ok(Decimal::from_str_exact(&text).or_else(|_| Decimal::from_scientific(&text)).ok())
 }

@@ -1,5 +1,6 @@
 //! The codecs of logical types: decimals, dates, times, UUIDs.
 
+use jiff::Timestamp;
 use jiff::civil::{self, DateTime};
 use jiff::tz::Offset;
 use rust_decimal::Decimal;
@@ -146,7 +147,7 @@ fn out_of_range(input: &Input<'_>, value: i64, what: &str) -> DecodeError {
 
 /// Days since 1970-01-01 in the Gregorian calendar: `days_from_civil` of <https://howardhinnant.github.io/date_algorithms.html>.
 #[inline]
-pub(crate) fn days_of(date: civil::Date) -> i32 {
+fn days_of(date: civil::Date) -> i32 {
     let (month, day) = (i32::from(date.month()), i32::from(date.day()));
     let year = i32::from(date.year()) - i32::from(month <= 2);
     let era = year.div_euclid(400);
@@ -158,7 +159,7 @@ pub(crate) fn days_of(date: civil::Date) -> i32 {
 
 /// The reverse, `civil_from_days`; `None` outside of the years -9999 to 9999.
 #[inline]
-pub(crate) fn date_of(days: i32) -> Option<civil::Date> {
+fn date_of(days: i32) -> Option<civil::Date> {
     if !(-4_371_587..=2_932_896).contains(&days) {
         return None;
     }
@@ -208,12 +209,12 @@ time_codec!(
 );
 
 /// A time of day in units; what is finer than a unit is cut off.
-pub(crate) fn time_units(time: civil::Time, per_second: i64) -> i64 {
+fn time_units(time: civil::Time, per_second: i64) -> i64 {
     let seconds = (i64::from(time.hour()) * 60 + i64::from(time.minute())) * 60 + i64::from(time.second());
     seconds * per_second + i64::from(time.subsec_nanosecond()) / (1_000_000_000 / per_second)
 }
 
-pub(crate) fn time_of(units: i64, per_second: i64) -> Option<civil::Time> {
+fn time_of(units: i64, per_second: i64) -> Option<civil::Time> {
     if !(0..86_400 * per_second).contains(&units) {
         return None;
     }
@@ -224,24 +225,17 @@ pub(crate) fn time_of(units: i64, per_second: i64) -> Option<civil::Time> {
 
 /// A moment in a unit; what is finer than the unit is cut off towards the past.
 macro_rules! timestamp_codecs {
-    ($($utc:ident, $local:ident, $unit:literal, |$moment:ident| $write:expr, |$units:ident| $read:expr;)*) => {$(
+    ($($utc:ident, $local:ident, $unit:literal, $per_second:literal;)*) => {$(
         copied!(
             #[doc = concat!("`timestamp-", $unit, "`; what is finer is cut off towards the past")]
             $utc,
-            jiff::Timestamp,
+            Timestamp,
             1,
             |value, out| {
-                let $moment = *value;
-                write_long($write?, out);
+                write_long(units_of(*value, $per_second)?, out);
                 Ok(())
             },
-            |input| {
-                let $units = input.read_long()?;
-                match $read {
-                    Ok(timestamp) => Ok(timestamp),
-                    Err(_) => Err(out_of_range(input, $units, "timestamp")),
-                }
-            }
+            |input| read_timestamp(input, $per_second)
         );
 
         copied!(
@@ -250,39 +244,44 @@ macro_rules! timestamp_codecs {
             DateTime,
             1,
             |value, out| {
-                let $moment = moment_of(*value)?;
-                write_long($write?, out);
+                write_long(units_of(moment_of(*value)?, $per_second)?, out);
                 Ok(())
             },
-            |input| {
-                let $units = input.read_long()?;
-                match $read {
-                    Ok(timestamp) => Ok(Offset::UTC.to_datetime(timestamp)),
-                    Err(_) => Err(out_of_range(input, $units, "timestamp")),
-                }
-            }
+            |input| read_timestamp(input, $per_second).map(|timestamp| Offset::UTC.to_datetime(timestamp))
         );
     )*};
 }
 
 timestamp_codecs!(
-    TimestampMillis, LocalTimestampMillis, "millis",
-        |moment| units_of(moment, 1_000_000), |units| jiff::Timestamp::from_millisecond(units);
-    TimestampMicros, LocalTimestampMicros, "micros",
-        |moment| units_of(moment, 1_000), |units| jiff::Timestamp::from_microsecond(units);
-    TimestampNanos, LocalTimestampNanos, "nanos",
-        |moment| units_of(moment, 1), |units| jiff::Timestamp::from_nanosecond(i128::from(units));
+    TimestampMillis, LocalTimestampMillis, "millis", 1_000;
+    TimestampMicros, LocalTimestampMicros, "micros", 1_000_000;
+    TimestampNanos, LocalTimestampNanos, "nanos", 1_000_000_000;
 );
 
+#[inline]
+fn read_timestamp(input: &mut Input<'_>, per_second: i64) -> Result<Timestamp, DecodeError> {
+    let units = input.read_long()?;
+    let nanoseconds = units.rem_euclid(per_second) * (1_000_000_000 / per_second);
+    match Timestamp::new(units.div_euclid(per_second), nanoseconds as i32) {
+        Ok(timestamp) => Ok(timestamp),
+        Err(_) => Err(out_of_range(input, units, "timestamp")),
+    }
+}
+
 /// The moment at which a clock in UTC shows this.
-pub(crate) fn moment_of(local: DateTime) -> Result<jiff::Timestamp, EncodeError> {
+fn moment_of(local: DateTime) -> Result<Timestamp, EncodeError> {
     Offset::UTC.to_timestamp(local).map_err(|_| EncodeError::new(format!("{local} is too far from 1970")))
 }
 
-/// Units of `nanoseconds` since 1970.
-pub(crate) fn units_of(moment: jiff::Timestamp, nanoseconds: i128) -> Result<i64, EncodeError> {
-    i64::try_from(moment.as_nanosecond().div_euclid(nanoseconds))
-        .map_err(|_| EncodeError::new(format!("{moment} is too far from 1970 for its unit; use a coarser one")))
+/// Units since 1970, of which a second has `per_second`.
+#[inline]
+fn units_of(moment: Timestamp, per_second: i64) -> Result<i64, EncodeError> {
+    // Both parts have the sign of the whole, so rounding the smaller one down rounds the whole down.
+    let rest = i64::from(moment.subsec_nanosecond()).div_euclid(1_000_000_000 / per_second);
+    match moment.as_second().checked_mul(per_second).and_then(|units| units.checked_add(rest)) {
+        Some(units) => Ok(units),
+        None => Err(EncodeError::new(format!("{moment} is too far from 1970 for its unit; use a coarser one"))),
+    }
 }
 
 copied!(
@@ -314,3 +313,46 @@ copied!(
     },
     |input| input.read_array().map(|bytes| Uuid::from_bytes(*bytes))
 );
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn days_equal_jiffs() {
+        let epoch = civil::date(1970, 1, 1);
+        for (year, month, day) in
+            [(-9999, 1, 1), (0, 2, 29), (1600, 2, 29), (1969, 12, 31), (2024, 2, 29), (9999, 12, 31)]
+        {
+            let date = civil::date(year, month, day);
+            let days = i64::from(days_of(date));
+            assert_eq!(days, date.duration_since(epoch).as_hours() / 24, "{date}");
+            assert_eq!(date_of(days as i32), Some(date));
+        }
+        assert_eq!((date_of(-4_371_588), date_of(2_932_897)), (None, None));
+    }
+
+    #[test]
+    fn a_wide_decimal_is_read_or_refused() {
+        let read = |bytes: &[u8]| read_decimal(bytes, 2, &Input::new(&[])).map(|decimal| decimal.to_string());
+        assert_eq!(read(&[]).as_deref(), Ok("0.00"));
+        assert_eq!(read(&[0xff; 30]).as_deref(), Ok("-0.01"));
+        assert_eq!(read(&[0, 0, 0, 0, 0, 0, 0, 0, 1, 0]).as_deref(), Ok("2.56"));
+        assert_eq!(read(&[0x80, 0, 0, 0, 0, 0, 0, 0]).as_deref(), Ok("-92233720368547758.08"));
+        let mut largest = [0xff; 13];
+        largest[0] = 0;
+        assert_eq!(read(&largest).as_deref(), Ok("792281625142643375935439503.35"));
+        assert!(read(&[1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]).is_err());
+        assert!(read(&[1; 17]).is_err());
+        assert!(read(&[0x80; 16]).is_err());
+    }
+
+    #[test]
+    fn what_is_finer_is_cut_off_towards_the_past() {
+        let moment = |nanoseconds| Timestamp::from_nanosecond(nanoseconds).expect("in range");
+        assert_eq!(units_of(moment(-1), 1_000), Ok(-1));
+        assert_eq!(units_of(moment(1_999_999), 1_000), Ok(1));
+        assert_eq!(units_of(moment(i64::MIN.into()), 1_000_000_000), Ok(i64::MIN));
+        assert!(units_of(moment(i128::from(i64::MAX) + 1), 1_000_000_000).is_err());
+    }
+}

@@ -1,1 +1,1 @@
-//! Nothing but tests: what the compiler says when the macros of gretchen are used wrongly.
+//! Nothing but tests: every compile error of the macros, a file under `tests/ui` with the compiler's words beside it.

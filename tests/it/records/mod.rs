@@ -1,10 +1,31 @@
-//! What `records!` generates: types, codec, errors.
+//! What `records!` generates, and what stands in for it where there is no generated type.
+
+mod codec;
+mod evolution;
+mod text;
 
 use gretchen::record::{HasField, Input, Record, Value, field_id};
 use rust_decimal::Decimal;
 
 gretchen::records!("schemas/order.avsc", "schemas/order_total.avsc");
 gretchen::records!("tests/schemas/everything.avsc", "tests/schemas/line.avsc");
+
+/// A datum as apache-avro reads it, resolved to another schema or not.
+fn theirs(
+    schema: &apache_avro::Schema,
+    datum: &[u8],
+    reader: Option<&apache_avro::Schema>,
+) -> apache_avro::types::Value {
+    let builder = apache_avro::reader::datum::GenericDatumReader::builder(schema);
+    let value = builder.maybe_reader_schema(reader).build().and_then(|read| read.read_value(&mut { datum }));
+    value.expect("apache-avro reads it")
+}
+
+/// What apache-avro writes.
+fn their_bytes(schema: &apache_avro::Schema, value: apache_avro::types::Value) -> Vec<u8> {
+    let builder = apache_avro::writer::datum::GenericDatumWriter::builder(schema);
+    builder.build().and_then(|write| write.write_value_to_vec(value)).expect("apache-avro writes it")
+}
 
 fn order() -> Order {
     Order {
@@ -26,6 +47,15 @@ fn an_order_goes_to_bytes_and_back() {
     assert_eq!((view.customer, view.amount), ("00004", Decimal::new(2933, 2)));
     assert_eq!(Order::own(&view), order());
     assert_eq!(<Order as HasField<{ field_id("customer") }>>::get(&view), "00004");
+}
+
+/// As fastavro 1.13.1 prints them: `fingerprint(to_parsing_canonical_form(schema), "CRC-64-AVRO")`.
+#[test]
+fn fingerprints_equal_fastavros() {
+    let order = <Order as Record>::SCHEMA.fingerprint.to_le_bytes();
+    assert_eq!(order, [0x8d, 0x00, 0x42, 0xfd, 0x1f, 0x12, 0xe5, 0xcb]);
+    let total = <OrderTotal as Record>::SCHEMA.fingerprint.to_le_bytes();
+    assert_eq!(total, [0x55, 0xa2, 0xe0, 0xc8, 0xc6, 0xc9, 0x4f, 0xcc]);
 }
 
 #[test]

@@ -1,0 +1,3 @@
+gretchen::records!("../../../../macros/ui/tests/ui/records/bad_json.avsc");
+
+fn main() {}

@@ -1,0 +1,3 @@
+gretchen::records!("../../../../macros/ui/tests/ui/records/fields_clash.avsc");
+
+fn main() {}

@@ -1,0 +1,3 @@
+gretchen::records!("schemas/missing.avsc", "schemas/missing_too.avsc");
+
+fn main() {}

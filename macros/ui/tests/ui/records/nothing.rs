@@ -1,0 +1,3 @@
+gretchen::records!();
+
+fn main() {}

@@ -1,0 +1,6 @@
+gretchen::records!(
+    "../../../../macros/ui/tests/ui/records/types_clash.avsc",
+    "../../../../macros/ui/tests/ui/records/types_clash_2.avsc",
+);
+
+fn main() {}

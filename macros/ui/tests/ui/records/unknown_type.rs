@@ -1,0 +1,3 @@
+gretchen::records!("../../../../macros/ui/tests/ui/records/unknown_type.avsc");
+
+fn main() {}
