@@ -73,6 +73,9 @@ enum Verdict {
     Stop(Error),
 }
 
+/// A checkpoint on its way; for each table, by its place, what it came to.
+type Checkpointing = JoinHandle<Result<Vec<(usize, CheckpointDone)>>>;
+
 /// One task at work.
 pub(crate) struct TaskRun {
     context: Context,
@@ -83,7 +86,7 @@ pub(crate) struct TaskRun {
     next_reader: usize,
     committer: Committer,
     positions: PositionFile,
-    checkpointing: Option<JoinHandle<Result<Vec<(usize, CheckpointDone)>>>>,
+    checkpointing: Option<Checkpointing>,
     checkpointed_at: Moment,
     /// Commits that no checkpoint covers yet.
     uncovered: bool,
@@ -557,10 +560,8 @@ impl TaskRun {
         // A table without undo may hold half of what the failed record did: the last commit stands, the records since
         // are processed again.
         let whole = self.shared.tables.is_empty() || self.shared.undo || self.plan.def.shape == Shape::Aggregate;
-        if whole {
-            if let Err(commit) = self.shut_down().await {
-                tracing::error!(agent = self.plan.def.name, partition = self.shared.partition, error = %commit, "the last commit failed, too");
-            }
+        if whole && let Err(commit) = self.shut_down().await {
+            tracing::error!(agent = self.plan.def.name, partition = self.shared.partition, error = %commit, "the last commit failed, too");
         }
         error
     }
