@@ -84,6 +84,8 @@ struct Planner<'a> {
     partitions: u32,
     topics: BTreeMap<Arc<str>, TopicSpec>,
     existing: BTreeSet<Arc<str>>,
+    /// Topics that an agent writes to.
+    put_out: BTreeSet<Arc<str>>,
     /// Schemas that agents write with, to be kept beside the topics whatever else was written there.
     written: Vec<(Arc<str>, TopicSchema)>,
     problems: Vec<String>,
@@ -120,6 +122,29 @@ impl Plan {
     }
 }
 
+/// The agents in such an order that whoever writes to a topic comes before those that read it: then it is known what the
+/// topic is keyed by. In a circle the first agent begins.
+fn producers_first(agents: &[&'static AgentDef]) -> Vec<&'static AgentDef> {
+    let mut left = agents.to_vec();
+    let mut ordered = Vec::with_capacity(left.len());
+    while !left.is_empty() {
+        let waits = |def: &AgentDef| left.iter().any(|other| other.name != def.name && feeds(other, def));
+        let next = left.iter().position(|def| !waits(def)).unwrap_or(0);
+        ordered.push(left.remove(next));
+    }
+    ordered
+}
+
+/// Whether an agent writes to a topic that the other reads.
+fn feeds(from: &AgentDef, to: &AgentDef) -> bool {
+    let dead_letters = match from.on_error {
+        OnError::DeadLetter(topic) => Some(topic),
+        _ => None,
+    };
+    let tables = from.tables.iter().filter_map(|table| table().output);
+    tables.chain(dead_letters).chain(from.output.map(|output| output.topic)).any(|topic| to.topics.contains(&topic))
+}
+
 /// An agent whose sources are known.
 struct Draft {
     def: &'static AgentDef,
@@ -145,7 +170,7 @@ impl<'a> Planner<'a> {
         let topics: BTreeMap<Arc<str>, TopicSpec> =
             backend.topics().await?.into_iter().map(|Topic { spec, .. }| (spec.name.clone(), spec)).collect();
         let existing = topics.keys().cloned().collect();
-        let mut planner = Self { app, partitions, topics, existing, written: Vec::new(), problems: Vec::new() };
+        let mut planner = Self { app, partitions, topics, existing, put_out: BTreeSet::new(), written: Vec::new(), problems: Vec::new() };
         planner.check_names(agents);
         let drafts = planner.draft(agents);
         Ok((planner, drafts, replay))
@@ -209,7 +234,7 @@ impl<'a> Planner<'a> {
 
     fn draft(&mut self, agents: &[&'static AgentDef]) -> Vec<Draft> {
         let mut drafts = Vec::new();
-        for def in agents {
+        for def in producers_first(agents) {
             let mut sources = Vec::new();
             for topic in def.topics {
                 self.source_topic(def, topic);
@@ -246,7 +271,8 @@ impl<'a> Planner<'a> {
         }
         let partitions = self.partitions;
         let spec = self.topics.entry(topic.into()).or_insert_with(|| TopicSpec::new(topic, partitions));
-        if !self.existing.contains(topic) && spec.key_field.is_none() {
+        // What another agent puts out is keyed as it says; anything else by what its first reader asks for.
+        if !self.existing.contains(topic) && !self.put_out.contains(topic) && spec.key_field.is_none() {
             spec.key_field = def.key.map(|key| key.field.into());
         }
         if let (Some(schema), None) = (def.input, &spec.schema) {
@@ -281,14 +307,14 @@ impl<'a> Planner<'a> {
     }
 
     fn outputs(&mut self, def: &AgentDef, sources: &[Arc<str>], tables: &[TableDef]) {
-        let mut wanted: Vec<(&str, Option<&'static RecordSchema>)> = Vec::new();
-        wanted.extend(def.output.map(|output| (output.topic, output.schema)));
-        wanted.extend(tables.iter().filter_map(|table| Some((table.output?, table.schema))));
+        let mut wanted: Vec<(&str, Option<&'static RecordSchema>, bool)> = Vec::new();
+        wanted.extend(def.output.map(|output| (output.topic, output.schema, output.keeps_key)));
+        wanted.extend(tables.iter().filter_map(|table| Some((table.output?, table.schema, true))));
         if let OnError::DeadLetter(topic) = def.on_error {
-            wanted.push((topic, None));
+            wanted.push((topic, None, true));
         }
         let source = sources.first().and_then(|topic| self.topics.get(topic)).cloned();
-        for (topic, schema) in wanted {
+        for (topic, schema, keeps_key) in wanted {
             if let Err(error) = check_name(topic) {
                 self.problem(def, error.message());
             }
@@ -296,10 +322,11 @@ impl<'a> Planner<'a> {
                 self.problem(def, format!("it writes to its own topic {topic}, which would never end"));
             }
             let partitions = source.as_ref().map_or(self.partitions, |source| source.partitions);
-            // An output keeps the key of its record, so it is keyed by that field where it has one of that name.
-            let key = source.as_ref().and_then(|source| source.key_field.clone());
+            // An output with the key of its record is keyed by that field where it has one of that name.
+            let key = source.as_ref().filter(|_| keeps_key).and_then(|source| source.key_field.clone());
             let key =
                 key.filter(|key| schema.is_some_and(|schema| schema.fields.iter().any(|field| *field.name == **key)));
+            self.put_out.insert(topic.into());
             let spec = self
                 .topics
                 .entry(topic.into())
@@ -416,7 +443,7 @@ fn rekey_def(def: &'static AgentDef, topic: &str, app: &str) -> &'static AgentDe
             topics: topics.leak(),
             key: None,
             tables: &[],
-            output: Some(OutputDef { topic: output.leak(), schema: def.input }),
+            output: Some(OutputDef { topic: output.leak(), schema: def.input, keeps_key: false }),
             concurrency: 1,
             shape: Shape::Rekey,
             start: def.key.map_or(def.start, |key| key.start_rekey),

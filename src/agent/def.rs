@@ -76,6 +76,8 @@ pub struct OutputDef {
     pub topic: &'static str,
     /// The schema of what is returned, for records.
     pub schema: Option<&'static RecordSchema>,
+    /// Whether each has the key of the record that it comes from, for certain.
+    pub keeps_key: bool,
 }
 
 /// One agent.

@@ -19,7 +19,7 @@ pub trait SchemaLookup: Send + Sync {
 /// A value that was written with the type's own schema goes straight to its codec. For another one the plan that
 /// resolves it is compiled once and kept.
 pub struct Decoder<V> {
-    lookup: Option<Arc<dyn SchemaLookup>>,
+    lookup: Arc<dyn SchemaLookup>,
     plans: HashMap<u64, Result<Plan, String>>,
     resolved: Vec<u8>,
     values: PhantomData<fn() -> V>,
@@ -33,13 +33,13 @@ impl<V> fmt::Debug for Decoder<V> {
 
 impl<V: Value> Decoder<V> {
     /// A decoder that asks `lookup` for schemas other than the type's own.
-    pub fn new(lookup: impl Into<Option<Arc<dyn SchemaLookup>>>) -> Self {
-        Self { lookup: lookup.into(), plans: HashMap::new(), resolved: Vec::new(), values: PhantomData }
+    pub fn new(lookup: Arc<dyn SchemaLookup>) -> Self {
+        Self { lookup, plans: HashMap::new(), resolved: Vec::new(), values: PhantomData }
     }
 
     /// Asks another topic from now on. A fingerprint means the same schema everywhere, so the plans stay.
     pub fn set_lookup(&mut self, lookup: &Arc<dyn SchemaLookup>) {
-        self.lookup = Some(Arc::clone(lookup));
+        self.lookup = Arc::clone(lookup);
     }
 
     /// Reads a wire value.
@@ -66,8 +66,7 @@ impl<V: Value> Decoder<V> {
             Some(plan) => plan,
             None => {
                 // A schema that is not known yet may be known later: only an answer is kept.
-                let json = self.lookup.as_ref().and_then(|lookup| lookup.schema(fingerprint));
-                let json = json.ok_or_else(|| unknown(own, fingerprint))?;
+                let json = self.lookup.schema(fingerprint).ok_or_else(|| unknown(own, fingerprint))?;
                 self.plans.entry(fingerprint).or_insert_with(|| compile(own, fingerprint, &json))
             }
         };

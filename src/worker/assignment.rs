@@ -143,8 +143,7 @@ impl Member {
             }
             caught_up = idle;
         }
-        self.end(&events).await?;
-        Ok(self.summary)
+        self.end(&events).await
     }
 
     /// Whether nothing is left that could go on.
@@ -224,36 +223,54 @@ impl Member {
     }
 
     async fn give_back(&mut self, partition: u32) -> Result<()> {
+        // What the task has published must not overtake what the next owner publishes.
+        self.publish()?;
         if let Some(task) = self.tasks.remove(&partition) {
             self.summary.finished += task.finished.load(Ordering::SeqCst);
         }
         self.consumer.release(Unit { set: 0, partition }).await
     }
 
+    /// Publishes the positions that the tasks have come to.
+    fn publish(&mut self) -> Result<()> {
+        while let Ok((partition, position)) = self.progress.try_recv() {
+            self.consumer.ack(&partition, position)?;
+        }
+        Ok(())
+    }
+
     /// Stops what runs, publishes the last positions and leaves the group.
-    async fn end(&mut self, events: &mpsc::UnboundedSender<WorkerEvent>) -> Result<()> {
+    async fn end(mut self, events: &mpsc::UnboundedSender<WorkerEvent>) -> Result<Summary> {
         for task in self.tasks.values() {
             let _ = task.stop.send(true);
         }
         let clock = self.context.clock.clone();
         let timeout = clock.sleep(self.context.options.stop_timeout);
         tokio::pin!(timeout);
+        let mut stuck = Vec::new();
         while self.tasks.values().any(|task| !task.ended) {
             tokio::select! {
                 Some(event) = self.task_events.1.recv() => self.task_event(event, events).await?,
                 () = &mut timeout => {
-                    let stuck: Vec<u32> = self.tasks.iter().filter(|(_, task)| !task.ended).map(|(partition, _)| *partition).collect();
+                    stuck = self.tasks.iter().filter(|(_, task)| !task.ended).map(|(partition, _)| *partition).collect();
                     tracing::warn!(agent = self.plan.def.name, partitions = ?stuck, "records were not finished in time; they stay uncommitted and will be processed again");
                     break;
                 }
             }
         }
-        while let Ok((partition, position)) = self.progress.try_recv() {
-            self.consumer.ack(&partition, position)?;
-        }
+        self.publish()?;
         for task in self.tasks.values() {
             self.summary.finished += task.finished.load(Ordering::SeqCst);
         }
-        self.consumer.leave().await
+        // Without its signals a task that goes on later commits nothing.
+        self.tasks.clear();
+        if stuck.is_empty() {
+            self.consumer.leave().await?;
+        } else {
+            // A commit of theirs may be on its way. The next owner must not meet it, so that their partitions stay
+            // locked until this process ends.
+            std::mem::forget(self.consumer);
+        }
+        Ok(self.summary)
     }
 }

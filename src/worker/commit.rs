@@ -267,13 +267,18 @@ impl Settler {
         fault::point("commit.moved");
 
         // 7. The positions are published for people.
-        //    A crash here: the next commit publishes.
+        //    A crash here: recovery publishes.
+        self.publish_positions(mark);
+        fault::point("commit.published");
+        Ok(())
+    }
+
+    /// Tells people how far the task has come.
+    pub(super) fn publish_positions(&self, mark: &Mark) {
         for (topic, position) in &mark.positions {
             // A closed channel means that the worker ends; the positions are in the mark.
             let _ = self.progress.send((TopicPartition::new(topic.as_str(), self.partition), *position));
         }
-        fault::point("commit.published");
-        Ok(())
     }
 
     /// Moves the outputs of one commit from the changelog, where they are durable, to their partitions. Recovery calls

@@ -186,6 +186,7 @@ impl TaskRun {
                     None if self.pause().await? => return Ok(()),
                     None => continue,
                 },
+                Turn::Due if self.signals.stop.has_changed().is_err() => return Ok(()),
                 Turn::Due => {
                     self.commit().await?;
                     continue;

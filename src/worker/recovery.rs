@@ -90,6 +90,8 @@ pub(crate) async fn recover(
         resume.last_begins = mark.begins;
         shared.stream_time.set(mark.stream_time);
         restore_positions(shared, settler, &mark)?;
+        // The crash may have come before this commit's positions were published, and no other commit may follow.
+        settler.publish_positions(&mark);
     } else if stored.is_some() && offsets.end > offsets.start {
         return Err(Error::new(
             ErrorKind::Corrupt,

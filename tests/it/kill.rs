@@ -29,13 +29,17 @@ fn kill_workers(test: &str, fsync: bool) {
         stage.publish(more);
         stage.sleep_ms(random.within(0..12));
         if stage.passed(last_kill).as_millis() as u64 >= next_kill_ms {
+            let which = random.within(0..workers.len() as u64) as usize;
             if random.one_in(5) {
                 // All at once: nobody takes over, and the log is closed without a word.
                 stage.close();
                 kills += workers.len();
                 workers.drain(..).for_each(Worker::kill);
+            } else if random.one_in(8) {
+                // In between one leaves as it should.
+                let leaves = workers.swap_remove(which);
+                stage.stop(vec![leaves]);
             } else {
-                let which = random.within(0..workers.len() as u64) as usize;
                 workers.swap_remove(which).kill();
                 kills += 1;
             }

@@ -6,6 +6,7 @@
 mod agent_macros;
 mod conformance;
 mod examples;
+mod fault_points;
 mod kill;
 mod layers;
 mod log;
@@ -14,3 +15,4 @@ mod records;
 mod shop;
 mod support;
 mod testing_kit;
+mod workers;

@@ -97,6 +97,7 @@ pub(crate) enum What {
     Started { agent: String, partition: u32, covered: u64, replayed: u64 },
     Stopped { agent: String, partition: u32 },
     Failed { agent: String, partition: u32, kind: String, error: String },
+    Ended { finished: u64 },
 }
 
 #[test]
@@ -129,7 +130,7 @@ fn work(spec: &Spec) -> Result<()> {
         std::mem::forget(stop);
     });
     let (events, mut received) = mpsc::unbounded_channel();
-    let mut file = File::create(said_path(&spec.folder, spec.number)).unwrap();
+    let mut diary = Diary(File::create(said_path(&spec.folder, spec.number)).unwrap());
     let told = clock.clone();
     let telling = runtime.spawn(async move {
         while let Some(event) = received.recv().await {
@@ -149,18 +150,28 @@ fn work(spec: &Spec) -> Result<()> {
                 },
                 _ => continue,
             };
-            let mut line = serde_json::to_vec(&Said { at_ms: told.now_ms(), what }).unwrap();
-            line.push(b'\n');
-            file.write_all(&line).unwrap();
+            diary.write(what, &told);
         }
+        diary
     });
     runtime.block_on(async {
         let app = shop::app(&spec.app);
         let plan = Plan::make(app.name(), &app.agents(), &*backend, PARTITIONS).await?;
-        worker::run(&plan, backend, spec.options(), clock, stopped, events).await?;
-        telling.await.unwrap();
+        let summary = worker::run(&plan, backend, spec.options(), clock.clone(), stopped, events).await?;
+        telling.await.unwrap().write(What::Ended { finished: summary.finished }, &clock);
         Ok(())
     })
+}
+
+/// Where a worker says what it does.
+struct Diary(File);
+
+impl Diary {
+    fn write(&mut self, what: What, clock: &Clock) {
+        let mut line = serde_json::to_vec(&Said { at_ms: clock.now_ms(), what }).unwrap();
+        line.push(b'\n');
+        self.0.write_all(&line).unwrap();
+    }
 }
 
 fn said_path(folder: &Path, number: u32) -> PathBuf {
@@ -355,6 +366,24 @@ impl Stage {
             open.publisher.flush().await.unwrap();
         });
         open.pushed = orders.len();
+    }
+
+    /// For each agent and partition of its sources: the committed position and the end of its changelog.
+    pub(crate) fn progress(&mut self) -> BTreeMap<(String, u32), (u64, u64)> {
+        let replay = self.replay();
+        let mut progress = BTreeMap::new();
+        for agent in &self.open().plan.agents {
+            for partition in 0..agent.partitions {
+                let at = |(topic, _): &(Arc<str>, _)| {
+                    let place = TopicPartition::new(topic.clone(), partition);
+                    replay.position(&agent.group, &place).unwrap().unwrap_or(0)
+                };
+                let changelog = TopicPartition::new(agent.changelog.clone(), partition);
+                let end = replay.offsets(&changelog).unwrap().end;
+                progress.insert((agent.def.name.to_owned(), partition), (agent.sources.iter().map(at).sum(), end));
+            }
+        }
+        progress
     }
 
     /// Waits until the workers have processed and committed everything.

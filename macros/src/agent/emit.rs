@@ -154,11 +154,12 @@ fn field_check(record: &Type, fields: &[Ident]) -> TokenStream {
 }
 
 /// The definition of where records go.
-pub(crate) fn output_def(topic: &LitStr, record: &Type) -> TokenStream {
+pub(crate) fn output_def(topic: &LitStr, record: &Type, keeps_key: bool) -> TokenStream {
     quote! {
         ::core::option::Option::Some(::gretchen::__private::OutputDef {
             topic: #topic,
             schema: <#record as ::gretchen::__private::Value>::SCHEMA,
+            keeps_key: #keeps_key,
         })
     }
 }
@@ -173,7 +174,10 @@ pub(super) fn registration(function: &Function, arguments: &Arguments, handler: 
         Shape::Stream => quote!(Stream),
     };
     let output = match (&arguments.output, handler.output()) {
-        (Some((_, topic)), Some(records)) => output_def(topic, &records.record),
+        (Some((_, topic)), Some(records)) => {
+            // The outputs of a batch come from many records.
+            output_def(topic, &records.record, !records.keyed && handler.input.shape != Shape::Batch)
+        }
         _ => quote!(::core::option::Option::None),
     };
     Definition {

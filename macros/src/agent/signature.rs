@@ -47,6 +47,8 @@ pub(super) struct Input {
 pub(super) struct Records {
     pub(super) whole: Type,
     pub(super) record: Type,
+    /// Each comes with a key of its own, or may.
+    pub(super) keyed: bool,
 }
 
 /// A parameter after the first.
@@ -236,7 +238,7 @@ fn read_extra(whole: &Type) -> syn::Result<Extra> {
         Some(segment) if segment.ident == "Output" => {
             refuse_reference(plain)?;
             let record = required_argument(segment, "OrderTotal")?;
-            Ok(Extra::Output(Box::new(Records { whole: whole.clone(), record })))
+            Ok(Extra::Output(Box::new(Records { whole: whole.clone(), record, keyed: true })))
         }
         Some(segment) if segment.ident == "Table" || segment.ident == "TableRef" => {
             Err(syn::Error::new_spanned(whole, "an agent gets its table as `TableMut<'_, K, V>`"))
@@ -270,12 +272,14 @@ fn read_returned(whole: &Type) -> syn::Result<Option<Records>> {
     if is_unit(inner) {
         return Ok(None);
     }
+    let mut keyed = false;
     for wrappers in [&["Option", "Vec"][..], &["Keyed"][..]] {
         if let Some(segment) = last_segment(inner)
             && wrappers.iter().any(|wrapper| segment.ident == wrapper)
             && let Some(argument) = argument(segment)
             && !is_bytes(segment, argument)
         {
+            keyed |= segment.ident == "Keyed";
             inner = argument;
         }
     }
@@ -284,7 +288,7 @@ fn read_returned(whole: &Type) -> syn::Result<Option<Records>> {
             let message = "an agent returns `()`, a record, `Option`, `Vec` or `Keyed` of it, or a `Result` of those";
             Err(syn::Error::new_spanned(whole, message))
         }
-        _ => Ok(Some(Records { whole: whole.clone(), record: inner.clone() })),
+        _ => Ok(Some(Records { whole: whole.clone(), record: inner.clone(), keyed })),
     }
 }
 

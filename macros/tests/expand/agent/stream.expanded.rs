@@ -19,6 +19,7 @@ impl ::gretchen::__private::Agent for watch {
         output: ::core::option::Option::Some(::gretchen::__private::OutputDef {
             topic: "alerts",
             schema: <Alert as ::gretchen::__private::Value>::SCHEMA,
+            keeps_key: false,
         }),
         concurrency: 1usize,
         on_error: ::gretchen::__private::OnError::Fail,

@@ -30,6 +30,7 @@ impl ::gretchen::__private::Agent for total_orders {
         output: ::core::option::Option::Some(::gretchen::__private::OutputDef {
             topic: "order-totals",
             schema: <OrderTotal as ::gretchen::__private::Value>::SCHEMA,
+            keeps_key: false,
         }),
         concurrency: 1usize,
         on_error: ::gretchen::__private::OnError::Retry {
