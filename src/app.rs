@@ -1,5 +1,6 @@
 //! An app: a name and its agents.
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use crate::agent::{Agent, AgentDef, Submitted};
@@ -58,6 +59,11 @@ impl App {
 
     /// Runs the command line of this process.
     pub fn main(self) -> ExitCode {
-        crate::cli::main(self, std::env::args_os())
+        self.run_with(std::env::args_os())
+    }
+
+    /// Runs a command line, whose first argument is the program's name.
+    pub fn run_with(self, args: impl IntoIterator<Item = OsString>) -> ExitCode {
+        crate::cli::main(self, args)
     }
 }

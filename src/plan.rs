@@ -170,7 +170,15 @@ impl<'a> Planner<'a> {
         let topics: BTreeMap<Arc<str>, TopicSpec> =
             backend.topics().await?.into_iter().map(|Topic { spec, .. }| (spec.name.clone(), spec)).collect();
         let existing = topics.keys().cloned().collect();
-        let mut planner = Self { app, partitions, topics, existing, put_out: BTreeSet::new(), written: Vec::new(), problems: Vec::new() };
+        let mut planner = Self {
+            app,
+            partitions,
+            topics,
+            existing,
+            put_out: BTreeSet::new(),
+            written: Vec::new(),
+            problems: Vec::new(),
+        };
         planner.check_names(agents);
         let drafts = planner.draft(agents);
         Ok((planner, drafts, replay))

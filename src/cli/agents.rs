@@ -12,7 +12,9 @@ use crate::config::closest;
 use crate::record::RecordSchema;
 
 pub(super) fn agents(context: &mut Context) -> Done {
-    let columns = ["name", "topic", "output", "tables", "shape", "on_error", "source", "help"].map(Column::text);
+    let columns = ["name", "topic", "output", "tables", "shape", "source", "help", "on_error"].map(Column::text);
+    // For people the help says more than the policy, and a line is short.
+    let shown = if context.out.json { columns.len() } else { columns.len() - 1 };
     let mut rows = Vec::new();
     for def in context.agents() {
         let tables: Vec<_> = def.tables.iter().map(|table| table()).collect();
@@ -30,16 +32,16 @@ pub(super) fn agents(context: &mut Context) -> Done {
             listed(outputs.into_iter(), context.out.json),
             listed(tables.iter().map(|table| table.name), context.out.json),
             def.shape.as_str().into(),
-            on_error.into(),
             format!("{}:{}", def.file, def.line).into(),
             def.help.trim().into(),
+            on_error.into(),
         ]);
     }
     let none = format!(
         "app {} has no agents: put #[agent(topic = \"…\")] on an async fn, or list those of a library with App::agent",
         context.app.name()
     );
-    Ok(context.out.list(&columns, &rows, &none)?)
+    Ok(context.out.list(&columns[..shown], &rows, &none)?)
 }
 
 /// Several names: an array for programs, `-` for people where there is none.
@@ -62,7 +64,10 @@ pub(super) fn models(context: &mut Context) -> Done {
 
 pub(super) fn model(context: &mut Context, name: &str) -> Done {
     let schemas = schemas(context);
-    let found = schemas.values().find(|schema| schema.name == name || short(schema.name) == name);
+    let found = schemas
+        .values()
+        .find(|schema| schema.name == name)
+        .or_else(|| schemas.values().find(|schema| short(schema.name).eq_ignore_ascii_case(name)));
     let Some(schema) = found else {
         // Whoever left the namespace out meant a short name.
         return Err(match closest(name, schemas.keys().map(|full| short(full))) {

@@ -140,7 +140,7 @@ pub(super) struct SendArgs {
     #[arg(value_name = "TOPIC|@AGENT")]
     pub(super) to: String,
     /// The record as JSON; plain text for a topic without a schema; - reads it from the standard input
-    #[arg(value_name = "JSON", required_unless_present = "file", conflicts_with = "file")]
+    #[arg(value_name = "JSON", conflicts_with = "file")]
     pub(super) value: Option<String>,
     /// Sends the rows of a .jsonl, .csv or .avro file
     #[arg(long, short, value_name = "FILE")]

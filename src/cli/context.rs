@@ -140,7 +140,10 @@ impl Store {
         let topics = self.topics().await?;
         match topics.iter().find(|topic| *topic.spec.name == *name) {
             Some(topic) => Ok(topic.clone()),
-            None => Err(unknown("topic", name, topics.iter().map(|topic| &*topic.spec.name))),
+            None => {
+                let known = topics.iter().filter(|topic| !topic.spec.internal);
+                Err(unknown("topic", name, known.map(|topic| &*topic.spec.name)))
+            }
         }
     }
 }

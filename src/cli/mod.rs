@@ -6,6 +6,7 @@ mod context;
 mod failure;
 mod file;
 mod groups;
+mod logging;
 mod output;
 mod read;
 mod reset;
@@ -75,7 +76,7 @@ fn run(app: App, program: String, cli: Cli, mut grammar: clap::Command) -> Done 
         (Command::Worker(_), false) => "info",
         _ => "warn",
     };
-    start_logging(&settings, default_level);
+    logging::start(&settings, default_level);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -124,21 +125,4 @@ fn config(context: &mut Context) -> Done {
         })
         .collect();
     Ok(context.out.list(&columns, &rows, "")?)
-}
-
-/// The program's log goes to the standard error.
-fn start_logging(settings: &Settings, default_level: &str) {
-    let level = settings.text("log_level").unwrap_or(default_level);
-    let filter = tracing_subscriber::EnvFilter::new(level);
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(output::colours_stderr())
-        .with_target(false)
-        .with_timer(output::LogTime);
-    // An app that has set its own subscriber keeps it.
-    let _ = match settings.text("log_format") {
-        Some("json") => builder.json().flatten_event(true).try_init(),
-        _ => builder.try_init(),
-    };
 }

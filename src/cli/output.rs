@@ -201,15 +201,6 @@ pub(super) fn iso(timestamp_ms: i64) -> String {
     }
 }
 
-/// The time before each line of the program's log.
-pub(super) struct LogTime;
-
-impl tracing_subscriber::fmt::time::FormatTime for LogTime {
-    fn format_time(&self, w: &mut tracing_subscriber::fmt::format::Writer<'_>) -> std::fmt::Result {
-        w.write_str(&iso(crate::clock::Clock::system().now_ms()))
-    }
-}
-
 /// Whether the standard error may be coloured.
 pub(super) fn colours_stderr() -> bool {
     io::stderr().is_terminal()

@@ -134,7 +134,7 @@ fn lanes(store: &Store, topic: &Topic, args: &ReadArgs) -> Done<Vec<Lane>> {
 fn print(context: &mut Context, values: &mut Values, args: &ReadArgs, partition: u32, record: &RawRecord<'_>) -> Done {
     let value = match record.value {
         None => Ok(Value::Null),
-        Some(wire) => values.to_json(wire),
+        Some(wire) => values.decode(wire),
     };
     let key = record.key.map_or(Value::Null, |key| values.key_json(key));
     let headers: Map<String, Value> =

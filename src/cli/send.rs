@@ -9,7 +9,7 @@ use serde_json::json;
 use super::args::SendArgs;
 use super::context::{Context, Store, unknown};
 use super::failure::{Done, Failure};
-use super::file::RecordFile;
+use super::file::{RecordFile, Rows};
 use super::output::{counted, duration, grouped, iso, safe};
 use super::values::Values;
 use crate::backend::ProducerId;
@@ -17,7 +17,7 @@ use crate::backend::Topic;
 use crate::clock::Moment;
 use crate::plan::topic_schema;
 use crate::publish::{Published, Publisher};
-use crate::record::FrameBuilder;
+use crate::record::{FrameBuilder, Frames, SINGLE_OBJECT_HEADER_LEN};
 use crate::topic::{TopicPartition, TopicSpec, partition_of};
 
 /// Records of `--repeat` go in frames of about this many bytes.
@@ -27,13 +27,17 @@ const FRAME_BYTES: usize = 256 << 10;
 const SLOW_BYTES: u64 = 4 << 20;
 
 pub(super) async fn run(context: &mut Context, args: SendArgs) -> Done {
+    if args.value.is_none() && args.file.is_none() {
+        return Err(Failure::usage(format!("there is nothing to send to {}", args.to))
+            .help("give the record as JSON, - to read it from the standard input, or a file with --file"));
+    }
     let began = context.clock.moment();
     let name = topic_name(context, &args.to)?;
     let store = context.open()?;
     let topic = ensure(context, &store, &name).await?;
     let values = Values::of(&topic, store.replay.clone())?;
     match &args.file {
-        Some(path) => send_file(context, &store, &values, path, &args, began).await,
+        Some(path) => send_file(context, &store, &topic, &values, &args, path, began).await,
         None => send_one(context, &store, &topic, &values, &args).await,
     }
 }
@@ -161,9 +165,10 @@ async fn append(
 async fn send_file(
     context: &mut Context,
     store: &Store,
+    topic: &Topic,
     values: &Values,
-    path: &Path,
     args: &SendArgs,
+    path: &Path,
     began: Moment,
 ) -> Done {
     let mut file = RecordFile::open(path, args.format, values)?;
@@ -179,6 +184,9 @@ async fn send_file(
         if piece.len() == 0 {
             break;
         }
+        if rows == 0 {
+            check_same_file(store, values, topic.spec.partitions, &name, &piece)?;
+        }
         let timestamp = context.clock.now_ms();
         let from = context.clock.moment();
         for (key, value) in piece.iter() {
@@ -191,6 +199,59 @@ async fn send_file(
     bar.finish_and_clear();
     let total = context.clock.moment().since(began);
     tell(context, values, &name, rows, published, sending, total)
+}
+
+/// Refuses a file whose first rows are not those that the topic has under the same name: they would be dropped as
+/// sent before, and were not.
+fn check_same_file(store: &Store, values: &Values, partitions: u32, name: &str, rows: &Rows) -> Done {
+    let id = ProducerId::named(name);
+    for partition in 0..partitions {
+        let place = TopicPartition::new(values.topic.clone(), partition);
+        if store.replay.next_sequence(&place, id)? == 0 {
+            continue;
+        }
+        let Some(Numbered { sequence, key, value }) = first_of(store, &place, id)? else { continue };
+        // As `Publisher` spreads them: without a key they go round, from partition 1 on.
+        let own = rows
+            .iter()
+            .zip((1..partitions).chain([0]).cycle())
+            .filter(|((key, _), unkeyed)| key.map_or(*unkeyed, |key| partition_of(key, partitions)) == partition)
+            .nth(sequence as usize);
+        // Fewer rows than were sent before, or rows by another schema: no telling.
+        let Some(((own_key, own_value), _)) = own else { continue };
+        let other_schema = own_value.get(..SINGLE_OBJECT_HEADER_LEN) != value.get(..SINGLE_OBJECT_HEADER_LEN);
+        if own_key.map(<[u8]>::to_vec) != key || (own_value != value && !(values.schema.is_some() && other_schema)) {
+            return Err(Failure::new(format!(
+                "topic {} has other rows from a file named {name:?}, so these would count as sent; nothing was sent",
+                values.topic
+            ))
+            .help("if the rows are new, give them a name of their own: --producer NAME"));
+        }
+    }
+    Ok(())
+}
+
+/// A record with its number in the producer's own count.
+struct Numbered {
+    sequence: u64,
+    key: Option<Vec<u8>>,
+    value: Vec<u8>,
+}
+
+/// The first record that a partition still has of a producer.
+fn first_of(store: &Store, place: &TopicPartition, id: ProducerId) -> Done<Option<Numbered>> {
+    let mut frames = Frames::default();
+    let mut reader = store.replay.reader(place, store.replay.offsets(place)?.start)?;
+    while reader.read(&mut frames)? {
+        for frame in frames.iter().filter(|frame| frame.header.producer == id.0) {
+            if let Some(record) = frame.records().next() {
+                let key = record.key.map(<[u8]>::to_vec);
+                let value = record.value.unwrap_or_default().to_vec();
+                return Ok(Some(Numbered { sequence: frame.header.sequence, key, value }));
+            }
+        }
+    }
+    Ok(None)
 }
 
 fn tell(
@@ -226,10 +287,12 @@ fn tell(
         ))?;
     }
     if published.dropped > 0 {
+        let were = match published.dropped {
+            dropped if dropped == rows => format!("all {} were", counted(rows, "row")),
+            dropped => format!("{} of {} were", grouped(dropped), counted(rows, "row")),
+        };
         context.out.line(&safe(&format!(
-            "{} of {} there already, numbered under {producer:?}; nothing was added twice (--producer NAME numbers anew)",
-            grouped(published.dropped),
-            counted(rows, "row")
+            "{were} there already, sent before as {producer:?}; to send them again, name them anew with --producer"
         )))?;
     }
     Ok(())

@@ -108,7 +108,7 @@ impl Values {
     }
 
     /// A wire value for people and programs, by the schema that it names.
-    pub(super) fn to_json(&mut self, wire: &[u8]) -> Result<Value, String> {
+    pub(super) fn decode(&mut self, wire: &[u8]) -> Result<Value, String> {
         let Some((fingerprint, datum)) = split_single_object(wire) else { return Ok(text_or_hex(wire)) };
         if !self.known.contains_key(&fingerprint) {
             let found = self.look_up(fingerprint).map_err(|error| error.to_string())?;

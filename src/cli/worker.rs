@@ -13,7 +13,7 @@ use crate::agent::{AgentDef, OnError};
 use crate::config::Origin;
 use crate::error::ErrorKind;
 use crate::plan::Plan;
-use crate::worker::{self, Summary, WorkerEvent};
+use crate::worker::{self, Recovered, Summary, WorkerEvent};
 
 /// Exit code after a second signal, as a shell gives it for an interrupt.
 const INTERRUPTED: i32 = 130;
@@ -104,14 +104,19 @@ pub(super) async fn run(context: &mut Context, args: &WorkerArgs) -> Done {
 fn told(event: &WorkerEvent) -> bool {
     match event {
         WorkerEvent::Started { agent, partition, recovered } => {
-            tracing::info!(
-                agent,
-                partition,
-                replayed = recovered.replayed,
-                commits = recovered.commits,
-                cut = recovered.cut,
-                "started"
-            );
+            let Recovered { replayed, commits, cut, .. } = *recovered;
+            match (replayed, cut) {
+                (0, _) => tracing::info!(agent, partition, "started"),
+                (_, 0) => tracing::info!(agent, partition, replayed, commits, "started, state recovered"),
+                _ => tracing::info!(
+                    agent,
+                    partition,
+                    replayed,
+                    commits,
+                    cut,
+                    "started, state recovered; a commit that never ended was cut"
+                ),
+            }
             false
         }
         WorkerEvent::Stopped { agent, partition } => {
@@ -141,6 +146,9 @@ fn tell_summary(context: &mut Context, summary: Summary, failed: usize, time: Du
             "records": summary.finished, "failed_partitions": failed, "ms": ms, "records_per_second": rate,
         });
         return Ok(context.out.json_line(&value)?);
+    }
+    if (failed, summary.finished) == (0, 0) {
+        return Ok(context.out.line("caught up: there was nothing to process")?);
     }
     let state = if failed == 0 { "caught up" } else { "stopped" };
     let line = format!(
@@ -172,15 +180,17 @@ fn banner(context: &mut Context, plan: &Plan) -> Done {
         context.out.line(&format!("{name:<11}{}", safe(&value)))?;
     }
     for agent in &plan.agents {
-        context.out.line(&format!("{:<11}{}", "agent", safe(&describe(agent.def, agent.partitions))))?;
+        let def = agent.def;
+        context.out.line(&format!("{:<11}{}", "agent", safe(&format!("{}  [{}:{}]", def.name, def.file, def.line))))?;
+        context.out.line(&format!("{:<11}{}", "", safe(&describe(def, agent.partitions))))?;
     }
     context.out.line("")?;
     Ok(context.out.flush()?)
 }
 
-/// An agent on one line: what it reads, keeps and writes, and where it stands in the source.
+/// What an agent reads, keeps and writes, on one line.
 fn describe(def: &AgentDef, partitions: u32) -> String {
-    let mut text = format!("{}: {}", def.name, def.topics.join(" + "));
+    let mut text = def.topics.join(" + ");
     if let Some(key) = &def.key {
         text.push_str(&format!(" by {}", key.field));
     }
@@ -198,6 +208,5 @@ fn describe(def: &AgentDef, partitions: u32) -> String {
         OnError::Skip => text.push_str(", skips what fails"),
         OnError::DeadLetter(topic) => text.push_str(&format!(", failures -> topic {topic}")),
     }
-    text.push_str(&format!("  [{}:{}]", def.file, def.line));
     text
 }

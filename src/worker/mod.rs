@@ -153,8 +153,8 @@ pub fn caught_up(plan: &Plan, backend: &dyn Backend) -> Result<bool> {
     let Some(replay) = backend.replay() else { return Ok(false) };
     let mut ends = Vec::new();
     for agent in &plan.agents {
-        for partition in 0..agent.partitions {
-            for (topic, _) in &agent.sources {
+        for (topic, _) in &agent.sources {
+            for partition in 0..agent.partitions {
                 let place = TopicPartition::new(topic.clone(), partition);
                 let Offsets { start, end, .. } = replay.offsets(&place)?;
                 // Records that are gone are not waited for.

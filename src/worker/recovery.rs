@@ -185,7 +185,11 @@ fn restore_positions(shared: &Shared, settler: &Settler, mark: &Mark) -> Result<
             tracing::warn!(agent = shared.agent.name, topic = %source.topic, partition = shared.partition, committed = at, start = offsets.start,
                 "records before the topic's start are gone without having been processed");
         }
-        position.set(at.max(offsets.start));
+        let at = at.max(offsets.start);
+        position.set(at);
+        // The worker before may have ended after the commit and before it published. A closed channel means that this
+        // one ends, too.
+        let _ = settler.progress.send((partition, at));
     }
     Ok(())
 }

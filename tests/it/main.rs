@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod agent_macros;
+mod cli;
 mod conformance;
 mod examples;
 mod fault_points;

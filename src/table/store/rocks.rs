@@ -202,7 +202,9 @@ impl Store for RocksStore {
 
     fn multi_get(&self, keys: &[StoreKey]) -> Result<Vec<Option<Vec<u8>>>> {
         let Some(family) = self.db.cf_handle(FAMILY) else {
-            return Err(self.damaged("it has no default column family"));
+            // A secondary instance is opened without handles to its families.
+            let found = self.db.multi_get(keys).into_iter();
+            return found.map(|found| found.map_err(|error| self.failed("read", error))).collect();
         };
         self.db
             .batched_multi_get_cf(family, keys, true)
