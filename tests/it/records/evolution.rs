@@ -12,6 +12,7 @@ use super::{Order, order, their_bytes, theirs};
 
 gretchen::records!("tests/schemas/reading.avsc");
 
+#[derive(Default)]
 struct Known(HashMap<u64, Arc<str>>);
 
 impl SchemaLookup for Known {
@@ -21,7 +22,7 @@ impl SchemaLookup for Known {
 }
 
 /// A value as a writer with that schema puts it on the wire, and a lookup that knows the schema.
-fn written(schema: &str, value: &serde_json::Value) -> (Vec<u8>, Arc<dyn SchemaLookup>) {
+fn written(schema: &str, value: &serde_json::Value) -> (Vec<u8>, Arc<Known>) {
     let schema = DynamicSchema::parse(schema).expect("a schema");
     let mut wire = SINGLE_OBJECT_MARKER.to_vec();
     wire.extend_from_slice(&schema.fingerprint().to_le_bytes());
@@ -90,7 +91,7 @@ fn resolution_equals_apache_avro() {
 fn what_does_not_fit_names_both_schemas() {
     let mut wire = Vec::new();
     order().encode_value(&mut wire).expect("an order that fits");
-    let mut decoder = Decoder::<Order>::new(None);
+    let mut decoder = Decoder::<Order>::new(Arc::new(Known::default()));
     assert_eq!(decoder.decode(&wire).expect("its own schema needs no lookup"), order());
     wire[3] ^= 1;
     let error = decoder.decode(&wire).expect_err("an unknown schema").to_string();
