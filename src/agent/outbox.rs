@@ -10,7 +10,7 @@ const CHUNK_BYTES: usize = 256 << 10;
 
 /// A topic that a task writes to.
 #[derive(Clone, Debug)]
-pub(crate) struct Destination {
+pub struct Destination {
     /// The topic.
     pub topic: Arc<str>,
     /// Its number of partitions.

@@ -27,7 +27,7 @@ use crate::backend::{Backend, ProducerId, Reader};
 use crate::clock::{Clock, Moment};
 use crate::error::{BoxError, Error, ErrorKind, Result};
 use crate::plan::AgentPlan;
-use crate::record::{Cursor, RawRecord};
+use crate::record::Cursor;
 use crate::table::{AnyPartition, Checkpoint, CheckpointDone, OpenPartition};
 use crate::topic::TopicPartition;
 
