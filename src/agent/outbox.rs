@@ -24,7 +24,7 @@ pub struct Destination {
 /// The key of such a record is [`OUTPUT_TAG`], the number of the output partition (4 bytes), whether there is a key
 /// (1 byte) and the key; value, timestamp and headers are the output's own.
 #[derive(Debug)]
-pub struct Outbox {
+pub(crate) struct Outbox {
     destinations: Vec<Destination>,
     chunks: Vec<FrameBuilder>,
     open: FrameBuilder,
@@ -37,18 +37,18 @@ pub struct Outbox {
 }
 
 /// First byte of the key of an output in a changelog.
-pub const OUTPUT_TAG: u8 = 2;
+pub(crate) const OUTPUT_TAG: u8 = 2;
 
 /// What the outbox held at some moment.
 #[derive(Clone, Copy, Debug)]
-pub struct OutboxMark {
+pub(crate) struct OutboxMark {
     chunks: usize,
     open: FrameMark,
 }
 
 impl Outbox {
     /// An empty outbox of a task on `partition`.
-    pub fn new(destinations: Vec<Destination>, partition: u32) -> Self {
+    pub(crate) fn new(destinations: Vec<Destination>, partition: u32) -> Self {
         let counts = vec![0; destinations.iter().map(|to| to.partitions as usize).sum()];
         Self {
             destinations,
@@ -62,28 +62,18 @@ impl Outbox {
         }
     }
 
-    /// The topics that the task writes to.
-    pub fn destinations(&self) -> &[Destination] {
-        &self.destinations
-    }
-
-    /// The place of a topic among the destinations.
-    pub fn destination(&self, topic: &str) -> Option<usize> {
-        self.destinations.iter().position(|destination| &*destination.topic == topic)
-    }
-
     /// Whether nothing has been put out.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.open.is_empty() && self.chunks.is_empty()
     }
 
     /// Remembers what it holds.
-    pub fn mark(&self) -> OutboxMark {
+    pub(crate) fn mark(&self) -> OutboxMark {
         OutboxMark { chunks: self.chunks.len(), open: self.open.mark() }
     }
 
     /// Drops what was put out since the mark.
-    pub fn rollback(&mut self, mark: OutboxMark) {
+    pub(crate) fn rollback(&mut self, mark: OutboxMark) {
         if self.chunks.len() > mark.chunks {
             // The frame that was open then is the first that was closed since.
             let open = self.chunks.swap_remove(mark.chunks);
@@ -98,17 +88,17 @@ impl Outbox {
     fn recount(&mut self) {
         self.counts.fill(0);
         for record in self.chunks.iter().chain([&self.open]).flat_map(FrameBuilder::records) {
-            if let Some([OUTPUT_TAG, a, b, c, d, ..]) = record.key {
-                if let Some(count) = self.counts.get_mut(u32::from_le_bytes([*a, *b, *c, *d]) as usize) {
-                    *count += 1;
-                }
+            if let Some([OUTPUT_TAG, a, b, c, d, ..]) = record.key
+                && let Some(count) = self.counts.get_mut(u32::from_le_bytes([*a, *b, *c, *d]) as usize)
+            {
+                *count += 1;
             }
         }
     }
 
     /// Puts out bytes as they are.
     #[inline]
-    pub fn push(
+    pub(crate) fn push(
         &mut self,
         destination: usize,
         key: Option<&[u8]>,
@@ -131,7 +121,7 @@ impl Outbox {
 
     /// Adds a changelog record of another kind: `tag` and `key` make its key.
     #[inline]
-    pub fn push_entry(&mut self, tag: &[u8], key: &[u8], value: Option<&[u8]>, timestamp: i64) {
+    pub(crate) fn push_entry(&mut self, tag: &[u8], key: &[u8], value: Option<&[u8]>, timestamp: i64) {
         self.key.clear();
         self.key.extend_from_slice(tag);
         self.key.extend_from_slice(key);
@@ -149,7 +139,7 @@ impl Outbox {
 
     /// Puts out a value.
     #[inline]
-    pub fn push_value<V: Value>(
+    pub(crate) fn push_value<V: Value>(
         &mut self,
         destination: usize,
         key: Option<&[u8]>,
@@ -167,7 +157,7 @@ impl Outbox {
     }
 
     /// The output partitions that something was put out to since the last drain: number, topic, partition, count.
-    pub fn counts(&self) -> impl Iterator<Item = (u32, &Arc<str>, u32, u64)> {
+    pub(crate) fn counts(&self) -> impl Iterator<Item = (u32, &Arc<str>, u32, u64)> {
         self.destinations.iter().flat_map(|to| {
             (0..to.partitions).filter_map(|partition| {
                 let number = to.first + partition;
@@ -178,7 +168,7 @@ impl Outbox {
     }
 
     /// Takes everything out, as frames whose records are a changelog's.
-    pub fn drain(&mut self) -> Vec<FrameBuilder> {
+    pub(crate) fn drain(&mut self) -> Vec<FrameBuilder> {
         self.counts.fill(0);
         let mut frames = std::mem::take(&mut self.chunks);
         if !self.open.is_empty() {
@@ -189,7 +179,7 @@ impl Outbox {
     }
 
     /// Takes frames back whose memory can be used again.
-    pub fn recycle(&mut self, mut frame: FrameBuilder) {
+    pub(crate) fn recycle(&mut self, mut frame: FrameBuilder) {
         // A few frames cover the usual interval; the memory of an unusual one is given back.
         if self.spare.len() < 4 {
             frame.clear();

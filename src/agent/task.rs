@@ -18,7 +18,7 @@ use crate::table::{AnyPartition, Table, TableHandle, TableState};
 
 /// A topic that a task reads, and the schemas that its records were written with.
 #[derive(Clone)]
-pub struct Source {
+pub(crate) struct Source {
     /// The topic.
     pub topic: Arc<str>,
     /// Its schemas.
@@ -33,7 +33,7 @@ impl fmt::Debug for Source {
 
 /// Records on their way between worker and agent, with the place that the agent has come to.
 #[derive(Debug, Default)]
-pub struct Mail {
+pub(crate) struct Mail {
     /// The records.
     pub frames: Frames,
     /// Before the first unfinished record.
@@ -46,7 +46,7 @@ pub struct Mail {
 
 /// What worker and agent share. One thread; no lock on the path of a record.
 #[derive(Debug)]
-pub struct Shared {
+pub(crate) struct Shared {
     /// The agent.
     pub agent: &'static AgentDef,
     /// The number of the partition.
@@ -101,7 +101,7 @@ pub struct Shared {
 
 impl Mail {
     /// Whether everything in it is finished.
-    pub fn is_used_up(&self) -> bool {
+    pub(crate) fn is_used_up(&self) -> bool {
         let mut rest = self.begin;
         rest.next(&self.frames).is_none()
     }
@@ -130,7 +130,7 @@ impl Shared {
     }
 
     /// Passes a failed record over, as the policy `skip` or `dead_letter` says.
-    pub fn pass_over(&self, source: usize, raw: &RawRecord<'_>, error: &BoxError) {
+    pub(crate) fn pass_over(&self, source: usize, raw: &RawRecord<'_>, error: &BoxError) {
         let topic = &self.sources[source].topic;
         self.dropped.set(self.dropped.get() + 1);
         let Some(destination) = self.dead_letters else {
@@ -166,7 +166,7 @@ impl Shared {
     }
 
     /// Undoes what the unfinished record did. Tables go back only where [`Shared::undo`] says so.
-    pub fn rollback(&self) {
+    pub(crate) fn rollback(&self) {
         if let Some(mark) = self.outbox_mark.take() {
             self.outbox.borrow_mut().rollback(mark);
         }

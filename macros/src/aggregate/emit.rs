@@ -351,8 +351,10 @@ fn emit_fits(figure: &Figure, agent: &Ident, record: &syn::Type) -> Option<Token
         _ => "scalar fields",
     };
     let otherwise = format!("`{word}` cannot be computed over `{}`: it takes {takes}", field.unraw());
+    // Where the figure fits, the trait that stands in for a missing constant is not used.
     Some(quote_spanned! {word.span()=>
         const #constant: u64 = {
+            #[allow(unused_imports)]
             use ::gretchen::__private::DoesNotFit as _;
             if !<::gretchen::__private::Fits<#marker, #field_type>>::FITS {
                 ::core::panic!(#otherwise);

@@ -18,6 +18,7 @@ const _: fn(&<Order as ::gretchen::__private::Record>::View<'_>) = |view| {
 #[allow(non_upper_case_globals)]
 impl order_totals {
     const figure_noted: u64 = {
+        #[allow(unused_imports)]
         use ::gretchen::__private::DoesNotFit as _;
         if !<::gretchen::__private::Fits<
             ::gretchen::__private::Count,
@@ -32,6 +33,7 @@ impl order_totals {
         order_totals::field_note
     };
     const figure_revenue: u64 = {
+        #[allow(unused_imports)]
         use ::gretchen::__private::DoesNotFit as _;
         if !<::gretchen::__private::Fits<
             ::gretchen::__private::Sum,
@@ -46,6 +48,7 @@ impl order_totals {
         order_totals::field_amount
     };
     const figure_smallest: u64 = {
+        #[allow(unused_imports)]
         use ::gretchen::__private::DoesNotFit as _;
         if !<::gretchen::__private::Fits<
             ::gretchen::__private::Min,
