@@ -251,7 +251,7 @@ impl Random {
     }
 
     pub(crate) fn one_in(&mut self, n: u64) -> bool {
-        self.next() % n == 0
+        self.next().is_multiple_of(n)
     }
 }
 
@@ -512,10 +512,10 @@ impl Stage {
 impl Drop for Stage {
     fn drop(&mut self) {
         self.close();
-        if std::thread::panicking() {
-            if let Some(folder) = self.folder.take() {
-                eprintln!("the folder of the failed test is {}", folder.keep().display());
-            }
+        if std::thread::panicking()
+            && let Some(folder) = self.folder.take()
+        {
+            eprintln!("the folder of the failed test is {}", folder.keep().display());
         }
     }
 }
