@@ -5,6 +5,7 @@
 
 mod assignment;
 mod commit;
+mod failure;
 mod mark;
 mod partition;
 mod position_file;

@@ -19,6 +19,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::commit::{Committer, Progress, Settler, any_dirty, checkpoint};
+use super::failure::Verdict;
 use super::position_file::PositionFile;
 use super::recovery::{Recovered, recover};
 use crate::agent::{AgentFuture, Mail, OnError, Outbox, Shape, Shared, Source, Task, panicked};
@@ -26,7 +27,7 @@ use crate::backend::{Backend, ProducerId, Reader};
 use crate::clock::{Clock, Moment};
 use crate::error::{BoxError, Error, ErrorKind, Result};
 use crate::plan::AgentPlan;
-use crate::record::{Cursor, RawRecord};
+use crate::record::Cursor;
 use crate::table::{AnyPartition, Checkpoint, CheckpointDone, OpenPartition};
 use crate::topic::TopicPartition;
 
@@ -65,34 +66,26 @@ enum Turn {
     Panicked(Box<dyn Any + Send>),
 }
 
-/// What is left to do after a failed record.
-enum Verdict {
-    /// Begin again with the record that is next now.
-    Restart,
-    /// The task ends with this error.
-    Stop(Error),
-}
-
-/// A checkpoint on its way; for each table, by its place, what it came to.
-type Checkpointing = JoinHandle<Result<Vec<(usize, CheckpointDone)>>>;
+/// What a checkpoint came to: the tables that were written, by their place among the agent's.
+type Checkpointed = Result<Vec<(usize, CheckpointDone)>>;
 
 /// One task at work.
 pub(crate) struct TaskRun {
-    context: Context,
-    signals: Signals,
-    plan: Arc<AgentPlan>,
-    shared: Rc<Shared>,
+    pub(super) context: Context,
+    pub(super) signals: Signals,
+    pub(super) plan: Arc<AgentPlan>,
+    pub(super) shared: Rc<Shared>,
     readers: Vec<Box<dyn Reader>>,
     next_reader: usize,
     committer: Committer,
     positions: PositionFile,
-    checkpointing: Option<Checkpointing>,
+    checkpointing: Option<JoinHandle<Checkpointed>>,
     checkpointed_at: Moment,
     /// Commits that no checkpoint covers yet.
     uncovered: bool,
     committed: u64,
     /// Attempts at the record that failed last: its source and offset, and how many.
-    attempts: (Option<(usize, u64)>, u32),
+    pub(super) attempts: (Option<(usize, u64)>, u32),
     recovered: Recovered,
     /// For each table, the keys that its store had been asked for when a batch was last looked up ahead.
     loads: Vec<Cell<u64>>,
@@ -437,10 +430,7 @@ impl TaskRun {
         }
     }
 
-    fn end_checkpoint(
-        &mut self,
-        ended: Result<Result<Vec<(usize, CheckpointDone)>>, tokio::task::JoinError>,
-    ) -> Result<()> {
+    fn end_checkpoint(&mut self, ended: Result<Checkpointed, tokio::task::JoinError>) -> Result<()> {
         let done = ended.map_err(|error| {
             Error::new(ErrorKind::Closed, "the checkpoint was ended with its runtime").with_source(error)
         })??;
@@ -451,7 +441,7 @@ impl TaskRun {
     }
 
     /// Commits, waits until everything is durable, and writes a last checkpoint so that the next start is quick.
-    async fn shut_down(&mut self) -> Result<()> {
+    pub(super) async fn shut_down(&mut self) -> Result<()> {
         if self.is_dirty() {
             self.commit().await?;
         }
@@ -462,109 +452,6 @@ impl TaskRun {
             self.finish_checkpoint().await?;
         }
         Ok(())
-    }
-
-    /// A record failed: undoes what it did and applies the agent's policy.
-    async fn failed(&mut self, agent: &mut AgentFuture, error: BoxError) -> Result<Verdict> {
-        // The agent gives the buffer back, with the unfinished records marked.
-        *agent = Box::pin(std::future::pending());
-        self.shared.rollback();
-        let def = self.plan.def;
-        let place = self.unfinished_place();
-        if def.concurrency > 1 {
-            // It has applied its policy itself, record by record; what comes here is final.
-            return Ok(Verdict::Stop(self.stopped(error, place)));
-        }
-        if self.attempts.0 != place {
-            self.attempts = (place, 0);
-        }
-        match def.on_error {
-            OnError::Retry { times, backoff_ms } if self.attempts.1 < times => {
-                let wait = Duration::from_millis(backoff_ms.saturating_mul(1 << self.attempts.1.min(16)));
-                self.attempts.1 += 1;
-                tracing::warn!(
-                    agent = def.name,
-                    partition = self.shared.partition,
-                    offset = place.map(|(_, offset)| offset),
-                    error = crate::agent::chain(&*error),
-                    attempt = self.attempts.1,
-                    of = times,
-                    "a record failed and is tried again"
-                );
-                let stop = &mut self.signals.stop;
-                self.signals.idle.store(true, Ordering::SeqCst);
-                tokio::select! {
-                    () = self.context.clock.sleep(wait) => {}
-                    _ = stop.changed() => {}
-                }
-                self.signals.idle.store(false, Ordering::SeqCst);
-                self.rewind();
-                Ok(Verdict::Restart)
-            }
-            OnError::Skip | OnError::DeadLetter(_) if place.is_some() => {
-                self.pass_over(&error);
-                Ok(Verdict::Restart)
-            }
-            _ => Ok(Verdict::Stop(self.stopped(error, place))),
-        }
-    }
-
-    fn stopped(&self, error: BoxError, place: Option<(usize, u64)>) -> Error {
-        let failed =
-            Error::new(ErrorKind::Agent, format!("agent {} failed and stops at this record", self.plan.def.name));
-        let failed = match place {
-            Some((source, offset)) => failed
-                .at(&TopicPartition::new(self.shared.sources[source].topic.clone(), self.shared.partition))
-                .at_offset(offset),
-            None => failed,
-        };
-        failed.with_source(error)
-    }
-
-    /// Source and offset of the first unfinished record.
-    fn unfinished_place(&self) -> Option<(usize, u64)> {
-        let slot = self.shared.mail.borrow();
-        let mail = slot.as_ref()?;
-        let mut cursor = mail.begin;
-        (mail.begin != mail.next).then(|| cursor.next(&mail.frames).map(|record| (mail.source, record.offset)))?
-    }
-
-    /// The unfinished records are handed out again.
-    fn rewind(&self) {
-        if let Some(mail) = &mut *self.shared.mail.borrow_mut() {
-            mail.next = mail.begin;
-        }
-    }
-
-    /// The unfinished records are passed over, each on its own account.
-    fn pass_over(&self, error: &BoxError) {
-        if let Some(mail) = &mut *self.shared.mail.borrow_mut() {
-            let mut cursor = mail.begin;
-            while cursor != mail.next {
-                let Some(record) = cursor.next(&mail.frames) else { break };
-                let record: RawRecord<'_> = record;
-                if record.value.is_some() {
-                    self.shared.pass_over(mail.source, &record, error);
-                }
-            }
-            mail.begin = mail.next;
-            let position = &self.shared.positions[mail.source];
-            let offset = mail.begin.offset();
-            self.shared.finished.set(self.shared.finished.get() + offset.saturating_sub(position.get()));
-            position.set(offset);
-        }
-    }
-
-    /// The task ends at a record that failed; what was finished before it is committed where that is possible.
-    async fn stop_at_record(&mut self, error: Error) -> Error {
-        self.rewind();
-        // A table without undo may hold half of what the failed record did: the last commit stands, the records since
-        // are processed again.
-        let whole = self.shared.tables.is_empty() || self.shared.undo || self.plan.def.shape == Shape::Aggregate;
-        if whole && let Err(commit) = self.shut_down().await {
-            tracing::error!(agent = self.plan.def.name, partition = self.shared.partition, error = %commit, "the last commit failed, too");
-        }
-        error
     }
 }
 

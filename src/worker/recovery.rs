@@ -64,6 +64,7 @@ pub(crate) async fn recover(
     let mut replay = Replaying {
         shared,
         clock,
+        stored,
         from,
         end: offsets.end,
         reported: clock.moment(),
@@ -92,16 +93,9 @@ pub(crate) async fn recover(
         restore_positions(shared, settler, &mark)?;
         // The crash may have come before this commit's positions were published, and no other commit may follow.
         settler.publish_positions(&mark);
-    } else if stored.is_some() && offsets.end > offsets.start {
-        return Err(Error::new(
-            ErrorKind::Corrupt,
-            format!(
-                "the changelog of agent {} holds no commit where its state says that one begins",
-                shared.agent.name
-            ),
-        )
-        .at(&changelog)
-        .at_offset(from));
+    } else if let Some(stored) = stored {
+        // A checkpoint follows a commit, so that an empty changelog is not its own either.
+        return Err(foreign_changelog(shared, stored, "there is none").at(&changelog));
     } else {
         for (source, position) in shared.sources.iter().zip(&shared.positions) {
             let partition = crate::topic::TopicPartition::new(source.topic.clone(), shared.partition);
@@ -111,10 +105,25 @@ pub(crate) async fn recover(
     Ok((resume, recovered))
 }
 
+/// The state says that a commit begins at `stored`, and the changelog says otherwise.
+fn foreign_changelog(shared: &Shared, stored: u64, found: &str) -> Error {
+    Error::new(
+        ErrorKind::State,
+        format!(
+            "the state of agent {} does not belong to its changelog: it says that a commit begins at offset {stored}, and \
+             {found}; the changelog was lost or replaced. Restore it, or drop the state with `reset` and process the \
+             topics again",
+            shared.agent.name
+        ),
+    )
+}
+
 /// Brings the tables up to date while the changelog is walked over.
 struct Replaying<'a> {
     shared: &'a Shared,
     clock: &'a Clock,
+    /// Where the state says that a commit begins.
+    stored: Option<u64>,
     from: u64,
     end: u64,
     reported: Moment,
@@ -141,6 +150,11 @@ impl CommitVisitor for Replaying<'_> {
     }
 
     fn mark(&mut self, mark: Mark, next: u64) -> Result<()> {
+        if let (None, Some(stored)) = (&self.last, self.stored)
+            && mark.begins != stored
+        {
+            return Err(foreign_changelog(self.shared, stored, &format!("the next begins at {}", mark.begins)));
+        }
         self.commits += 1;
         if !mark.outputs.is_empty() {
             self.unmoved.push((mark.clone(), next));
