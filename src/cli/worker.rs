@@ -67,7 +67,7 @@ pub(super) async fn run(context: &mut Context, args: &WorkerArgs) -> Done {
                 signals += 1;
                 if signals > 1 {
                     tracing::warn!("second {name}: ending at once; what is uncommitted will be processed again");
-                    std::process::exit(INTERRUPTED);
+                    end_now(INTERRUPTED);
                 }
                 tracing::info!("{name}: finishing and committing; a second signal ends at once");
                 let _ = stop.send(true);
@@ -91,6 +91,9 @@ pub(super) async fn run(context: &mut Context, args: &WorkerArgs) -> Done {
     if args.until_caught_up {
         tell_summary(context, summary, failed, time)?;
     }
+    if summary.stuck > 0 {
+        end_now(i32::from(failed > 0));
+    }
     match failed {
         0 => Ok(()),
         _ => Err(Failure::new(format!("{} failed; the errors are above", counted(failed as u64, "partition"))).help(
@@ -98,6 +101,14 @@ pub(super) async fn run(context: &mut Context, args: &WorkerArgs) -> Done {
                such records with on_error = skip, or keep them with on_error = dead_letter(\"topic\")",
         )),
     }
+}
+
+/// Ends the process while agents are still at work: without the destructors of RocksDB, which would pull the ground
+/// away from under them.
+fn end_now(code: i32) -> ! {
+    // Standard output is flushed line by line; what is left is at most an unfinished line.
+    let _ = std::io::Write::flush(&mut std::io::stdout());
+    signal_hook::low_level::exit(code)
 }
 
 /// Logs an event; `true` for a failure.
@@ -143,7 +154,7 @@ fn tell_summary(context: &mut Context, summary: Summary, failed: usize, time: Du
     if context.out.json {
         let ms = time.as_secs_f64() * 1e3;
         let value = serde_json::json!({
-            "records": summary.finished, "failed_partitions": failed, "ms": ms, "records_per_second": rate,
+            "records": summary.finished, "failed_partitions": failed, "stuck_partitions": summary.stuck, "ms": ms, "records_per_second": rate,
         });
         return Ok(context.out.json_line(&value)?);
     }

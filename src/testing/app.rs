@@ -93,11 +93,10 @@ impl TestApp {
         Ok(this)
     }
 
-    /// Bounds the memory of each table partition, in bytes, so that a test sees eviction.
-    #[must_use]
-    pub fn table_memory_bytes(mut self, bytes: usize) -> Self {
+    /// Bounds the memory of each table partition, in bytes, so that a test sees eviction. Restarts the app.
+    pub fn table_memory_bytes(&mut self, bytes: usize) -> Result<()> {
         self.options.table_memory_bytes = bytes;
-        self
+        self.crash_and_restart()
     }
 
     fn start(&mut self) -> Result<()> {

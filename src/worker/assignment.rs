@@ -264,6 +264,7 @@ impl Member {
         }
         // Without its signals a task that goes on later commits nothing.
         self.tasks.clear();
+        self.summary.stuck = stuck.len();
         if stuck.is_empty() {
             self.consumer.leave().await?;
         } else {

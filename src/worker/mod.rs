@@ -106,6 +106,8 @@ pub struct Summary {
     pub finished: u64,
     /// Partitions that stopped at an error.
     pub failed: usize,
+    /// Partitions whose agents did not finish in time. They stay locked until the process ends, which should be soon.
+    pub stuck: usize,
 }
 
 /// Runs the plan until `stop` turns to `true`, or until every partition has failed.
@@ -144,6 +146,7 @@ pub async fn run(
             .ok_or_else(|| Error::new(ErrorKind::Closed, "the worker was ended with its runtime"))??;
         summary.finished += one.finished;
         summary.failed += one.failed;
+        summary.stuck += one.stuck;
     }
     Ok(summary)
 }

@@ -9,6 +9,7 @@ mod conformance;
 mod examples;
 mod fault_points;
 mod kill;
+mod large_state;
 mod layers;
 mod log;
 mod policies;
