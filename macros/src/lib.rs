@@ -15,7 +15,12 @@ use proc_macro::TokenStream;
 /// ```ignore
 /// /// Running totals of each customer.
 /// #[agent(topic = "orders", key = customer, table = TOTALS, output = "order-totals")]
-/// async fn total_orders(order: Order, mut totals: TableMut<'_, String, OrderTotal>) -> Result<OrderTotal> { … }
+/// async fn total_orders(order: Order, mut totals: TableMut<'_, String, OrderTotal>) -> Result<OrderTotal> {
+///     totals.update(&order.customer, |total| {
+///         total.orders += 1;
+///         total.clone()
+///     })
+/// }
 /// ```
 ///
 /// The function stays as it is. Beside it stands a type of its name and visibility that implements
