@@ -113,6 +113,7 @@ impl<R: Value> Input<R> {
             self.records_to_clock -= 1;
             if self.records_to_clock == 0 {
                 self.records_to_clock = RECORDS_PER_CLOCK;
+                warm(&self.task, mail);
                 if self.task.interval_passed() {
                     self.task.commit_due.set(true);
                 }
@@ -358,6 +359,25 @@ pub(super) fn event<R: Value>(
         partition,
         offset: raw.offset,
     })
+}
+
+/// Lets the processor fetch what the next records will look up in the tables, if they are keyed as the tables are.
+#[inline(never)]
+fn warm(task: &Shared, mail: &Mail) {
+    if !task.warms {
+        return;
+    }
+    let mut keys: [&[u8]; RECORDS_PER_CLOCK as usize] = [&[]; RECORDS_PER_CLOCK as usize];
+    let mut ahead = mail.next;
+    let mut count = 0;
+    while count < keys.len() {
+        let Some(raw) = ahead.next(&mail.frames) else { break };
+        keys[count] = raw.key.unwrap_or_default();
+        count += 1;
+    }
+    for table in &task.tables {
+        table.warm(&keys[..count]);
+    }
 }
 
 #[inline(never)]

@@ -83,6 +83,8 @@ pub(crate) struct Shared {
     pub failure: RefCell<Option<BoxError>>,
     /// The tables that the agent writes.
     pub tables: Vec<Rc<dyn AnyPartition>>,
+    /// Whether the records are keyed as the tables are and handed out one by one, so that a look ahead pays.
+    pub warms: bool,
     /// Whether what a record did to the tables can be undone.
     pub undo: bool,
     /// The outbox before the record at hand.

@@ -212,7 +212,7 @@ impl<S: Clone> Cache<S> {
     /// Whether the slots outgrow what the processor keeps close, so that prefetching pays.
     #[inline]
     pub(super) fn is_large(&self) -> bool {
-        self.slots * size_of::<Slot<S>>() > 2 << 20
+        self.slots * size_of::<Slot<S>>() > 256 << 10
     }
 
     /// Adds a key that the cache does not have, equal to the store. `None` when slot numbers are exhausted.

@@ -59,6 +59,9 @@ pub trait AnyPartition: fmt::Debug {
     /// Fails if anything is uncommitted: only what belongs to a committed position may reach the store.
     fn start_checkpoint(&self) -> Result<Option<Checkpoint>>;
 
+    /// Asks the processor for the slots of keys that will be looked up soon. A hint: nothing is loaded.
+    fn warm(&self, keys: &[&[u8]]);
+
     /// Keys that the store was asked for, so far: while it grows, [`AnyPartition::prefetch`] pays.
     fn loads(&self) -> u64;
 
@@ -161,6 +164,12 @@ impl<S: Clone + fmt::Debug + 'static> AnyPartition for TablePartition<S> {
                 return Ok(());
             }
             slots.locate(&some, &mut found)?;
+        }
+    }
+
+    fn warm(&self, keys: &[&[u8]]) {
+        if let Ok(slots) = self.slots.try_borrow() {
+            slots.warm(keys);
         }
     }
 

@@ -148,6 +148,23 @@ impl<S: Clone + 'static> Slots<S> {
         Ok(())
     }
 
+    /// Asks the processor for the slots of keys that will be looked up soon, where the slots outgrow its caches.
+    pub fn warm(&self, keys: &[&[u8]]) {
+        if !self.cache.is_large() {
+            return;
+        }
+        for group in keys.chunks(GROUP) {
+            let mut hashes = [0_u64; GROUP];
+            for (key, hash) in group.iter().zip(&mut hashes) {
+                *hash = self.hash(key);
+                self.cache.prefetch_index(*hash);
+            }
+            for hash in &hashes[..group.len()] {
+                self.cache.prefetch_by_hash(*hash);
+            }
+        }
+    }
+
     /// Keys that the store was asked for, so far.
     pub fn loads(&self) -> u64 {
         self.loads

@@ -512,6 +512,7 @@ fn share(
         stream_time: Cell::new(i64::MIN),
         outbox: RefCell::new(Outbox::new(plan.destinations.clone(), partition)),
         output: plan.output,
+        warms: plan.keyed && !tables.is_empty() && plan.def.shape != Shape::Aggregate,
         failure: RefCell::new(None),
         undo: needs_undo(plan),
         tables,
