@@ -288,6 +288,12 @@ impl TestApp {
         self.start()
     }
 
+    /// [`TestApp::crash_and_restart`] with another version of the app, on what the first left behind.
+    pub fn restart_as(&mut self, app: App) -> Result<()> {
+        self.app = app;
+        self.crash_and_restart()
+    }
+
     /// A table as of its last commit.
     pub fn table<K: Key, V: Value, S: TableState<K, V>>(
         &mut self,

@@ -194,6 +194,7 @@ impl Committer {
                 .map(|(source, at)| (source.topic.to_string(), at.get()))
                 .collect(),
             stream_time: shared.stream_time.get(),
+            tables: shared.agent.tables.iter().map(|table| table().name.to_owned()).collect(),
             outputs,
         };
         let json = serde_json::to_vec(&mark)

@@ -29,6 +29,10 @@ impl TaskRun {
             // It has applied its policy itself, record by record; what comes here is final.
             return Ok(Verdict::Stop(self.stopped(error, place)));
         }
+        if is_ours(&*error) {
+            // The record is not to blame: passing it over would lose it.
+            return Ok(Verdict::Stop(self.stopped(error, place)));
+        }
         if self.attempts.0 != place {
             self.attempts = (place, 0);
         }
@@ -119,5 +123,32 @@ impl TaskRun {
             tracing::error!(agent = self.plan.def.name, partition = self.shared.partition, error = %commit, "the last commit failed, too");
         }
         error
+    }
+}
+
+/// Whether an error tells of storage that fails, and not of the record.
+fn is_ours(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<Error>() {
+            return matches!(
+                error.kind(),
+                ErrorKind::Io | ErrorKind::Corrupt | ErrorKind::Poisoned | ErrorKind::State | ErrorKind::Closed
+            );
+        }
+        cause = error.source();
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn storage_that_fails_is_not_the_records_fault() {
+        assert!(is_ours(&Error::new(ErrorKind::Io, "cannot read")));
+        assert!(!is_ours(&Error::new(ErrorKind::Key, "the key belongs elsewhere")));
+        assert!(!is_ours(&*BoxError::from("no such customer")));
     }
 }

@@ -25,6 +25,9 @@ pub(crate) struct Mark {
     pub positions: BTreeMap<String, u64>,
     /// Largest timestamp seen, ms.
     pub stream_time: i64,
+    /// The agent's tables, in the order by which the commit's values name them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tables: Vec<String>,
     /// The outputs in this commit, by output partition.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub outputs: Vec<MarkedOutputs>,

@@ -155,6 +155,19 @@ impl CommitVisitor for Replaying<'_> {
         {
             return Err(foreign_changelog(self.shared, stored, &format!("the next begins at {}", mark.begins)));
         }
+        let names: Vec<&str> = self.shared.agent.tables.iter().map(|table| table().name).collect();
+        if !names.iter().zip(&mark.tables).all(|(name, stored)| name == stored) || names.len() < mark.tables.len() {
+            return Err(Error::new(
+                ErrorKind::State,
+                format!(
+                    "the changelog of agent {} holds the tables {}, the agent has {}; tables may be added at the end of the \
+                     list, but neither renamed, reordered nor taken away: put the list back, or drop the state with `reset`",
+                    self.shared.agent.name,
+                    mark.tables.join(", "),
+                    names.join(", ")
+                ),
+            ));
+        }
         self.commits += 1;
         if !mark.outputs.is_empty() {
             self.unmoved.push((mark.clone(), next));

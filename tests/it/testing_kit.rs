@@ -150,3 +150,51 @@ fn a_failed_record_is_undone_and_goes_where_the_policy_says() {
     assert_eq!(app.recv_event::<Order>("broken").unwrap(), None);
     assert_eq!(app.recv_all::<Order>("slow").unwrap().len(), 2);
 }
+
+static BEFORE: Table<String, i64> = Table::new("before");
+static AFTER: Table<String, i64> = Table::new("after");
+
+/// Two versions of one agent, apart only in the order of their tables.
+mod versions {
+    use super::*;
+
+    pub(crate) mod first {
+        use super::*;
+
+        #[agent(topic = "words", tables = [BEFORE, AFTER], name = "two")]
+        pub(crate) async fn two(
+            word: String,
+            mut before: TableMut<'_, String, i64>,
+            mut after: TableMut<'_, String, i64>,
+        ) -> Result<(), BoxError> {
+            before.update(&word, |count| *count += 1)?;
+            after.update(&word, |count| *count -= 1)?;
+            Ok(())
+        }
+    }
+
+    pub(crate) mod second {
+        use super::*;
+
+        #[agent(topic = "words", tables = [AFTER, BEFORE], name = "two")]
+        pub(crate) async fn two(
+            word: String,
+            mut after: TableMut<'_, String, i64>,
+            mut before: TableMut<'_, String, i64>,
+        ) -> Result<(), BoxError> {
+            before.update(&word, |count| *count += 1)?;
+            after.update(&word, |count| *count -= 1)?;
+            Ok(())
+        }
+    }
+}
+
+#[test]
+fn reordered_tables_are_refused() {
+    let mut app = TestApp::new(App::new("tables").agent::<versions::first::two>()).unwrap();
+    app.send_keyed("words", "a", &"a".to_owned()).unwrap();
+    assert_eq!(app.table(&BEFORE).unwrap().get("a").unwrap(), Some(1));
+    assert_eq!(app.table(&AFTER).unwrap().get("a").unwrap(), Some(-1));
+    let error = app.restart_as(App::new("tables").agent::<versions::second::two>()).unwrap_err();
+    assert!(error.message().contains("holds the tables before, after, the agent has after, before"), "{error}");
+}
