@@ -18,7 +18,7 @@ use crate::backend::{Backend, ProducerId, Replay};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{Plan, changelog_name, topic_schema};
-use crate::record::{FrameBuilder, Frames, Key, Value};
+use crate::record::{DynamicSchema, FrameBuilder, Frames, Key, Record, Value, key_of};
 use crate::table::{Table, TableState};
 use crate::topic::{TopicPartition, TopicSpec, partition_of};
 use crate::worker::{CommitVisitor, Context, Mark, Signals, TaskRun, WorkerOptions, walk};
@@ -169,7 +169,32 @@ impl TestApp {
         }
     }
 
-    /// Appends a record to a topic under a key, at the clock's time.
+    /// Appends a record to a topic at the clock's time, keyed by the field that the topic is keyed by, if there is one.
+    pub fn send<R: Record>(&mut self, topic: &str, record: &R) -> Result<()> {
+        let topics = self.runtime.block_on(self.backend.topics())?;
+        let field = topics.iter().find(|have| *have.spec.name == *topic).and_then(|found| found.spec.key_field.clone());
+        let key = match field {
+            Some(field) => {
+                let unfit = |error| {
+                    Error::new(ErrorKind::Encode, format!("the record does not fit topic {topic}")).with_source(error)
+                };
+                let mut datum = Vec::new();
+                record.encode(&mut datum).map_err(unfit)?;
+                let schema = DynamicSchema::parse(<R as Record>::SCHEMA.json)?;
+                key_of(&schema, &datum, &field).map_err(|error| {
+                    Error::new(
+                        ErrorKind::Key,
+                        format!("topic {topic} is keyed by {field}, which the record does not have"),
+                    )
+                    .with_source(error)
+                })?
+            }
+            None => None,
+        };
+        self.append(topic, key.as_deref(), Some(record), self.clock.now_ms())
+    }
+
+    /// Appends a value to a topic under a key, at the clock's time.
     pub fn send_keyed<V: Value>(&mut self, topic: &str, key: impl IntoKey, value: &V) -> Result<()> {
         self.append(topic, Some(&key.into_key()), Some(value), self.clock.now_ms())
     }

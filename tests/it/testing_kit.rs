@@ -98,7 +98,7 @@ fn every_form_of_agent_sees_every_order_once_and_a_crash_changes_nothing() {
         let mut app = TestApp::with_partitions(app(), partitions).unwrap();
         for i in 0..300 {
             let customer = format!("C{}", i % 7);
-            app.send_keyed("orders", &customer, &order(i, &customer, i * 100)).unwrap();
+            app.send("orders", &order(i, &customer, i * 100)).unwrap();
             if i % 50 == 49 {
                 app.crash_and_restart().unwrap();
             }
@@ -135,7 +135,7 @@ fn every_form_of_agent_sees_every_order_once_and_a_crash_changes_nothing() {
 fn a_failed_record_is_undone_and_goes_where_the_policy_says() {
     let mut app = TestApp::new(app()).unwrap();
     for (id, cents) in [(1, 100), (-2, 5000), (3, 300)] {
-        app.send_keyed("orders", "C1", &order(id, "C1", cents)).unwrap();
+        app.send("orders", &order(id, "C1", cents)).unwrap();
     }
     let by_hand = app.table(&BY_HAND).unwrap().get("C1").unwrap().unwrap();
     assert_eq!((by_hand.orders, by_hand.largest), (2, 3.into()), "what the failed record did to the table is undone");
