@@ -10,8 +10,8 @@ use syn::ext::IdentExt;
 use super::names;
 use super::types::{self, Rust};
 
-/// Every type of the schemas, flat.
-pub(super) fn generate(schemas: &Schemas) -> Result<TokenStream, SchemaError> {
+/// Every type of the schemas, flat, as items that stand in a module of the crate that uses `gretchen`.
+pub fn generate(schemas: &Schemas) -> Result<TokenStream, SchemaError> {
     types::check_recursion(schemas)?;
     let mut taken = Taken::default();
     let mut all = TokenStream::new();

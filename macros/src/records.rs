@@ -1,9 +1,5 @@
 //! `records!`: from schema files to types.
 
-mod generate;
-mod names;
-mod types;
-
 use std::path::Path;
 
 use gretchen_schema::{Schemas, Source};
@@ -30,7 +26,7 @@ pub(crate) fn expand(input: TokenStream) -> syn::Result<TokenStream> {
     }
     let files = read_files(literals)?;
     let sources = files.iter().map(|file| Source { name: &file.name, text: &file.text }).collect::<Vec<_>>();
-    let generated = Schemas::parse(&sources).and_then(|schemas| generate::generate(&schemas));
+    let generated = Schemas::parse(&sources).and_then(|schemas| gretchen_codegen::generate(&schemas));
     // Naming the files is what makes the compiler look at them again.
     let paths = files.iter().map(|file| &file.path);
     let tracked = quote!(#(const _: &[u8] = ::core::include_bytes!(#paths);)*);
