@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::files::{create_folder, file_name, open_or_create, try_lock};
+use super::files::{Unlock, create_folder, file_name, open_or_create, try_lock};
 use super::members::Member;
 use super::position;
 use crate::backend::share::{Holding, fair_share};
@@ -28,7 +28,7 @@ pub(super) struct LogConsumer {
     member: Option<Member>,
     /// The folder of each set's lock files.
     sets: Vec<PathBuf>,
-    holding: Holding<File>,
+    holding: Holding<Unlock<File>>,
     looked: Option<Moment>,
     positions: Mutex<HashMap<TopicPartition, (PathBuf, File)>>,
 }
@@ -57,7 +57,7 @@ impl LogConsumer {
         self.holding.towards(share, |unit| {
             let path = self.sets[unit.set].join(format!("{}.lock", unit.partition));
             let file = open_or_create(&path)?;
-            Ok(try_lock(&file, &path)?.then_some(file))
+            Ok(try_lock(&file, &path)?.then(|| Unlock(file)))
         })
     }
 }

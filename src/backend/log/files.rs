@@ -2,6 +2,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{ErrorKind as IoKind, Write};
+use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
@@ -106,13 +107,16 @@ pub(super) fn lock_shared(file: &File, path: &Path) -> Result<()> {
 }
 
 /// Gives a lock back when dropped.
+///
+/// Closing the file is not enough: a child process between its fork and its exec has a copy of every descriptor, and
+/// the lock would last until that is closed, too.
 #[derive(Debug)]
-pub(super) struct Unlock<'a>(pub(super) &'a File);
+pub(super) struct Unlock<F: AsFd>(pub(super) F);
 
-impl Drop for Unlock<'_> {
+impl<F: AsFd> Drop for Unlock<F> {
     fn drop(&mut self) {
-        // It can fail for a closed descriptor only, and the reference says that it is open.
-        let _ = flock(self.0, FlockOperation::Unlock);
+        // It can fail for a closed descriptor only, and this one is open.
+        let _ = flock(&self.0, FlockOperation::Unlock);
     }
 }
 
@@ -146,5 +150,23 @@ pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T>
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => done,
         Err(error) => Err(Error::new(ErrorKind::Closed, "the runtime is shutting down").with_source(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_ends_although_a_copy_of_its_descriptor_lives_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lock");
+        let held = open_or_create(&path).unwrap();
+        assert!(try_lock(&held, &path).unwrap());
+        // What a child process has until it begins.
+        let copy = held.try_clone().unwrap();
+        drop(Unlock(held));
+        assert!(try_lock(&open_or_create(&path).unwrap(), &path).unwrap());
+        drop(copy);
     }
 }

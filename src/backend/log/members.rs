@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use uuid::Uuid;
 
-use super::files::{create_folder, io_error, is_linked, names_in, try_lock};
+use super::files::{Unlock, create_folder, io_error, is_linked, names_in, try_lock};
 use crate::backend::AssignmentSet;
 use crate::error::Result;
 
@@ -19,7 +19,7 @@ pub(super) struct Member {
     path: PathBuf,
     /// What this member reads; members share with those that read the same.
     sets: String,
-    _lock: File,
+    _lock: Unlock<File>,
 }
 
 /// Where a member stands.
@@ -55,7 +55,7 @@ impl Member {
             // Another member may take the file for a dead one's as long as it is not locked.
             if try_lock(&file, &path)? && is_linked(&file, &path)? {
                 file.write_all(sets.as_bytes()).map_err(|error| io_error("write", &path, error))?;
-                return Ok(Self { name, path, sets, _lock: file });
+                return Ok(Self { name, path, sets, _lock: Unlock(file) });
             }
         }
     }

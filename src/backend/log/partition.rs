@@ -36,7 +36,7 @@ pub(super) struct Partition {
     pub(super) common: Arc<Common>,
     pub(super) page: EndPage,
     /// Held shared by every user, so that the first can be told from the others.
-    _users: File,
+    _users: Unlock<File>,
     pub(super) append_lock: File,
     pub(super) append_lock_path: PathBuf,
     pub(super) writer: Mutex<Writer>,
@@ -84,7 +84,7 @@ impl Partition {
             folder,
             common,
             page,
-            _users: users,
+            _users: Unlock(users),
             append_lock,
             append_lock_path,
             writer: Mutex::new(writer),

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::files::{
-    create_folder, io_error, lock, names_in, open_or_create, read_if_there, replace, sync_folder, try_lock,
+    Unlock, create_folder, io_error, lock, names_in, open_or_create, read_if_there, replace, sync_folder, try_lock,
 };
 use super::partition::users_path;
 use crate::backend::Topic;
@@ -177,7 +177,7 @@ impl Topics {
     pub(super) fn delete(&self, name: &str) -> Result<u32> {
         let topic = self.read(name)?;
         let folder = self.topic_folder(name)?;
-        let mut held = Vec::<File>::new();
+        let mut held = Vec::<Unlock<File>>::new();
         for partition in 0..topic.spec.partitions {
             let path = users_path(&folder.join(partition.to_string()));
             // A partition that was never opened has no user, but may get one now.
@@ -188,7 +188,7 @@ impl Topics {
                     format!("partition {partition} of topic {name} is in use; stop its readers and writers first"),
                 ));
             }
-            held.push(users);
+            held.push(Unlock(users));
         }
         let grave = self.drafts.join(Uuid::new_v4().to_string());
         fs::rename(&folder, &grave).map_err(|error| io_error("delete", &folder, error))?;
