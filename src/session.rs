@@ -98,14 +98,22 @@ impl Session {
             let mut failure = None;
             loop {
                 tokio::select! {
-                    summary = &mut work => return failure.map_or(summary, Err),
+                    summary = &mut work => {
+                        // The worker may have ended before its last events were seen.
+                        while let Ok(event) = received.try_recv() {
+                            if let WorkerEvent::Failed { error, .. } = event {
+                                failure.get_or_insert(error);
+                            }
+                        }
+                        return failure.map_or(summary, Err);
+                    }
                     () = self.clock.sleep(ASK_EVERY) => {
                         if worker::caught_up(&self.plan, &*self.backend)? {
                             let _ = stop.send(true);
                         }
                     }
                     Some(event) = received.recv() => if let WorkerEvent::Failed { error, .. } = event {
-                        failure = Some(error);
+                        failure.get_or_insert(error);
                         let _ = stop.send(true);
                     }
                 }

@@ -1,6 +1,5 @@
 //! Several records of one partition at once, for agents without tables.
 
-use std::any::Any;
 use std::future::{Future, poll_fn};
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
@@ -11,9 +10,10 @@ use futures::stream::{FuturesOrdered, StreamExt};
 
 use super::def::OnError;
 use super::event::{Event, Outcome};
+use super::failure::{is_storage, panicked};
 use super::input::{Input, event};
 use super::task::Source;
-use crate::error::{BoxError, Error, ErrorKind};
+use crate::error::BoxError;
 use crate::record::{DecodeError, Decoder, RawRecord, Value};
 
 type Running<'a, T> = FuturesOrdered<Pin<Box<dyn Future<Output = Result<T, BoxError>> + 'a>>>;
@@ -73,6 +73,9 @@ where
             attempts = 0;
             continue;
         };
+        if is_storage(&*error) {
+            return Err(error);
+        }
         match input.task.agent.on_error {
             OnError::Retry { times, backoff_ms } if attempts < times => {
                 let wait = Duration::from_millis(backoff_ms.saturating_mul(1 << attempts.min(16)));
@@ -111,10 +114,4 @@ where
             Err(panic) => Err(panicked(&*panic).into()),
         }
     })
-}
-
-/// A panic of user code as an error.
-pub(crate) fn panicked(panic: &(dyn Any + Send)) -> Error {
-    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    Error::new(ErrorKind::Agent, format!("the agent panicked: {}", text.unwrap_or("(no message)")))
 }

@@ -1,9 +1,12 @@
 //! Declared aggregations: the fold that `aggregate!` generated, over the borrowed view, a group of records at a time.
 
+use std::cell::Cell;
 use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::{Context, Poll};
 
 use super::def::AgentFuture;
+use super::failure::panicked;
 use super::input::Input;
 use super::task::{Mail, Shared, Task};
 use crate::error::BoxError;
@@ -94,7 +97,7 @@ fn fold_frame<A: Aggregation>(input: &mut Input<A::Record>, slots: &mut Slots<A:
         views.clear();
         let start = walk.clone();
         let end = read_group::<A::Record>(&mut walk, &mut views, task);
-        if let Err((offset, error)) = fold_group::<A>(slots, &views, &mut keys, task) {
+        if let Err((offset, error)) = fold_guarded::<A>(slots, &views, &mut keys, task) {
             // The records before the failed one count; it alone is unfinished.
             let mut walk = start;
             loop {
@@ -122,7 +125,7 @@ fn fold_frame<A: Aggregation>(input: &mut Input<A::Record>, slots: &mut Slots<A:
                 next.advance_to(&walk);
                 if let Some((raw, value)) = raw.and_then(|raw| Some((raw, raw.value?))) {
                     let one = [(decoder.view(value)?, raw)];
-                    fold_group::<A>(slots, &one, &mut keys, task).map_err(|(_, error)| error)?;
+                    fold_guarded::<A>(slots, &one, &mut keys, task).map_err(|(_, error)| error)?;
                 }
                 *begin = *next;
             }
@@ -178,6 +181,26 @@ struct Keys {
     ends: Vec<usize>,
     scratch: Vec<u8>,
     found: Vec<Option<SlotNo>>,
+    /// Which record of the group is being folded.
+    folding: Cell<usize>,
+}
+
+/// Folds a group. A fold of the user's that panics has failed on its record as one that returns an error has: it works
+/// on copies, so that the records before it count and it alone leaves no trace.
+fn fold_guarded<A: Aggregation>(
+    slots: &mut Slots<A::State>,
+    views: &[(<A::Record as Record>::View<'_>, RawRecord<'_>)],
+    keys: &mut Keys,
+    task: &Shared,
+) -> Result<(), (u64, BoxError)> {
+    keys.folding.set(0);
+    match catch_unwind(AssertUnwindSafe(|| fold_group::<A>(slots, views, keys, task))) {
+        Ok(result) => result,
+        Err(panic) => {
+            let offset = views.get(keys.folding.get()).map_or(0, |(_, raw)| raw.offset);
+            Err((offset, panicked(&*panic).into()))
+        }
+    }
 }
 
 /// Folds a group. On failure says at which offset.
@@ -188,7 +211,7 @@ fn fold_group<A: Aggregation>(
     task: &Shared,
 ) -> Result<(), (u64, BoxError)> {
     let Some((_, first)) = views.first() else { return Ok(()) };
-    let Keys { bytes, ends, scratch, found } = keys;
+    let Keys { bytes, ends, scratch, found, folding } = keys;
     bytes.clear();
     ends.clear();
     let mut unkeyed = false;
@@ -203,7 +226,7 @@ fn fold_group<A: Aggregation>(
         }
     }
     if unkeyed {
-        return fold_singly::<A>(slots, views, scratch, task);
+        return fold_singly::<A>(slots, views, scratch, folding, task);
     }
     let mut group: [&[u8]; GROUP] = [&[]; GROUP];
     let mut from = 0;
@@ -213,7 +236,8 @@ fn fold_group<A: Aggregation>(
     }
     slots.locate(&group[..views.len()], found).map_err(|error| (first.offset, error.into()))?;
     let mut stream_time = task.stream_time.get();
-    for (((view, raw), slot), key) in views.iter().zip(found.iter()).zip(&group) {
+    for (at, (((view, raw), slot), key)) in views.iter().zip(found.iter()).zip(&group).enumerate() {
+        folding.set(at);
         let slot = slot.ok_or_else(|| (raw.offset, slots.refusal(key).into()))?;
         fold_into::<A>(slots, slot, view, raw.timestamp).map_err(|error| (raw.offset, error.into()))?;
         stream_time = stream_time.max(raw.timestamp);
@@ -246,9 +270,11 @@ fn fold_singly<A: Aggregation>(
     slots: &mut Slots<A::State>,
     views: &[(<A::Record as Record>::View<'_>, RawRecord<'_>)],
     scratch: &mut Vec<u8>,
+    folding: &Cell<usize>,
     task: &Shared,
 ) -> Result<(), (u64, BoxError)> {
-    for (view, raw) in views {
+    for (at, (view, raw)) in views.iter().enumerate() {
+        folding.set(at);
         task.stream_time.set(task.stream_time.get().max(raw.timestamp));
         let Some(key) = A::key(view, scratch) else {
             task.drop_unkeyed(raw.offset);

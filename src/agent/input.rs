@@ -108,6 +108,10 @@ impl<R: Value> Input<R> {
     /// Between two records: finishes the one before, and stays there while the worker has something to do.
     #[inline]
     pub(super) fn pause_is_over(&mut self) -> bool {
+        if self.task.waits.get() {
+            // Asked again before the worker has acted: the record at hand may be one that cannot be read.
+            return false;
+        }
         if let Some(mail) = &mut self.mail {
             mail.begin = mail.next;
             self.records_to_clock -= 1;
@@ -242,7 +246,13 @@ impl<R: Value> Input<R> {
             }
             if let Some(destination) = self.task.output {
                 let outbox = &mut *self.task.outbox.borrow_mut();
-                outputs.emit(&mut Emit { outbox, destination, key: raw.key, timestamp: raw.timestamp })?;
+                let before = outbox.mark();
+                let mut emit = Emit { outbox, destination, key: raw.key, timestamp: raw.timestamp };
+                if let Err(error) = outputs.emit(&mut emit) {
+                    // Of several outputs those before the one that does not fit would stay.
+                    emit.outbox.rollback(before);
+                    return Err(error.into());
+                }
             }
             break;
         }

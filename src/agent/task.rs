@@ -8,6 +8,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 use super::def::AgentDef;
+use super::failure::chain;
 use super::input::Input;
 use super::outbox::{Outbox, OutboxMark};
 use super::stream::Output;
@@ -110,7 +111,7 @@ impl Mail {
 }
 
 impl Shared {
-    /// The record at hand cannot be read: the worker applies the agent's policy.
+    /// The record at hand cannot be read: the worker applies the agent's policy. Until then `next` hands out nothing.
     #[cold]
     pub(super) fn fail(&self, error: BoxError) {
         *self.failure.borrow_mut() = Some(error);
@@ -167,7 +168,7 @@ impl Shared {
         }
     }
 
-    /// Undoes what the unfinished record did. Tables go back only where [`Shared::undo`] says so.
+    /// Undoes what the unfinished record did; there must be one. Tables go back only where [`Shared::undo`] says so.
     pub(crate) fn rollback(&self) {
         if let Some(mark) = self.outbox_mark.take() {
             self.outbox.borrow_mut().rollback(mark);
@@ -222,17 +223,4 @@ impl Task {
         self.0.keeps_key.set(true);
         Output::new(Rc::clone(&self.0))
     }
-}
-
-/// An error with everything underneath it, in one line.
-pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    // Our own errors print their chain themselves.
-    let mut source = if error.is::<Error>() { None } else { error.source() };
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = if cause.is::<Error>() { None } else { cause.source() };
-    }
-    text
 }

@@ -200,6 +200,8 @@ impl Committer {
         let json = serde_json::to_vec(&mark)
             .map_err(|error| Error::new(ErrorKind::Encode, "cannot write the end of a commit").with_source(error))?;
         outbox.push_entry(&[MARK_TAG], &[], Some(&json), shared.clock.now_ms());
+        // What is taken out cannot be gone back to.
+        shared.outbox_mark.set(None);
         Ok((outbox.drain(), mark))
     }
 
@@ -251,8 +253,8 @@ impl Settler {
         // 4. The sources are durable up to the positions of this commit.
         //    Without it a loss of power could take records that this commit calls done, and others would get their
         //    offsets. A crash here: the commit counts after `kill -9`; after a loss of power it may be gone, whole.
-        for (topic, position) in mark.positions.iter().filter(|_| self.durable) {
-            self.replay.sync(&TopicPartition::new(topic.as_str(), self.partition), *position).await?;
+        if self.durable {
+            self.sync_sources(mark).await?;
         }
 
         // 5. The changelog is durable: from here on the commit counts, come what may.
@@ -271,6 +273,14 @@ impl Settler {
         //    A crash here: recovery publishes.
         self.publish_positions(mark);
         fault::point("commit.published");
+        Ok(())
+    }
+
+    /// Makes the sources durable up to a commit's positions.
+    pub(super) async fn sync_sources(&mut self, mark: &Mark) -> Result<()> {
+        for (topic, position) in &mark.positions {
+            self.replay.sync(&TopicPartition::new(topic.as_str(), self.partition), *position).await?;
+        }
         Ok(())
     }
 

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::partition::TaskRun;
-use crate::agent::{AgentFuture, OnError, Shape};
+use crate::agent::{AgentFuture, OnError, Shape, is_storage};
 use crate::error::{BoxError, Error, ErrorKind, Result};
 use crate::record::RawRecord;
 use crate::topic::TopicPartition;
@@ -20,16 +20,14 @@ pub(super) enum Verdict {
 impl TaskRun {
     /// A record failed: undoes what it did and applies the agent's policy.
     pub(super) async fn failed(&mut self, agent: &mut AgentFuture, error: BoxError) -> Result<Verdict> {
-        // The agent gives the buffer back, with the unfinished records marked.
-        *agent = Box::pin(std::future::pending());
-        self.shared.rollback();
+        self.drop_agent(agent);
         let def = self.plan.def;
         let place = self.unfinished_place();
         if def.concurrency > 1 {
             // It has applied its policy itself, record by record; what comes here is final.
             return Ok(Verdict::Stop(self.stopped(error, place)));
         }
-        if is_ours(&*error) {
+        if is_storage(&*error) {
             // The record is not to blame: passing it over would lose it.
             return Ok(Verdict::Stop(self.stopped(error, place)));
         }
@@ -64,6 +62,18 @@ impl TaskRun {
                 Ok(Verdict::Restart)
             }
             _ => Ok(Verdict::Stop(self.stopped(error, place))),
+        }
+    }
+
+    /// Ends the agent and undoes what it did to the records that it has not finished.
+    pub(super) fn drop_agent(&self, agent: &mut AgentFuture) {
+        // The agent gives the buffer back, with the unfinished records marked.
+        *agent = Box::pin(std::future::pending());
+        // What it failed on beside a record that cannot be read does not concern the next one.
+        self.shared.failure.take();
+        // Between two records there is nothing to undo: all that was done belongs to finished ones.
+        if self.unfinished_place().is_some() {
+            self.shared.rollback();
         }
     }
 
@@ -116,6 +126,10 @@ impl TaskRun {
     /// The task ends at a record that failed; what was finished before it is committed where that is possible.
     pub(super) async fn stop_at_record(&mut self, error: Error) -> Error {
         self.rewind();
+        if self.signals.stop.has_changed().is_err() {
+            // Whoever started the task has let go of it: nothing may be committed any more.
+            return error;
+        }
         // A table without undo may hold half of what the failed record did: the last commit stands, the records since
         // are processed again.
         let whole = self.shared.tables.is_empty() || self.shared.undo || self.plan.def.shape == Shape::Aggregate;
@@ -123,32 +137,5 @@ impl TaskRun {
             tracing::error!(agent = self.plan.def.name, partition = self.shared.partition, error = %commit, "the last commit failed, too");
         }
         error
-    }
-}
-
-/// Whether an error tells of storage that fails, and not of the record.
-fn is_ours(error: &(dyn std::error::Error + 'static)) -> bool {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        if let Some(error) = error.downcast_ref::<Error>() {
-            return matches!(
-                error.kind(),
-                ErrorKind::Io | ErrorKind::Corrupt | ErrorKind::Poisoned | ErrorKind::State | ErrorKind::Closed
-            );
-        }
-        cause = error.source();
-    }
-    false
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn storage_that_fails_is_not_the_records_fault() {
-        assert!(is_ours(&Error::new(ErrorKind::Io, "cannot read")));
-        assert!(!is_ours(&Error::new(ErrorKind::Key, "the key belongs elsewhere")));
-        assert!(!is_ours(&*BoxError::from("no such customer")));
     }
 }

@@ -184,13 +184,16 @@ impl TaskRun {
                     self.commit().await?;
                     continue;
                 }
-                Turn::Ended(Ok(())) => Verdict::Stop(Error::new(
-                    ErrorKind::Agent,
-                    format!(
-                        "agent {} returned although its topic goes on; loop over `next().await` until the task is ended",
-                        self.plan.def.name
-                    ),
-                )),
+                Turn::Ended(Ok(())) => {
+                    self.drop_agent(&mut agent);
+                    Verdict::Stop(Error::new(
+                        ErrorKind::Agent,
+                        format!(
+                            "agent {} returned although its topic goes on; loop over `next().await` until the task is ended",
+                            self.plan.def.name
+                        ),
+                    ))
+                }
                 Turn::Ended(Err(error)) => self.failed(&mut agent, error).await?,
                 Turn::Panicked(panic) => self.failed(&mut agent, panicked(&*panic).into()).await?,
             };

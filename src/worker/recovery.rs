@@ -78,7 +78,11 @@ pub(crate) async fn recover(
     let recovered = Recovered { replayed: walked.records, covered: from - offsets.start, commits, cut: walked.cut };
     fault::point("recovery.replayed");
 
-    // What is moved must be durable first: outputs that others have seen cannot be taken back.
+    // What is moved must be durable first, the sources before the changelog as in a commit: outputs that others have
+    // seen cannot be taken back, and the records that they come from must not get lost under them.
+    if let Some(mark) = last.as_ref().filter(|_| settler.durable) {
+        settler.sync_sources(mark).await?;
+    }
     settler.replay.sync(&changelog, offsets.end).await?;
     for (mark, end) in unmoved {
         settler.move_outputs(&mark, end).await?;
