@@ -3,6 +3,7 @@
 mod codec;
 mod evolution;
 mod text;
+mod types;
 
 use gretchen::record::{HasField, Input, Record, Value, field_id};
 use rust_decimal::Decimal;
