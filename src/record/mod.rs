@@ -27,6 +27,7 @@ pub use frame::{
 pub use from_json::{csv_row_to_avro, json_to_avro};
 pub use input::Input;
 pub use key::Key;
+pub use resolve::{Incompatibility, incompatibilities};
 pub use schema::DynamicSchema;
 pub use to_json::{avro_to_json, key_of};
 pub(crate) use value::left_over;
