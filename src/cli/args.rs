@@ -96,7 +96,7 @@ pub(super) enum Command {
     Worker(WorkerArgs),
     /// Appends one record, or the rows of a file, to a topic
     Send(SendArgs),
-    /// Prints the records of a topic as JSON
+    /// Prints the records of a topic as JSON, or writes them as an Avro file
     Read(ReadArgs),
     /// Lists the tables, or shows what one holds, also while a worker runs
     Tables(TablesArgs),
@@ -148,8 +148,9 @@ pub(super) struct SendArgs {
     /// Sends the rows of a .jsonl, .csv or .avro file
     #[arg(long, short, value_name = "FILE")]
     pub(super) file: Option<PathBuf>,
-    /// What the file holds, where its name does not say
-    #[arg(long, value_name = "FORMAT", requires = "file")]
+    /// What the file holds, where its name does not say: jsonl, csv, avro or avro-json; avro-json is the JSON encoding
+    /// of the specification, for a single record, too
+    #[arg(long, value_name = "FORMAT", hide_possible_values = true)]
     pub(super) format: Option<FileFormat>,
     /// The name under which the file's rows are numbered [default: the file's name]
     #[arg(long, value_name = "NAME", requires = "file")]
@@ -174,6 +175,8 @@ pub(super) enum FileFormat {
     Csv,
     /// An Avro object container file
     Avro,
+    /// One value a line in the JSON encoding of the Avro specification
+    AvroJson,
 }
 
 #[derive(Args, Debug)]
@@ -195,6 +198,29 @@ pub(super) struct ReadArgs {
     /// Prints partition, offset, time and key before each value
     #[arg(long, short)]
     pub(super) keys: bool,
+    /// json: for people; avro-json: the JSON encoding of the specification; avro: an object container file
+    #[arg(long, value_name = "json|avro-json|avro", default_value = "json", hide_possible_values = true)]
+    pub(super) format: ReadFormat,
+    /// How the blocks of a container are packed: null, deflate, snappy or zstandard [default: deflate]
+    #[arg(long, value_name = "CODEC", hide_possible_values = true)]
+    pub(super) codec: Option<Codec>,
+}
+
+/// What `read` writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum ReadFormat {
+    Json,
+    AvroJson,
+    Avro,
+}
+
+/// How the blocks of a container are packed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Codec {
+    Null,
+    Deflate,
+    Snappy,
+    Zstandard,
 }
 
 /// Where reading begins.

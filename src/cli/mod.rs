@@ -3,6 +3,7 @@
 mod agents;
 mod args;
 mod context;
+mod export;
 mod failure;
 mod file;
 mod groups;

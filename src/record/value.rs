@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use super::{DecodeError, EncodeError, Input, Record, RecordSchema, SINGLE_OBJECT_HEADER_LEN, SINGLE_OBJECT_MARKER};
+use super::{
+    DecodeError, EncodeError, Input, Record, RecordSchema, SINGLE_OBJECT_HEADER_LEN, SINGLE_OBJECT_MARKER, looks_like,
+};
 
 /// What a topic or a table can hold as a value: a record in single-object encoding, or a plain value
 /// (big-endian numbers, UTF-8, bytes as they are: what Kafka's own serializers write).
@@ -46,7 +48,12 @@ fn not_own_schema<R: Record>(wire: &[u8]) -> DecodeError {
             R::SCHEMA.name,
             R::SCHEMA.fingerprint
         ),
-        None => "no single-object header (C3 01 and a fingerprint)".to_owned(),
+        None => {
+            let looks = looks_like(wire).map_or_else(String::new, |what| {
+                format!("; it looks like {what}, so if the topic is to hold that, set its format with App::format")
+            });
+            format!("no single-object header (C3 01 and a fingerprint){looks}")
+        }
     };
     DecodeError { field: "-".into(), position: 0, reason }
 }

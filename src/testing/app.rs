@@ -14,7 +14,7 @@ use tokio::task::LocalSet;
 use crate::agent::IntoKey;
 use crate::app::App;
 use crate::backend::memory::MemoryBackend;
-use crate::backend::{Backend, ProducerId, Replay};
+use crate::backend::{Backend, ProducerId, Replay, WireLayer};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{Plan, changelog_name, topic_schema};
@@ -36,7 +36,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub struct TestApp {
     app: App,
     runtime: Runtime,
-    backend: MemoryBackend,
+    backend: Arc<dyn Backend>,
+    replay: Arc<dyn Replay>,
     clock: Clock,
     options: WorkerOptions,
     partitions: u32,
@@ -79,10 +80,14 @@ impl TestApp {
             .build()
             .map_err(|error| Error::io("cannot start a runtime", error))?;
         let clock = Clock::manual(START_MS);
+        let memory = Arc::new(MemoryBackend::new(clock.clone()));
+        let backend: Arc<dyn Backend> = Arc::new(WireLayer::new(memory, app.formats().clone()));
+        let replay = backend.replay().ok_or_else(|| Error::new(ErrorKind::Unsupported, "memory cannot be read"))?;
         let mut this = Self {
             app,
             runtime,
-            backend: MemoryBackend::new(clock.clone()),
+            backend,
+            replay,
             clock,
             options: WorkerOptions::default(),
             partitions,
@@ -101,7 +106,7 @@ impl TestApp {
 
     fn start(&mut self) -> Result<()> {
         let agents = self.app.agents();
-        let plan = self.runtime.block_on(Plan::make(self.app.name(), &agents, &self.backend, self.partitions))?;
+        let plan = self.runtime.block_on(Plan::make(self.app.name(), &agents, &*self.backend, self.partitions))?;
         let tasks = LocalSet::new();
         let (stop, stopped) = watch::channel(false);
         let (progress, progress_of_all) = mpsc::unbounded_channel();
@@ -114,7 +119,7 @@ impl TestApp {
                 let signals =
                     Signals { stop: stopped.clone(), idle: busy.clone(), finished: Arc::new(AtomicU64::new(0)) };
                 let context = Context {
-                    backend: Arc::new(self.backend.clone()),
+                    backend: self.backend.clone(),
                     clock: self.clock.clone(),
                     options: self.options.clone(),
                     helpers: self.runtime.handle().clone(),
@@ -271,7 +276,7 @@ impl TestApp {
             let place = TopicPartition::new(topic, partition);
             let from = self.received.get(&place).copied().unwrap_or(0);
             let mut frames = Frames::default();
-            if !self.backend.reader(&place, from)?.read(&mut frames)? {
+            if !self.replay.reader(&place, from)?.read(&mut frames)? {
                 continue;
             }
             for frame in frames.iter() {
@@ -340,8 +345,8 @@ impl TestApp {
         let mut contents = Contents { place, stored: BTreeMap::new() };
         for partition in 0..self.partitions_of(&changelog)? {
             let place = TopicPartition::new(changelog.as_str(), partition);
-            let end = self.backend.offsets(&place)?.end;
-            walk(&self.backend, &place, 0, end, &mut contents)?;
+            let end = self.replay.offsets(&place)?.end;
+            walk(&*self.replay, &place, 0, end, &mut contents)?;
         }
         Ok(TestTable { table, stored: contents.stored })
     }

@@ -37,13 +37,19 @@ fn parse_all(texts: &[Text]) -> Result<Schemas, Vec<SchemaError>> {
         };
         let (index, _) = left.remove(error.place.source);
         error.place.source = index;
-        // A type that is unknown may be one of a file that was left out before.
-        if errors.is_empty() || !error.message.starts_with("unknown type") {
+        let elsewhere = |other: &SchemaError| texts[other.place.source].text.contains(&unknown_type(&error.message));
+        if unknown_type(&error.message).is_empty() || !errors.iter().any(elsewhere) {
             errors.push(error);
         }
     }
     errors.sort_by_key(|error| error.place.source);
     Err(errors)
+}
+
+/// The simple name, in quotes, of a type that is unknown: it may be defined in a file that was left out.
+fn unknown_type(message: &str) -> String {
+    let name = message.strip_prefix("unknown type \"").and_then(|rest| rest.split('"').next());
+    name.map_or_else(String::new, |name| format!("\"{}\"", name.rsplit('.').next().unwrap_or(name)))
 }
 
 fn rows(schemas: &Schemas, texts: &[Text]) -> Vec<Vec<Value>> {
