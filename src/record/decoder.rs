@@ -107,7 +107,7 @@ fn compile(own: &RecordSchema, fingerprint: u64, json: &str) -> Result<Plan, Str
 
 /// Adds what the datum looks like instead: in a topic of bare values nothing else tells.
 #[cold]
-fn explained(mut error: DecodeError, wire: &[u8]) -> DecodeError {
+pub(crate) fn explained(mut error: DecodeError, wire: &[u8]) -> DecodeError {
     if let Some(what) = split_single_object(wire).and_then(|(_, datum)| looks_like(datum)) {
         error.reason = format!("{}; the value looks like {what}", error.reason);
     }

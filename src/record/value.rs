@@ -49,10 +49,15 @@ fn not_own_schema<R: Record>(wire: &[u8]) -> DecodeError {
             R::SCHEMA.fingerprint
         ),
         None => {
-            let looks = looks_like(wire).map_or_else(String::new, |what| {
-                format!("; it looks like {what}, so if the topic is to hold that, set its format with App::format")
-            });
-            format!("no single-object header (C3 01 and a fingerprint){looks}")
+            let hint = match looks_like(wire) {
+                None => "if the topic's values have no header, set its format to bare with App::format".to_owned(),
+                Some(what) if what.contains("Confluent") => format!(
+                    "it looks like {what}: set the topic's format to confluent with App::format or, if it is, add the \
+                     schema of that number"
+                ),
+                Some(what) => format!("it looks like {what}, and must be made a record first, e.g. by `send`"),
+            };
+            format!("no single-object header (C3 01 and a fingerprint); {hint}")
         }
     };
     DecodeError { field: "-".into(), position: 0, reason }

@@ -36,6 +36,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub struct TestApp {
     app: App,
     runtime: Runtime,
+    /// Where everything is, in the forms that the topics have on the wire.
+    memory: Arc<dyn Backend>,
+    /// The same as the app sees it.
     backend: Arc<dyn Backend>,
     replay: Arc<dyn Replay>,
     clock: Clock,
@@ -80,13 +83,14 @@ impl TestApp {
             .build()
             .map_err(|error| Error::io("cannot start a runtime", error))?;
         let clock = Clock::manual(START_MS);
-        let memory = Arc::new(MemoryBackend::new(clock.clone()));
-        let backend: Arc<dyn Backend> = Arc::new(WireLayer::new(memory, app.formats().clone()));
-        let replay = backend.replay().ok_or_else(|| Error::new(ErrorKind::Unsupported, "memory cannot be read"))?;
+        let memory = MemoryBackend::new(clock.clone());
+        let replay = Arc::new(memory.clone());
+        let memory: Arc<dyn Backend> = Arc::new(memory);
         let mut this = Self {
             app,
             runtime,
-            backend,
+            backend: memory.clone(),
+            memory,
             replay,
             clock,
             options: WorkerOptions::default(),
@@ -106,6 +110,10 @@ impl TestApp {
 
     fn start(&mut self) -> Result<()> {
         let agents = self.app.agents();
+        self.backend = Arc::new(WireLayer::new(self.memory.clone(), self.app.formats().clone()));
+        if let Some(replay) = self.backend.replay() {
+            self.replay = replay;
+        }
         let plan = self.runtime.block_on(Plan::make(self.app.name(), &agents, &*self.backend, self.partitions))?;
         let tasks = LocalSet::new();
         let (stop, stopped) = watch::channel(false);
@@ -209,9 +217,9 @@ impl TestApp {
         self.append::<i64>(topic, Some(&key.into_key()), None, self.clock.now_ms())
     }
 
-    /// Appends bytes as they are, to see what an agent does with what it cannot read.
+    /// Appends bytes as they are, as another program would write them, in whatever format the topic has.
     pub fn send_raw(&mut self, topic: &str, key: Option<&[u8]>, value: Option<&[u8]>) -> Result<()> {
-        self.append_raw(topic, key, value, self.clock.now_ms())
+        self.append_bytes(self.memory.clone(), topic, key, value, self.clock.now_ms())
     }
 
     fn append<V: Value>(&mut self, topic: &str, key: Option<&[u8]>, value: Option<&V>, timestamp: i64) -> Result<()> {
@@ -229,14 +237,20 @@ impl TestApp {
                 self.runtime.block_on(self.backend.create_topic(&spec))?;
             }
         }
-        self.append_raw(topic, key, value.is_some().then_some(&wire), timestamp)
+        self.append_bytes(self.backend.clone(), topic, key, value.is_some().then_some(&wire), timestamp)
     }
 
-    fn append_raw(&mut self, topic: &str, key: Option<&[u8]>, value: Option<&[u8]>, timestamp: i64) -> Result<()> {
+    fn append_bytes(
+        &mut self,
+        backend: Arc<dyn Backend>,
+        topic: &str,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        timestamp: i64,
+    ) -> Result<()> {
         let partition = key.map_or(0, |key| partition_of(key, self.partitions_of(topic).unwrap_or(1)));
         let mut frame = FrameBuilder::new();
         frame.push(key, value, timestamp);
-        let backend = self.backend.clone();
         self.runtime.block_on(async {
             let mut producer = backend.producer(ProducerId::ANONYMOUS).await?;
             producer.append(&TopicPartition::new(topic, partition), &mut frame, None).await
