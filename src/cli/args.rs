@@ -324,6 +324,9 @@ pub(super) enum SchemaCommand {
     },
     /// Prints the Rust that records! makes of files
     Expand {
+        /// All types beside each other, as records! makes them with namespaces = flat, not in modules by their namespaces
+        #[arg(long)]
+        flat: bool,
         /// The .avsc files as records! gets them; - is the standard input
         #[arg(value_name = "FILE", required = true)]
         files: Vec<String>,

@@ -3,11 +3,11 @@
 //! Unions are `{"branch": value}` except for null, bytes and fixed are texts with one character below U+0100 for each
 //! byte, and logical types are written as their base. [`avro_to_json`](super::avro_to_json) is for people instead.
 
-use gretchen_schema::{Definition, Field, MAX_DEPTH, Schemas, Type, did_you_mean, latin1_bytes};
+use gretchen_schema::{Definition, Field, Schemas, Type, did_you_mean, latin1_bytes};
 use serde_json::{Map, Value};
 
 use super::codec::{write_bytes, write_long};
-use super::to_json::{check_end, float, latin1, skip_items};
+use super::to_json::{MAX_LEVELS, check_end, float, latin1, nested, skip_items};
 use super::{DecodeError, DynamicSchema, EncodeError, Input};
 
 type Encoded = Result<(), EncodeError>;
@@ -19,7 +19,7 @@ type Encoded = Result<(), EncodeError>;
 pub fn avro_to_json_encoding(schema: &DynamicSchema, datum: &[u8]) -> Result<Value, DecodeError> {
     let mut input = Input::new(datum);
     let value =
-        Reader { schemas: schema.schemas() }.read(schema.root(), &mut input, MAX_DEPTH).map_err(|mut error| {
+        Reader { schemas: schema.schemas() }.read(schema.root(), &mut input, MAX_LEVELS).map_err(|mut error| {
             if error.field.is_empty() {
                 error.field.push('-');
             }
@@ -61,7 +61,7 @@ struct Reader<'a> {
 impl Reader<'_> {
     fn read(&self, ty: &Type, input: &mut Input<'_>, depth: usize) -> Result<Value, DecodeError> {
         let depth =
-            depth.checked_sub(1).ok_or_else(|| input.error(format!("nested deeper than {MAX_DEPTH} levels")))?;
+            depth.checked_sub(1).ok_or_else(|| input.error(format!("nested deeper than {MAX_LEVELS} levels")))?;
         Ok(match ty {
             Type::Array(items) => {
                 let mut values = Vec::new();
@@ -89,14 +89,14 @@ impl Reader<'_> {
                 }
             }
             Type::Named(id) => match &self.schemas.get(*id).definition {
-                Definition::Record(fields) => {
+                Definition::Record(fields) => nested(self.schemas, *id, depth, input, |input| {
                     let mut values = Map::new();
                     for field in fields {
                         let value = self.read(&field.ty, input, depth).map_err(|error| error.within(&field.name))?;
                         values.insert(field.name.clone(), value);
                     }
-                    Value::Object(values)
-                }
+                    Ok(Value::Object(values))
+                })?,
                 Definition::Enum { symbols, .. } => symbols[input.read_index(symbols.len())?].as_str().into(),
                 Definition::Fixed { size, .. } => latin1(input.read_slice(*size)?),
             },

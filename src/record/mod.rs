@@ -1,9 +1,11 @@
 //! Records: what a value is, how it becomes bytes, and which schema wrote them.
 
+pub(crate) mod big_decimal;
 pub(crate) mod codec;
 mod container;
 pub(crate) mod containers;
 mod decoder;
+mod duration;
 mod field;
 mod frame;
 mod from_json;
@@ -12,6 +14,7 @@ mod json_encoding;
 mod key;
 pub(crate) mod logical;
 mod looks;
+pub(crate) mod recursive;
 mod resolve;
 mod schema;
 mod to_json;
@@ -23,6 +26,7 @@ pub use container::{Compression, ContainerDatums, ContainerWriter, container_to_
 pub use containers::{ArrayIter, ArrayView, MapIter, MapView};
 pub(crate) use decoder::explained;
 pub use decoder::{Decoder, SchemaLookup};
+pub use duration::Duration;
 pub use field::{FieldType, HasField, field_id};
 pub(crate) use frame::MAX_FRAME_LEN;
 pub use frame::{

@@ -14,7 +14,7 @@ use gretchen::testing::TestApp;
 use gretchen::topic::{TopicPartition, TopicSchema, TopicSpec, WireFormat};
 use gretchen::{agent, aggregate, records};
 
-records!("schemas/order.avsc", "schemas/order_total.avsc");
+records!("schemas/order.avsc", "schemas/order_total.avsc", namespaces = flat);
 
 static SEEN: Table<String, i64> = Table::new("formats-seen");
 

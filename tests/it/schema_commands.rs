@@ -6,7 +6,8 @@ use std::path::Path;
 use gretchen::record::{Record, container_to_datums};
 use serde_json::{Value, json};
 
-use crate::cli::{Order, bad, command, good, json_of, order, run};
+use crate::cli::shop::Order;
+use crate::cli::{bad, command, good, json_of, order, run};
 
 const V1: &str = include_str!("../../schemas/order.avsc");
 
@@ -113,7 +114,9 @@ fn canonical_forms_fingerprints_and_rust_are_printed() {
     assert_eq!(of("md5").lines().map(|line| line.find("  ")).collect::<Vec<_>>(), [Some(32); 2]);
     assert_eq!(of("sha256").lines().map(|line| line.find("  ")).collect::<Vec<_>>(), [Some(64); 2]);
     let rust = good(dir, &["schema", "expand", "v1.avsc"]);
-    assert!(rust.contains("pub struct Order {\n") && rust.contains("    pub order_id: i64,\n"), "{rust}");
+    assert!(rust.contains("pub mod shop {\n") && rust.contains("        pub order_id: i64,\n"), "{rust}");
+    let rust = good(dir, &["schema", "expand", "v1.avsc", "--flat"]);
+    assert!(!rust.contains("pub mod shop") && rust.contains("\n    pub order_id: i64,\n"), "{rust}");
     assert!(bad(dir, &["schema", "expand", "v1.avsc", "v2.avsc"], 1).contains("is defined already at v1.avsc:3:11"));
 }
 

@@ -1,5 +1,6 @@
 //! `schema check`: are the files right, also together, and what is in them?
 
+use gretchen_codegen::Namespaces;
 use gretchen_schema::{Definition, SchemaError, Schemas, Source, Type};
 use serde_json::Value;
 
@@ -15,7 +16,7 @@ pub(super) fn run(context: &mut Context, files: &[String]) -> Done {
         Ok(schemas) => schemas,
         Err(errors) => return Err(broken(context, &texts, &errors)?),
     };
-    if let (Err(error), false) = (gretchen_codegen::generate(&schemas), context.out.json) {
+    if let (Err(error), false) = (gretchen_codegen::generate(&schemas, Namespaces::Nested), context.out.json) {
         let message = format!("this is Avro, but records! makes no Rust of it: {}", error.message);
         tell(&texts, &SchemaError { message, ..error }, Weight::Warning)?;
     }

@@ -19,6 +19,6 @@ pub(super) async fn run(context: &mut Context, command: SchemaCommand) -> Done {
         SchemaCommand::Compat { mode, schemas } => compat::run(context, mode, &schemas).await,
         SchemaCommand::Fingerprint { algorithm, schemas } => fingerprint::run(context, algorithm, &schemas).await,
         SchemaCommand::Canonical { schema } => fingerprint::canonical(context, &schema).await,
-        SchemaCommand::Expand { files } => expand::run(context, &files),
+        SchemaCommand::Expand { flat, files } => expand::run(context, &files, flat),
     }
 }
