@@ -15,7 +15,7 @@ use gretchen::testing::TestApp;
 
 gretchen::records!("schemas/order.avsc", "schemas/order_total.avsc");
 
-use shop::{Order, OrderTotal};
+use shop::{Order, OrderTotal, OrderView};
 
 aggregate! {
     #[agent(topic = "orders", key = customer, on_error = skip)]
