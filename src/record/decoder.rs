@@ -48,7 +48,7 @@ impl<V: Value> Decoder<V> {
     #[inline]
     pub fn decode(&mut self, wire: &[u8]) -> Result<V, DecodeError> {
         match foreign::<V>(wire) {
-            None => V::decode_value(wire).map_err(|error| explained(error, wire)),
+            None => V::decode_value(wire),
             Some((own, fingerprint, datum)) => V::decode_value(self.resolve(own, fingerprint, datum)?),
         }
     }
@@ -57,7 +57,7 @@ impl<V: Value> Decoder<V> {
     #[inline]
     pub fn view<'a>(&'a mut self, wire: &'a [u8]) -> Result<V::View<'a>, DecodeError> {
         match foreign::<V>(wire) {
-            None => V::view_value(wire).map_err(|error| explained(error, wire)),
+            None => V::view_value(wire),
             Some((own, fingerprint, datum)) => V::view_value(self.resolve(own, fingerprint, datum)?),
         }
     }
@@ -105,7 +105,8 @@ fn compile(own: &RecordSchema, fingerprint: u64, json: &str) -> Result<Plan, Str
     })
 }
 
-/// Adds what the datum looks like instead: in a topic of bare values nothing else tells.
+/// Adds what the datum looks like instead: in a topic of bare values nothing else tells. For whoever has the error in
+/// hand, off the path of records that are well: within `decode` it would cost each of them.
 #[cold]
 pub(crate) fn explained(mut error: DecodeError, wire: &[u8]) -> DecodeError {
     if let Some(what) = split_single_object(wire).and_then(|(_, datum)| looks_like(datum)) {

@@ -41,7 +41,7 @@ pub(super) fn tell(context: &mut Context, direction: &str, pair: &Pair) -> Done 
     context.out.line(&format!("{}: {answer}", safe(direction)))?;
     for problem in &pair.problems {
         let path = if problem.path.is_empty() { "(schema)" } else { &problem.path };
-        let line = format!("  {}: {}: {}", safe(path), safe(problem.rule.as_ref()), safe(&problem.message));
+        let line = format!("  {}: {}: {}", safe(path), safe(problem.rule), safe(&problem.message));
         context.out.line(&line)?;
     }
     Ok(())
