@@ -227,3 +227,30 @@ fn read_block(file: &[u8]) -> usize {
     let first = file.windows(16).position(|bytes| bytes == sync).unwrap();
     file.len() - first - 16
 }
+
+/// Each rule of the Parsing Canonical Form; fastavro 1.13 gives the same texts.
+#[test]
+fn the_canonical_form_follows_every_rule() {
+    for (schema, canonical) in [
+        // [PRIMITIVES], and a logical type is stripped.
+        (r#"{"type": "int", "logicalType": "date"}"#, r#""int""#),
+        (r#"["null", {"type": "string"}, {"type": "long", "logicalType": "x"}]"#, r#"["null","string","long"]"#),
+        // [FULLNAMES], [STRIP], [ORDER], and [STRINGS] for the escape.
+        (
+            r#"{"symbols": ["A", "\u0042"], "name": "a.b.E", "type": "enum", "namespace": "x", "aliases": ["Q"], "default": "A"}"#,
+            r#"{"name":"a.b.E","type":"enum","symbols":["A","B"]}"#,
+        ),
+        // [INTEGERS] and [WHITESPACE].
+        (
+            "{ \"size\" : 16 ,\n\t\"type\":\"fixed\",\"namespace\":\"n.s\",\"name\":\"F\",\"logicalType\":\"uuid\"}",
+            r#"{"name":"n.s.F","type":"fixed","size":16}"#,
+        ),
+        (
+            r#"{"type": "record", "name": "R", "doc": "\u00e4", "fields": [
+                {"name": "\u0061b", "type": "\u0069nt", "doc": "d", "default": 1, "order": "ignore", "aliases": ["x"]}]}"#,
+            r#"{"name":"R","type":"record","fields":[{"name":"ab","type":"int"}]}"#,
+        ),
+    ] {
+        assert_eq!(DynamicSchema::parse(schema).unwrap().canonical(), canonical);
+    }
+}
