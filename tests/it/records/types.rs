@@ -71,7 +71,8 @@ fn through_json<R: Record>(value: &serde_json::Value) -> R {
     json_to_avro(&schema, value, &mut datum).expect("a value that fits");
     assert_eq!(&avro_to_json(&schema, &datum).expect("a datum"), value);
     let record = R::decode(&mut Input::new(&datum)).expect("the generated type agrees");
-    assert_eq!(check(&record), datum);
+    // Alone: apache-avro writes a map in any order.
+    assert_eq!(check_alone(&record), datum);
     record
 }
 
