@@ -17,7 +17,7 @@ use test::unions::{
     Circle, Raw, Simple, Square, Unions, UnionsAgain, UnionsByKeyValue, UnionsByKeyValueValue, UnionsMeaning,
     UnionsMiddle, UnionsNumbers, UnionsOne, UnionsShape, UnionsShapeView, UnionsTagsItem, UnionsValue, UnionsValueView,
 };
-use tree::{Leaf, LeafPair, Link, Node, NodeOther, NodeOtherItem, Pair};
+use tree::{Heavy, Leaf, LeafPair, Link, Node, NodeOther, NodeOtherItem, Pair};
 
 /// Through bytes, a view and the dynamic side; returns the bytes.
 fn check_alone<R: Record>(record: &R) -> Vec<u8> {
@@ -223,10 +223,10 @@ fn a_value_is_only_so_deep() {
     check(avro_to_json(&schema, &deep).expect_err("too deep"));
 }
 
-/// Half a mebibyte is a quarter of what a thread has by default.
+/// Half of what a thread has by default.
 #[test]
 fn what_is_deep_needs_little_stack() {
-    let deepest = std::thread::Builder::new().stack_size(512 << 10).spawn(|| {
+    let deepest = std::thread::Builder::new().stack_size(1 << 20).spawn(|| {
         // Children in children, in maps and in the widest union.
         for level in [&[0, 0, 2, 2][..], &[0, 0, 2, 0, 2, 0, 2], &[0, 0, 2, 0, 0, 4]] {
             let deep = level.repeat(10_000);
@@ -241,6 +241,17 @@ fn what_is_deep_needs_little_stack() {
         for _ in 0..128 {
             node = Node { children: vec![node], before: None, ..Node::default() };
         }
+        // Large records may be fewer.
+        let mut heavy = Heavy::default();
+        for _ in 0..12 {
+            heavy = Heavy { next: vec![heavy], ..Heavy::default() };
+        }
+        let mut datum = Vec::new();
+        heavy.encode(&mut datum).expect("as deep as may be");
+        assert_eq!(Heavy::decode(&mut Input::new(&datum)), Ok(heavy.clone()));
+        assert_eq!(Heavy::view(&mut Input::new(&datum)).map(|view| Heavy::from_view(&view)), Ok(heavy.clone()));
+        let error = Heavy { next: vec![heavy], ..Heavy::default() }.encode(&mut Vec::new()).expect_err("too deep");
+        assert_eq!(error.reason, "records nested more than 12 deep; flatten them");
         let mut datum = Vec::new();
         node.encode(&mut datum).expect("as deep as may be");
         let view = Node::view(&mut Input::new(&datum)).expect("its own bytes");
