@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io::{BufRead, BufReader, Read};
 
-use super::resolve::Plan;
+use super::plan::Plan;
 use super::{DynamicSchema, Input};
 use crate::error::{Error, ErrorKind, Result};
 

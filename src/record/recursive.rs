@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 
 use super::codec::Codec;
 use super::input::{MAX_NESTED, level_cost};
-use super::{DecodeError, EncodeError, Input, Record};
+use super::{DecodeError, EncodeError, Input, Record, Step};
 
 thread_local! {
     /// What the records around the one that this thread encodes count. The buffer that is written to cannot carry it.
@@ -61,6 +61,16 @@ impl<R: Record, const MIN: usize> Codec for Recursive<R, MIN> {
     fn own(view: &R::View<'_>) -> R {
         R::from_view(view)
     }
+
+    #[inline(never)]
+    fn convert(input: &mut Input<'_>, step: &Step) -> Result<R, DecodeError> {
+        input.nested(level_cost(size_of::<R>()), |input| R::resolve(input, step))
+    }
+
+    #[inline(never)]
+    fn convert_view<'a>(input: &mut Input<'a>, step: &'a Step) -> Result<R::View<'a>, DecodeError> {
+        input.nested(level_cost(size_of::<R>()), |input| R::resolve_view(input, step))
+    }
 }
 
 /// A value in a box: without it a record would hold itself.
@@ -86,5 +96,13 @@ impl<C: Codec> Codec for Boxed<C> {
 
     fn own(view: &Box<C::View<'_>>) -> Box<C::Owned> {
         Box::new(C::own(view))
+    }
+
+    fn convert(input: &mut Input<'_>, step: &Step) -> Result<Box<C::Owned>, DecodeError> {
+        C::convert(input, step).map(Box::new)
+    }
+
+    fn convert_view<'a>(input: &mut Input<'a>, step: &'a Step) -> Result<Box<C::View<'a>>, DecodeError> {
+        C::convert_view(input, step).map(Box::new)
     }
 }

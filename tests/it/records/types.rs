@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use bigdecimal::BigDecimal;
-use gretchen::record::{DecodeError, Duration, DynamicSchema, Input, Record, avro_to_json, json_to_avro};
+use gretchen::record::{DecodeError, Decoder, Duration, DynamicSchema, Input, Record, avro_to_json, json_to_avro};
 use proptest::prelude::*;
 use serde_json::json;
 
+use super::evolution::written;
 use super::{their_bytes, theirs};
 
 gretchen::records!("tests/schemas/tree.avsc", "tests/schemas/unions.avsc", "tests/schemas/meanings.avsc");
@@ -359,4 +360,70 @@ fn namespaces_may_be_flat() {
     assert_eq!(flat::Node::SCHEMA.fingerprint, Node::SCHEMA.fingerprint);
     check(&flat::Node { other: flat::Pair::default().into(), ..flat::Node::default() });
     check(&flat::Unions::default());
+}
+
+/// What a writer of another schema wrote, owned and as a view.
+fn resolved<R: Record>(schema: &str, value: &serde_json::Value) -> Result<R, DecodeError> {
+    let (wire, known) = written(schema, value);
+    let mut decoder = Decoder::<R>::new(known);
+    let viewed = decoder.view(&wire).map(|view| <R as gretchen::record::Value>::own(&view));
+    let decoded = decoder.decode(&wire);
+    assert_eq!(decoded, viewed);
+    decoded
+}
+
+#[test]
+fn another_schema_becomes_every_type() {
+    let older = r#"{"type": "record", "name": "Unions", "namespace": "older.unions", "fields": [
+        {"name": "meaning", "type": {"type": "int", "logicalType": "date"}},
+        {"name": "tags", "type": {"type": "array", "items": "string"}},
+        {"name": "gone", "type": ["null", "bytes", "int"]},
+        {"name": "numbers", "type": ["string", "long", "int"]},
+        {"name": "again", "type": ["int", "null"]},
+        {"name": "by_key", "type": {"type": "map", "values": "float"}}]}"#;
+    let value =
+        json!({"meaning": "2024-02-29", "tags": ["t"], "gone": 5, "numbers": 7, "again": null, "by_key": {"k": 0.5}});
+    let unions = resolved::<Unions>(older, &value).expect("an older record");
+    let expected = Unions {
+        meaning: jiff::civil::date(2024, 2, 29).into(),
+        tags: vec!["t".to_owned().into()],
+        numbers: 7_i64.into(),
+        again: UnionsAgain::Null,
+        by_key: BTreeMap::from([("k".into(), 0.5.into())]),
+        ..Unions::default()
+    };
+    assert_eq!(unions, expected);
+
+    let older = r#"{"type": "record", "name": "Meanings", "namespace": "older", "fields": [
+        {"name": "words", "type": "bytes"}, {"name": "nested", "type": "string"},
+        {"name": "rent", "type": {"type": "fixed", "name": "Rent", "size": 12}}, {"name": "rents", "type": {"type": "array", "items": "Rent"}},
+        {"name": "wide_fixed", "type": {"type": "fixed", "name": "WideFixed", "size": 20}},
+        {"name": "perhaps", "type": {"type": "bytes", "logicalType": "big-decimal"}},
+        {"name": "uuid_fixed", "type": {"type": "fixed", "name": "Id16", "size": 16}},
+        {"name": "wide", "type": {"type": "bytes", "logicalType": "decimal", "precision": 30, "scale": 10}},
+        {"name": "wall_ns", "type": "int"}]}"#;
+    let twelve = "\u{1}\0\0\0\u{2}\0\0\0\u{3}\0\0\0";
+    let value = json!({"words": "w", "nested": "n", "rent": twelve, "rents": [], "wide_fixed": "\0".repeat(19) + "\u{7}",
+        "perhaps": "1.5", "uuid_fixed": "\0".repeat(16), "wide": "0.5", "wall_ns": 0});
+    let meanings = resolved::<Meanings>(older, &value).expect("an older record");
+    assert_eq!(meanings.rent, Duration { months: 1, days: 2, millis: 3 });
+    assert_eq!(
+        (meanings.wide, meanings.wide_fixed),
+        ("0.5".parse().expect("a decimal"), BigDecimal::from_bigint(7.into(), 3))
+    );
+    assert_eq!((meanings.perhaps, meanings.text.as_str()), (Some("1.5".parse().expect("a decimal")), "w"));
+}
+
+#[test]
+fn another_schema_of_a_type_that_contains_itself_is_resolved() {
+    let older = r#"{"type": "record", "name": "Link", "namespace": "tree", "fields": [
+        {"name": "gone", "type": "string"}, {"name": "next", "type": ["Link", "null"]}, {"name": "n", "type": "int"}]}"#;
+    let chain_of = |links: i32| {
+        let last = json!({"gone": "x", "next": null, "n": links});
+        (1..links).rev().fold(last, |next, n| json!({"gone": "x", "next": next, "n": n}))
+    };
+    assert_eq!(resolved::<Link>(older, &chain_of(129)), Ok(chain(129)));
+    let error = resolved::<Link>(older, &chain_of(130)).expect_err("too deep");
+    assert_eq!(error.field, vec!["next"; 129].join("."));
+    assert_eq!(error.reason, "records nested more than 128 deep");
 }
