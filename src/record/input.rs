@@ -12,8 +12,9 @@ const MAX_EMPTY_ITEMS: usize = 65_536;
 pub(crate) const MAX_VALUE_DEPTH: usize = 128;
 
 /// Bytes of a record up to which that many may be nested; of larger ones fewer. A level takes about eight times its
-/// record's size of the stack, so that the deepest value takes less than half of what a thread has by default.
-const LEVEL_SIZE: usize = 768;
+/// record's size of the stack, and over twenty times in a build without optimisation: the deepest value must stay well
+/// below the 2 MiB that a thread has by default.
+const LEVEL_SIZE: usize = 384;
 
 /// What a level of records of that size counts; all around a place may count [`MAX_NESTED`] together.
 pub(crate) const fn level_cost(size: usize) -> usize {

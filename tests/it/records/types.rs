@@ -244,7 +244,7 @@ fn what_is_deep_needs_little_stack() {
         }
         // Large records may be fewer.
         let mut heavy = Heavy::default();
-        for _ in 0..12 {
+        for _ in 0..6 {
             heavy = Heavy { next: vec![heavy], ..Heavy::default() };
         }
         let mut datum = Vec::new();
@@ -252,7 +252,7 @@ fn what_is_deep_needs_little_stack() {
         assert_eq!(Heavy::decode(&mut Input::new(&datum)), Ok(heavy.clone()));
         assert_eq!(Heavy::view(&mut Input::new(&datum)).map(|view| Heavy::from_view(&view)), Ok(heavy.clone()));
         let error = Heavy { next: vec![heavy], ..Heavy::default() }.encode(&mut Vec::new()).expect_err("too deep");
-        assert_eq!(error.reason, "records nested more than 12 deep; flatten them");
+        assert_eq!(error.reason, "records nested more than 6 deep; flatten them");
         let mut datum = Vec::new();
         node.encode(&mut datum).expect("as deep as may be");
         let view = Node::view(&mut Input::new(&datum)).expect("its own bytes");
