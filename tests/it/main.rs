@@ -15,6 +15,7 @@ mod log;
 mod policies;
 mod records;
 mod shop;
+mod state;
 mod support;
 mod testing_kit;
 mod workers;
