@@ -36,7 +36,7 @@ fn format(tokens: TokenStream) -> String {
         match code.strip_prefix("///") {
             Some(doc) if !doc.starts_with(' ') => {
                 let indent = &line[..line.len() - code.len()];
-                text.push_str(&format!("{indent}/// {doc}").trim_end());
+                text.push_str(format!("{indent}/// {doc}").trim_end());
             }
             _ => text.push_str(line),
         }
