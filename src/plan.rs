@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::agent::{AgentDef, Destination, OnError, OutputDef, Shape};
-use crate::backend::{Backend, Replay, Topic};
+use crate::backend::{Backend, Replay, Topic, check_same_meaning};
 use crate::error::{Error, ErrorKind, Result};
-use crate::record::{RecordSchema, SchemaLookup};
+use crate::record::{RecordSchema, SchemaLookup, StoredSchemas};
 use crate::table::TableDef;
 use crate::topic::{Cleanup, TopicSchema, TopicSpec, WireFormat, check_name};
 
@@ -22,6 +22,8 @@ pub struct AgentPlan {
     pub sources: Vec<(Arc<str>, Arc<dyn SchemaLookup>)>,
     /// The topic of its commits.
     pub changelog: Arc<str>,
+    /// The schemas that its tables' values were written with, kept with the changelog.
+    pub stored: StoredSchemas,
     /// The topics that it writes.
     pub destinations: Vec<Destination>,
     /// Place of its `output` among the destinations.
@@ -78,11 +80,18 @@ pub fn topic_schemas(replay: Arc<dyn Replay>, topic: &str) -> Arc<dyn SchemaLook
     Arc::new(TopicSchemas { replay, topic: topic.into(), known: Mutex::default() })
 }
 
+/// The schemas that the values of an agent's tables were written with.
+pub fn stored_schemas(replay: Arc<dyn Replay>, changelog: &str) -> StoredSchemas {
+    StoredSchemas::new(topic_schemas(replay, changelog))
+}
+
 /// Makes the plan. All problems are reported at once, each with the file and line of its agent.
 struct Planner<'a> {
     app: &'a str,
     partitions: u32,
     topics: BTreeMap<Arc<str>, TopicSpec>,
+    /// The schemas of the topics that exist.
+    schemas: BTreeMap<Arc<str>, Vec<TopicSchema>>,
     existing: BTreeSet<Arc<str>>,
     /// Topics that an agent writes to.
     put_out: BTreeSet<Arc<str>>,
@@ -182,13 +191,18 @@ impl<'a> Planner<'a> {
                 "this backend cannot be read again by position, so agents cannot commit on it",
             )
         })?;
-        let topics: BTreeMap<Arc<str>, TopicSpec> =
-            backend.topics().await?.into_iter().map(|Topic { spec, .. }| (spec.name.clone(), spec)).collect();
+        let mut topics = BTreeMap::new();
+        let mut schemas = BTreeMap::new();
+        for Topic { spec, schemas: known } in backend.topics().await? {
+            schemas.insert(spec.name.clone(), known);
+            topics.insert(spec.name.clone(), spec);
+        }
         let existing = topics.keys().cloned().collect();
         let mut planner = Self {
             app,
             partitions,
             topics,
+            schemas,
             existing,
             put_out: BTreeSet::new(),
             written: Vec::new(),
@@ -276,6 +290,9 @@ impl<'a> Planner<'a> {
             let tables: Vec<TableDef> = def.tables.iter().map(|table| table()).collect();
             self.outputs(def, &sources, &tables);
             self.changelog(def, &sources);
+            let changelog: Arc<str> = changelog_name(self.app, def.name).into();
+            let stored = tables.iter().filter_map(TableDef::stored_schema);
+            self.written.extend(stored.map(|schema| (changelog.clone(), topic_schema(schema))));
             drafts.push(Draft {
                 def,
                 sources,
@@ -290,6 +307,11 @@ impl<'a> Planner<'a> {
     /// The topic as the agent names it, to be created if it is missing.
     fn source_topic(&mut self, def: &AgentDef, topic: &str) {
         if let Err(error) = check_name(topic) {
+            self.problem(def, error.message());
+        }
+        if let (Some(schema), Some(known)) = (def.input, self.schemas.get(topic))
+            && let Err(error) = check_same_meaning(topic, known, &topic_schema(schema))
+        {
             self.problem(def, error.message());
         }
         let partitions = self.partitions;
@@ -433,6 +455,7 @@ impl<'a> Planner<'a> {
                 })
                 .collect(),
             changelog: changelog_name(self.app, draft.def.name).into(),
+            stored: stored_schemas(replay.clone(), &changelog_name(self.app, draft.def.name)),
             destinations,
             output,
             dead_letters,

@@ -12,7 +12,7 @@ use crate::backend::log::{LogBackend, LogOptions};
 use crate::backend::{Backend, WireLayer};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
-use crate::plan::{Plan, changelog_name};
+use crate::plan::{Plan, changelog_name, stored_schemas};
 use crate::publish::{Published, Publisher};
 use crate::record::{Key, Value};
 use crate::table::{Table, TableState};
@@ -139,15 +139,16 @@ impl Session {
         let state_dir = self.options.state_dir.clone().unwrap_or_default();
         let def = table.def();
         let mut rows = Vec::new();
+        let schemas = stored_schemas(replay.clone(), &changelog_name(self.app.name(), agent.def.name));
         for partition in 0..agent.partitions {
             let folder = state_dir.join(def.name).join(partition.to_string());
             let changelog = TopicPartition::new(changelog_name(self.app.name(), agent.def.name), partition);
-            for row in table_view(&def, place, &folder, &*replay, &changelog)?.iter() {
+            for row in table_view(&def, place, &folder, &*replay, &changelog, &schemas)?.iter() {
                 let (raw, stored) = row?;
                 let unreadable = |error| {
                     Error::new(ErrorKind::Decode, format!("cannot read a row of table {}", def.name)).with_source(error)
                 };
-                let value = V::decode_value(&def.value_wire(&raw, &stored)?).map_err(unreadable)?;
+                let value = V::decode_value(&def.value_wire(&raw, &stored, &schemas)?).map_err(unreadable)?;
                 rows.push((K::decode_key(&raw).map_err(unreadable)?, value));
             }
         }

@@ -121,7 +121,7 @@ pub fn aggregate(tokens: TokenStream) -> TokenStream {
 /// there for each branch whose Rust type is its own. Each place has its own enum, even where unions are the same.
 ///
 /// A record that contains itself has a `Box` at the branch of the union that leads back; arrays and maps need none. Its
-/// values may be 128 records deep; deeper ones are an error, written or read.
+/// values may be 128 records deep (fewer where one takes more than 384 bytes); deeper ones are an error, written or read.
 ///
 /// Names become Rust's: fields `snake_case`, types `CamelCase`, keywords raw (`r#type`; `self_`, since that one cannot
 /// be), and what begins with `__` ends with `_`. Two that become one are an error that names both places.

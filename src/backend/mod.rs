@@ -4,6 +4,7 @@
 //! can be read again by position. Backends know nothing of agents and tables, nor of each other.
 
 pub mod log;
+mod meaning;
 pub mod memory;
 mod repeat;
 mod share;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+pub(crate) use self::meaning::check_same_meaning;
 use crate::error::Result;
 use crate::record::{FrameBuilder, Frames};
 use crate::topic::{TopicPartition, TopicSchema, TopicSpec};

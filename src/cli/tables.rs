@@ -9,8 +9,8 @@ use super::output::{Column, counted, safe};
 use super::values::{hex, text_or_hex};
 use crate::agent::AgentDef;
 use crate::error::Result;
-use crate::plan::changelog_name;
-use crate::record::{DynamicSchema, avro_to_json, split_single_object};
+use crate::plan::{changelog_name, stored_schemas};
+use crate::record::{DynamicSchema, StoredSchemas, avro_to_json, split_single_object};
 use crate::table::{TableDef, TableSnapshot};
 use crate::topic::{TopicPartition, partition_of};
 use crate::worker::table_view;
@@ -102,14 +102,14 @@ async fn one(context: &mut Context, table: &Found, key: &str) -> Done {
         return Err(Failure::new(format!("table {} has no key {key}", table.def.name))
             .help(format!("`{} tables {}` shows which keys it has", context.program, table.def.name)));
     };
-    let value = Shown::of(&table.def)?.value(&table.def, &raw, &stored)?;
+    let value = Shown::of(context, &store, table)?.value(&table.def, &raw, &stored)?;
     Ok(context.out.json_pretty(&value)?)
 }
 
 async fn rows(context: &mut Context, table: &Found, limit: usize) -> Done {
     let store = context.open_existing()?;
     let snapshots = snapshots(context, &store, table).await?;
-    let shown = Shown::of(&table.def)?;
+    let shown = Shown::of(context, &store, table)?;
     let limit = if limit == 0 { usize::MAX } else { limit };
     // Each partition is sorted: the first rows of all are among the first rows of each.
     let mut first = Vec::new();
@@ -187,40 +187,49 @@ async fn snapshots(context: &Context, store: &Store, table: &Found) -> Result<Ve
     let changelog = changelog_name(context.app.name(), table.agent.name);
     let topics = store.backend.topics().await?;
     let Some(topic) = topics.iter().find(|topic| *topic.spec.name == *changelog) else { return Ok(Vec::new()) };
+    let schemas = stored_schemas(store.replay.clone(), &changelog);
     (0..topic.spec.partitions)
         .map(|partition| {
             let folder = context.state_dir().join(table.def.name).join(partition.to_string());
             let place = TopicPartition::new(changelog.as_str(), partition);
-            table_view(&table.def, table.place, &folder, &*store.replay, &place)
+            table_view(&table.def, table.place, &folder, &*store.replay, &place, &schemas)
         })
         .collect()
 }
 
 /// How a table's values are shown.
-enum Shown {
+struct Shown {
+    form: Form,
+    schemas: StoredSchemas,
+}
+
+enum Form {
     Record(DynamicSchema),
     Plain(String),
 }
 
 impl Shown {
-    fn of(def: &TableDef) -> Result<Self> {
-        match def.schema {
-            Some(schema) => DynamicSchema::parse_named(schema.name, schema.json).map(Self::Record),
+    fn of(context: &Context, store: &Store, table: &Found) -> Result<Self> {
+        let def = &table.def;
+        let form = match def.schema {
+            Some(schema) => Form::Record(DynamicSchema::parse_named(schema.name, schema.json)?),
             // The layout of a table of plain values is the name of their type.
-            None => Ok(Self::Plain(def.layout())),
-        }
+            None => Form::Plain(def.layout()),
+        };
+        let changelog = changelog_name(context.app.name(), table.agent.name);
+        Ok(Self { form, schemas: stored_schemas(store.replay.clone(), &changelog) })
     }
 
     fn value(&self, def: &TableDef, raw: &[u8], stored: &[u8]) -> Result<Value, Failure> {
-        let wire = def.value_wire(raw, stored)?;
-        match self {
-            Self::Record(schema) => {
+        let wire = def.value_wire(raw, stored, &self.schemas)?;
+        match &self.form {
+            Form::Record(schema) => {
                 let datum = split_single_object(&wire).map_or(wire.as_slice(), |(_, datum)| datum);
                 avro_to_json(schema, datum).map_err(|error| {
                     Failure::new(format!("cannot show key {} of table {}: {error}", def.key_text(raw), def.name))
                 })
             }
-            Self::Plain(type_name) => Ok(plain(type_name, &wire)),
+            Form::Plain(type_name) => Ok(plain(type_name, &wire)),
         }
     }
 }

@@ -87,13 +87,13 @@ impl<V: Value> Decoder<V> {
 
 /// The type's schema, and the fingerprint and datum of a value that another schema wrote.
 #[inline]
-fn foreign<V: Value>(wire: &[u8]) -> Option<(&'static RecordSchema, u64, &[u8])> {
+pub(super) fn foreign<V: Value>(wire: &[u8]) -> Option<(&'static RecordSchema, u64, &[u8])> {
     let own = V::SCHEMA?;
     let (fingerprint, datum) = split_single_object(wire)?;
     (fingerprint != own.fingerprint).then_some((own, fingerprint, datum))
 }
 
-fn compile(own: &RecordSchema, fingerprint: u64, json: &str) -> Result<Plan, String> {
+pub(super) fn compile(own: &RecordSchema, fingerprint: u64, json: &str) -> Result<Plan, String> {
     let name = format!("schema {fingerprint:016x}");
     let writer = DynamicSchema::parse_named(&name, json).map_err(|error| {
         format!("{name} cannot be read: {error}; {} ({:016x}) is wanted", own.name, own.fingerprint)
@@ -129,6 +129,6 @@ fn unknown(own: &RecordSchema, fingerprint: u64) -> DecodeError {
 }
 
 #[cold]
-fn outside(reason: String) -> DecodeError {
+pub(super) fn outside(reason: String) -> DecodeError {
     DecodeError { field: "-".into(), position: SINGLE_OBJECT_MARKER.len(), reason }
 }

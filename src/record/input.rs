@@ -11,14 +11,27 @@ const MAX_EMPTY_ITEMS: usize = 65_536;
 /// dropping it, could overflow a thread's stack.
 pub(crate) const MAX_VALUE_DEPTH: usize = 128;
 
+/// Bytes of a record up to which that many may be nested; of larger ones fewer. A level takes about eight times its
+/// record's size of the stack, and over twenty times in a build without optimisation: the deepest value must stay well
+/// below the 2 MiB that a thread has by default.
+const LEVEL_SIZE: usize = 384;
+
+/// What a level of records of that size counts; all around a place may count [`MAX_NESTED`] together.
+pub(crate) const fn level_cost(size: usize) -> usize {
+    if size > LEVEL_SIZE { size } else { LEVEL_SIZE }
+}
+
+/// See [`level_cost`].
+pub(crate) const MAX_NESTED: usize = MAX_VALUE_DEPTH * LEVEL_SIZE;
+
 /// The rest of a datum that is being decoded.
 #[derive(Clone, Debug)]
 pub struct Input<'a> {
     rest: &'a [u8],
     len: usize,
     empty_items: usize,
-    /// Records around this place whose types contain themselves.
-    depth: usize,
+    /// What the records around this place whose types contain themselves count.
+    nested: usize,
     /// What the steps belong to that are followed, if another schema wrote the datum.
     plan: Option<&'a Plan>,
 }
@@ -27,13 +40,13 @@ impl<'a> Input<'a> {
     /// Begins to read `bytes`.
     #[inline]
     pub fn new(bytes: &'a [u8]) -> Self {
-        Self { rest: bytes, len: bytes.len(), empty_items: 0, depth: 0, plan: None }
+        Self { rest: bytes, len: bytes.len(), empty_items: 0, nested: 0, plan: None }
     }
 
     /// Begins to read the datum behind a single-object header, so that positions count the header too.
     #[inline]
     pub(crate) fn after_header(datum: &'a [u8]) -> Self {
-        Self { rest: datum, len: datum.len() + SINGLE_OBJECT_HEADER_LEN, empty_items: 0, depth: 0, plan: None }
+        Self { rest: datum, len: datum.len() + SINGLE_OBJECT_HEADER_LEN, empty_items: 0, nested: 0, plan: None }
     }
 
     /// From now on steps of that plan are followed.
@@ -59,18 +72,19 @@ impl<'a> Input<'a> {
         self.len - self.rest.len()
     }
 
-    /// Reads a record whose type contains itself, or anything else that may be deep without end.
+    /// Reads a record whose type contains itself; `cost` is that of its [`level_cost`].
     #[inline]
     pub(crate) fn nested<T>(
         &mut self,
+        cost: usize,
         read: impl FnOnce(&mut Self) -> Result<T, DecodeError>,
     ) -> Result<T, DecodeError> {
-        if self.depth == MAX_VALUE_DEPTH {
-            return Err(self.error(format!("records nested more than {MAX_VALUE_DEPTH} deep")));
+        if self.nested + cost > MAX_NESTED {
+            return Err(self.error(format!("records nested more than {} deep", MAX_NESTED / cost)));
         }
-        self.depth += 1;
+        self.nested += cost;
         let read = read(self);
-        self.depth -= 1;
+        self.nested -= cost;
         read
     }
 

@@ -4,31 +4,32 @@ use std::cell::Cell;
 use std::marker::PhantomData;
 
 use super::codec::Codec;
-use super::input::MAX_VALUE_DEPTH;
+use super::input::{MAX_NESTED, level_cost};
 use super::{DecodeError, EncodeError, Input, Record, Step};
 
 thread_local! {
-    /// Records around the one that this thread encodes. The buffer that is written to cannot carry it.
-    static ENCODED_DEPTH: Cell<usize> = const { Cell::new(0) };
+    /// What the records around the one that this thread encodes count. The buffer that is written to cannot carry it.
+    static ENCODED: Cell<usize> = const { Cell::new(0) };
 }
 
 /// A level of encoding, which ends with it.
 struct Level(usize);
 
 impl Level {
-    fn enter() -> Result<Self, EncodeError> {
-        let outer = ENCODED_DEPTH.get();
-        if outer == MAX_VALUE_DEPTH {
-            return Err(EncodeError::new(format!("records nested more than {MAX_VALUE_DEPTH} deep; flatten them")));
+    fn enter(cost: usize) -> Result<Self, EncodeError> {
+        let outer = ENCODED.get();
+        if outer + cost > MAX_NESTED {
+            let deep = MAX_NESTED / cost;
+            return Err(EncodeError::new(format!("records nested more than {deep} deep; flatten them")));
         }
-        ENCODED_DEPTH.set(outer + 1);
+        ENCODED.set(outer + cost);
         Ok(Self(outer))
     }
 }
 
 impl Drop for Level {
     fn drop(&mut self) {
-        ENCODED_DEPTH.set(self.0);
+        ENCODED.set(self.0);
     }
 }
 
@@ -43,18 +44,18 @@ impl<R: Record, const MIN: usize> Codec for Recursive<R, MIN> {
 
     #[inline(never)]
     fn encode(value: &R, out: &mut Vec<u8>) -> Result<(), EncodeError> {
-        let _level = Level::enter()?;
+        let _level = Level::enter(level_cost(size_of::<R>()))?;
         value.encode(out)
     }
 
     #[inline(never)]
     fn decode(input: &mut Input<'_>) -> Result<R, DecodeError> {
-        input.nested(R::decode)
+        input.nested(level_cost(size_of::<R>()), R::decode)
     }
 
     #[inline(never)]
     fn view<'a>(input: &mut Input<'a>) -> Result<R::View<'a>, DecodeError> {
-        input.nested(R::view)
+        input.nested(level_cost(size_of::<R>()), R::view)
     }
 
     fn own(view: &R::View<'_>) -> R {
@@ -63,12 +64,12 @@ impl<R: Record, const MIN: usize> Codec for Recursive<R, MIN> {
 
     #[inline(never)]
     fn convert(input: &mut Input<'_>, step: &Step) -> Result<R, DecodeError> {
-        input.nested(|input| R::resolve(input, step))
+        input.nested(level_cost(size_of::<R>()), |input| R::resolve(input, step))
     }
 
     #[inline(never)]
     fn convert_view<'a>(input: &mut Input<'a>, step: &'a Step) -> Result<R::View<'a>, DecodeError> {
-        input.nested(|input| R::resolve_view(input, step))
+        input.nested(level_cost(size_of::<R>()), |input| R::resolve_view(input, step))
     }
 }
 

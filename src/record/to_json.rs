@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 
 use super::big_decimal;
 use super::codec::Codec;
+use super::input::level_cost;
 use super::logical::{self, MAX_PRECISION, read_decimal};
 use super::{DecodeError, DynamicSchema, Input};
 
@@ -87,7 +88,7 @@ pub(crate) fn nested<'a, T>(
     read: impl FnOnce(&mut Input<'a>) -> Result<T, DecodeError>,
 ) -> Result<T, DecodeError> {
     match schemas.is_recursive(id) && levels_left + 1 < MAX_LEVELS {
-        true => input.nested(read),
+        true => input.nested(level_cost(0), read),
         false => read(input),
     }
 }

@@ -10,7 +10,7 @@ use super::partition::{AnyPartition, TablePartition};
 use super::store::MemoryStores;
 use super::{TableState, key_text};
 use crate::error::{Error, ErrorKind, Result};
-use crate::record::{DecodeError, EncodeError, Key, RecordSchema, Value};
+use crate::record::{DecodeError, EncodeError, Key, RecordSchema, StoredSchemas, Value};
 use crate::topic::TopicPartition;
 
 /// Bytes of the timestamp before every stored state.
@@ -29,6 +29,8 @@ pub struct OpenPartition {
     pub partitions: u32,
     /// The partition of the changelog, for errors.
     pub place: TopicPartition,
+    /// The schemas that the changelog keeps, for values that an earlier form of the table wrote.
+    pub schemas: StoredSchemas,
     /// Bound of the cache in bytes.
     pub memory_bytes: usize,
     /// Timestamp of the record that is being processed, in milliseconds since 1970.
@@ -36,12 +38,12 @@ pub struct OpenPartition {
 }
 
 type EncodeOutput<S> = fn(&S, &[u8], &mut Vec<u8>) -> Result<(), EncodeError>;
-type ValueWire = fn(&[u8], &[u8]) -> Result<Vec<u8>, StateError>;
+type ValueWire = fn(&[u8], &[u8], &StoredSchemas) -> Result<Vec<u8>, StateError>;
 
 /// How a table's state becomes bytes: the table's types, erased to what a partition needs of them.
 pub(super) struct Codec<S> {
     pub(super) encode: fn(&S, &mut Vec<u8>) -> Result<(), EncodeError>,
-    pub(super) decode: fn(&[u8]) -> Result<S, DecodeError>,
+    pub(super) decode: fn(&[u8], &StoredSchemas) -> Result<S, DecodeError>,
     pub(super) encode_output: EncodeOutput<S>,
 }
 
@@ -66,7 +68,7 @@ impl<S> Codec<S> {
     {
         Self {
             encode: <S as TableState<K, V>>::encode_state,
-            decode: <S as TableState<K, V>>::decode_state,
+            decode: <S as TableState<K, V>>::decode_stored,
             encode_output: <S as TableState<K, V>>::encode_output,
         }
     }
@@ -87,6 +89,7 @@ pub struct TableDef {
     pub(super) signed: bool,
     key: fn() -> TypeId,
     layout: fn() -> String,
+    stored_schema: fn() -> Option<&'static RecordSchema>,
     open: fn(&TableDef, OpenPartition) -> Result<Rc<dyn AnyPartition>>,
     key_text: fn(&[u8]) -> String,
     parse_key: fn(&str) -> Result<Vec<u8>, String>,
@@ -107,14 +110,15 @@ impl TableDef {
             signed: K::SIGNED,
             key: TypeId::of::<K>,
             layout: <S as TableState<K, V>>::layout,
+            stored_schema: <S as TableState<K, V>>::stored_schema,
             open: |def, open| {
                 let partition = TablePartition::<S>::open(*def, Codec::of::<K, V>(), open)?;
                 Ok(Rc::new(partition) as Rc<dyn AnyPartition>)
             },
             key_text: key_text::show::<K>,
             parse_key: key_text::parse::<K>,
-            value_wire: |key, stored| {
-                let state = <S as TableState<K, V>>::decode_state(split_stored(stored)?.1)?;
+            value_wire: |key, stored, schemas| {
+                let state = <S as TableState<K, V>>::decode_stored(split_stored(stored)?.1, schemas)?;
                 let mut out = Vec::new();
                 <S as TableState<K, V>>::encode_output(&state, key, &mut out)?;
                 Ok(out)
@@ -125,6 +129,11 @@ impl TableDef {
     /// What the stored bytes mean; see [`TableState::layout`].
     pub fn layout(&self) -> String {
         (self.layout)()
+    }
+
+    /// The schema of what is stored; see [`TableState::stored_schema`].
+    pub fn stored_schema(&self) -> Option<&'static RecordSchema> {
+        (self.stored_schema)()
     }
 
     /// Opens one partition.
@@ -150,9 +159,9 @@ impl TableDef {
             .map_err(|why| Error::new(ErrorKind::Key, format!("{text:?} is not a key of table {}: {why}", self.name)))
     }
 
-    /// The value of a key as it goes on the wire, from the stored state.
-    pub fn value_wire(&self, raw_key: &[u8], stored: &[u8]) -> Result<Vec<u8>> {
-        (self.value_wire)(raw_key, stored).map_err(|error| {
+    /// The value of a key as it goes on the wire, from the stored state, by the schema that the table has now.
+    pub fn value_wire(&self, raw_key: &[u8], stored: &[u8], schemas: &StoredSchemas) -> Result<Vec<u8>> {
+        (self.value_wire)(raw_key, stored, schemas).map_err(|error| {
             Error::new(error.kind(), format!("cannot read key {} of table {}", self.key_text(raw_key), self.name))
                 .with_source(error)
         })

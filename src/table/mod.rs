@@ -34,7 +34,7 @@ pub use self::slots::{SlotNo, Slots};
 pub use self::snapshot::{SnapshotRange, TableSnapshot};
 pub use self::store::MemoryStores;
 
-use crate::record::{DecodeError, EncodeError, Key, Value};
+use crate::record::{DecodeError, EncodeError, Key, RecordSchema, StoredSchemas, Value};
 
 /// The state that a [`Table`] keeps for each key: what is stored, and the value that people and outputs see.
 ///
@@ -46,11 +46,24 @@ pub trait TableState<K: Key, V: Value>: Sized + Clone + fmt::Debug + Send + 'sta
     /// Reads back what [`TableState::encode_state`] wrote. Every byte must be consumed.
     fn decode_state(bytes: &[u8]) -> Result<Self, DecodeError>;
 
+    /// The schema of what is stored, where that is a record behind its schema's fingerprint: such a table may be opened
+    /// with another schema that can read it.
+    fn stored_schema() -> Option<&'static RecordSchema> {
+        None
+    }
+
+    /// Reads back what an earlier form of the table may have written.
+    fn decode_stored(bytes: &[u8], schemas: &StoredSchemas) -> Result<Self, DecodeError> {
+        let _ = schemas;
+        Self::decode_state(bytes)
+    }
+
     /// The value to show and to put out for a key, given by its raw bytes.
     fn value(&self, key: &[u8]) -> Result<V, EncodeError>;
 
     /// Names what the stored bytes mean: for a plain value its schema, for an aggregation its functions and fields.
-    /// A table that was stored with another layout refuses to open.
+    /// A table that was stored with another layout refuses to open, unless both are schemas of which the one can be
+    /// read with the other.
     fn layout() -> String;
 
     /// Appends [`TableState::value`] as it goes on the wire.
@@ -68,6 +81,15 @@ impl<K: Key, V: Value> TableState<K, V> for V {
     #[inline]
     fn decode_state(bytes: &[u8]) -> Result<Self, DecodeError> {
         V::decode_value(bytes)
+    }
+
+    fn stored_schema() -> Option<&'static RecordSchema> {
+        V::SCHEMA
+    }
+
+    #[inline]
+    fn decode_stored(bytes: &[u8], schemas: &StoredSchemas) -> Result<Self, DecodeError> {
+        schemas.decode(bytes)
     }
 
     fn value(&self, _key: &[u8]) -> Result<V, EncodeError> {

@@ -109,7 +109,7 @@ impl<S: Clone + fmt::Debug + 'static> TablePartition<S> {
         let store = store::open(&def, &open)?;
         let numbers = (open.partition, open.partitions);
         Ok(Self {
-            slots: RefCell::new(Slots::new(def, codec, numbers, open.place, Arc::clone(&store))),
+            slots: RefCell::new(Slots::new(def, (codec, open.schemas), numbers, open.place, Arc::clone(&store))),
             store,
             now: open.now,
             memory_bytes: open.memory_bytes,

@@ -14,7 +14,7 @@ use super::merge::Merge;
 use super::partition::CommitSink;
 use super::store::{Store, StoreKey, store_key};
 use crate::error::{Error, ErrorKind, Result};
-use crate::record::EncodeError;
+use crate::record::{EncodeError, StoredSchemas};
 use crate::topic::{TopicPartition, partition_of};
 
 /// Keys that are hashed, prefetched and looked up together.
@@ -34,6 +34,7 @@ const SAMPLE: u32 = 64;
 pub struct Slots<S> {
     def: TableDef,
     codec: Codec<S>,
+    schemas: StoredSchemas,
     partition: u32,
     partitions: u32,
     place: TopicPartition,
@@ -49,7 +50,7 @@ pub struct Slots<S> {
 impl<S: Clone + 'static> Slots<S> {
     pub(super) fn new(
         def: TableDef,
-        codec: Codec<S>,
+        (codec, schemas): (Codec<S>, StoredSchemas),
         (partition, partitions): (u32, u32),
         place: TopicPartition,
         store: Arc<dyn Store>,
@@ -57,6 +58,7 @@ impl<S: Clone + 'static> Slots<S> {
         Self {
             def,
             codec,
+            schemas,
             partition,
             partitions,
             place,
@@ -189,7 +191,7 @@ impl<S: Clone + 'static> Slots<S> {
 
     fn decode(&self, key: &[u8], stored: &[u8]) -> Result<(i64, S)> {
         split_stored(stored)
-            .and_then(|(timestamp, state)| Ok((timestamp, (self.codec.decode)(state)?)))
+            .and_then(|(timestamp, state)| Ok((timestamp, (self.codec.decode)(state, &self.schemas)?)))
             .map_err(|error| self.unreadable(key, error.into()))
     }
 
@@ -354,8 +356,9 @@ impl<S: Clone + 'static> Slots<S> {
             (store_key(slot.key.as_slice(), signed), slot.state.clone())
         });
         let (place, name, decode) = (self.place.clone(), self.def.name, self.codec.decode);
+        let schemas = self.schemas.clone();
         let decode = move |stored: &[u8]| {
-            split_stored(stored).and_then(|(_, state)| decode(state)).map_err(|error| {
+            split_stored(stored).and_then(|(_, state)| decode(state, &schemas)).map_err(|error| {
                 Error::new(ErrorKind::Corrupt, format!("a stored state of table {name} cannot be read"))
                     .with_source(error)
                     .at(&place)

@@ -9,6 +9,7 @@ use super::def::TableDef;
 use super::merge::Merge;
 use super::store::{self, Store, StoreKey, raw_key, store_key};
 use crate::error::Result;
+use crate::record::StoredSchemas;
 
 /// One partition of a table as of its last checkpoint, brought up to date by whoever reads the changelog's tail.
 ///
@@ -22,8 +23,8 @@ pub struct TableSnapshot {
 
 impl TableSnapshot {
     /// Opens what is stored in `dir`; a folder that does not exist, or has no checkpoint yet, is an empty table.
-    pub fn open(def: &TableDef, dir: &Path) -> Result<Self> {
-        Ok(Self { store: store::open_for_reading(def, dir)?, signed: def.signed, newer: BTreeMap::new() })
+    pub fn open(def: &TableDef, dir: &Path, schemas: &StoredSchemas) -> Result<Self> {
+        Ok(Self { store: store::open_for_reading(def, dir, schemas)?, signed: def.signed, newer: BTreeMap::new() })
     }
 
     /// The changelog position that the store covers: deltas from there on have to be applied. `None` is all of them.

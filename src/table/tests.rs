@@ -9,6 +9,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::error::{ErrorKind, Result};
+use crate::record::StoredSchemas;
 use crate::topic::{TopicPartition, partition_of};
 
 static WORDS: Table<String, String> = Table::new("words").output("words-out");
@@ -60,6 +61,7 @@ impl Home {
             partition,
             partitions,
             place: TopicPartition::new("app-words-changelog", partition),
+            schemas: StoredSchemas::none(),
             memory_bytes: self.memory_bytes,
             now: Rc::clone(&self.now),
         })
@@ -539,8 +541,11 @@ fn keys_are_shown_and_typed() {
     assert_eq!(numbers.key_text(&(-2_i64).to_be_bytes()), "-2");
     assert_eq!(numbers.parse_key("two").unwrap_err().kind(), ErrorKind::Key);
     let stored = [&5_i64.to_le_bytes()[..], &42_i64.to_be_bytes()].concat();
-    assert_eq!(numbers.value_wire(b"", &stored).unwrap(), 42_i64.to_be_bytes());
-    assert_eq!(numbers.value_wire(&[0; 8], &stored[..4]).unwrap_err().kind(), ErrorKind::Decode);
+    assert_eq!(numbers.value_wire(b"", &stored, &StoredSchemas::none()).unwrap(), 42_i64.to_be_bytes());
+    assert_eq!(
+        numbers.value_wire(&[0; 8], &stored[..4], &StoredSchemas::none()).unwrap_err().kind(),
+        ErrorKind::Decode
+    );
     assert!(words.same_key(&words) && !words.same_key(&numbers));
 }
 
@@ -585,7 +590,7 @@ mod on_disk {
         let home = Home::disk(&dir);
         let folder = home.dir.clone().unwrap();
         let def = WORDS.def();
-        let empty = TableSnapshot::open(&def, &folder).unwrap();
+        let empty = TableSnapshot::open(&def, &folder, &StoredSchemas::none()).unwrap();
         assert_eq!(empty.position().unwrap(), None);
         assert_eq!(empty.iter().count(), 0);
 
@@ -602,9 +607,11 @@ mod on_disk {
         table.as_mut().remove("0002").unwrap();
         let tail = commit(&*partition);
 
-        let mut snapshot = TableSnapshot::open(&def, &folder).unwrap();
+        let mut snapshot = TableSnapshot::open(&def, &folder, &StoredSchemas::none()).unwrap();
         assert_eq!(snapshot.position().unwrap(), Some(41));
-        let text = |key: &[u8], stored: Vec<u8>| String::from_utf8(def.value_wire(key, &stored).unwrap()).unwrap();
+        let text = |key: &[u8], stored: Vec<u8>| {
+            String::from_utf8(def.value_wire(key, &stored, &StoredSchemas::none()).unwrap()).unwrap()
+        };
         assert_eq!(text(b"0001", snapshot.get(b"0001").unwrap().unwrap()), "stored");
         for (key, stored) in &tail.deltas {
             snapshot.apply(key, stored.as_deref());
@@ -620,7 +627,10 @@ mod on_disk {
         assert_eq!(entries.len(), 1500);
 
         static COUNTS: Table<String, i64> = Table::new("words");
-        assert_eq!(TableSnapshot::open(&COUNTS.def(), &folder).unwrap_err().kind(), ErrorKind::State);
+        assert_eq!(
+            TableSnapshot::open(&COUNTS.def(), &folder, &StoredSchemas::none()).unwrap_err().kind(),
+            ErrorKind::State
+        );
     }
 }
 

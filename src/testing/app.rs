@@ -17,8 +17,8 @@ use crate::backend::memory::MemoryBackend;
 use crate::backend::{Backend, ProducerId, Replay, WireLayer};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
-use crate::plan::{Plan, changelog_name, topic_schema};
-use crate::record::{DynamicSchema, FrameBuilder, Frames, Key, Record, Value, key_of};
+use crate::plan::{Plan, changelog_name, stored_schemas, topic_schema};
+use crate::record::{DynamicSchema, FrameBuilder, Frames, Key, Record, StoredSchemas, Value, key_of};
 use crate::table::{Table, TableState};
 use crate::topic::{TopicPartition, TopicSpec, partition_of};
 use crate::worker::{CommitVisitor, Context, Mark, Signals, TaskRun, WorkerOptions, walk};
@@ -362,7 +362,8 @@ impl TestApp {
             let end = self.replay.offsets(&place)?.end;
             walk(&*self.replay, &place, 0, end, &mut contents)?;
         }
-        Ok(TestTable { table, stored: contents.stored })
+        let replay: Arc<dyn Replay> = Arc::new(self.backend.clone());
+        Ok(TestTable { table, stored: contents.stored, schemas: stored_schemas(replay, &changelog) })
     }
 }
 
@@ -392,6 +393,7 @@ impl CommitVisitor for Contents {
 pub struct TestTable<K: 'static, V: 'static, S: 'static> {
     table: &'static Table<K, V, S>,
     stored: BTreeMap<Vec<u8>, Vec<u8>>,
+    schemas: StoredSchemas,
 }
 
 impl<K: Key, V: Value, S: TableState<K, V>> TestTable<K, V, S> {
@@ -422,7 +424,7 @@ impl<K: Key, V: Value, S: TableState<K, V>> TestTable<K, V, S> {
     }
 
     fn value(&self, raw: &[u8], stored: &[u8]) -> Result<V> {
-        let wire = self.table.def().value_wire(raw, stored)?;
+        let wire = self.table.def().value_wire(raw, stored, &self.schemas)?;
         V::decode_value(&wire).map_err(|error| Error::new(ErrorKind::Decode, "cannot read a value").with_source(error))
     }
 }

@@ -473,6 +473,7 @@ fn open_tables(
             partition,
             partitions: plan.partitions,
             place: changelog.clone(),
+            schemas: plan.stored.clone(),
             memory_bytes: context.options.table_memory_bytes,
             now: now.clone(),
         })?;

@@ -6,21 +6,23 @@ use super::mark::Mark;
 use super::tail::{CommitVisitor, walk};
 use crate::backend::Replay;
 use crate::error::Result;
+use crate::record::StoredSchemas;
 use crate::table::{TableDef, TableSnapshot};
 use crate::topic::TopicPartition;
 
 /// One partition of a table as of its last commit. `table` is its place among its agent's tables, `folder` holds the
 /// partition's store.
 ///
-/// The owner is not asked and may be at work.
+/// `schemas` are those of the changelog. The owner is not asked and may be at work.
 pub fn table_view(
     def: &TableDef,
     table: usize,
     folder: &Path,
     replay: &dyn Replay,
     changelog: &TopicPartition,
+    schemas: &StoredSchemas,
 ) -> Result<TableSnapshot> {
-    let snapshot = TableSnapshot::open(def, folder)?;
+    let snapshot = TableSnapshot::open(def, folder, schemas)?;
     let offsets = replay.offsets(changelog)?;
     let from = snapshot.position()?.unwrap_or(offsets.start).max(offsets.start);
     let mut overlay = Overlay { snapshot, table };

@@ -17,6 +17,7 @@ mod policies;
 mod records;
 mod schema_commands;
 mod shop;
+mod state;
 mod support;
 mod testing_kit;
 mod workers;

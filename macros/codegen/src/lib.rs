@@ -28,5 +28,73 @@ pub fn generate_text(schemas: &Schemas, namespaces: Namespaces) -> Result<String
 
 fn format(tokens: TokenStream) -> String {
     let fallback = tokens.to_string();
-    syn::parse2(tokens).map_or(fallback, |file| prettyplease::unparse(&file))
+    let Ok(file) = syn::parse2(tokens) else { return fallback };
+    let mut text = String::new();
+    for line in prettyplease::unparse(&file).lines() {
+        // Documentation from the schema begins without the space that people write. No text in quotes has lines.
+        let code = line.trim_start();
+        match code.strip_prefix("///") {
+            Some(doc) if !doc.starts_with(' ') => {
+                let indent = &line[..line.len() - code.len()];
+                text.push_str(format!("{indent}/// {doc}").trim_end());
+            }
+            _ => text.push_str(line),
+        }
+        text.push('\n');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use gretchen_schema::{Schemas, Source};
+
+    use super::*;
+
+    fn text(schema: &str) -> String {
+        let schemas = Schemas::parse(&[Source { name: "a.avsc", text: schema }]).expect("a schema");
+        generate_text(&schemas).expect("what is generated")
+    }
+
+    #[test]
+    fn the_text_reads_as_people_write() {
+        let schema = r#"{"type": "record", "name": "a.b.R", "doc": "A record.\n\nWith more.", "fields": [
+            {"name": "u", "type": ["int", "string", "null"], "default": "x"}]}"#;
+        let text = text(schema);
+        for expected in
+            ["/// Namespace `a.b`.", "    pub mod b {", "pub enum RU {", "pub u: RU,", "Int(i32)", "A record."]
+        {
+            assert!(text.contains(expected), "{expected} in\n{text}");
+        }
+        assert!(syn::parse_file(&text).is_ok());
+    }
+
+    /// What has no name of its own has nothing to generate but the named types inside.
+    #[test]
+    fn a_root_may_be_anything() {
+        for (schema, expected) in [
+            (r#""string""#, ""),
+            (r#"{"type": "map", "values": {"type": "array", "items": "int"}}"#, ""),
+            (r#"{"type": "array", "items": {"type": "enum", "name": "E", "symbols": ["A"]}}"#, "pub enum E {"),
+            (r#"["null", {"type": "fixed", "name": "F", "size": 3}]"#, "pub struct F("),
+            (r#"{"type": "fixed", "name": "F", "size": 12, "logicalType": "duration"}"#, ""),
+        ] {
+            let text = text(schema);
+            assert!(if expected.is_empty() { text.is_empty() } else { text.contains(expected) }, "{schema}\n{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_large_is_generated_in_its_own_time() {
+        let symbols = (0..5_000).map(|n| format!("\"S{n}\"")).collect::<Vec<_>>().join(",");
+        let branches =
+            (0..2_000).map(|n| format!(r#"{{"type": "fixed", "name": "F{n}", "size": 1}}"#)).collect::<Vec<_>>();
+        let schema = format!(
+            r#"{{"type": "record", "name": "R", "fields": [{{"name": "u", "type": [{}]}},
+                {{"name": "e", "type": {{"type": "enum", "name": "E", "symbols": [{symbols}]}}}}]}}"#,
+            branches.join(",")
+        );
+        let text = text(&schema);
+        assert!(text.contains("F1999(F1999)") && text.contains("S4999"));
+    }
 }

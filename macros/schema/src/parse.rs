@@ -373,7 +373,7 @@ impl Builder<'_, '_> {
 
     fn texts(&self, object: &Object<'_>, key: &str) -> Result<Vec<(String, usize)>, SchemaError> {
         match object.get(key).map(|property| &property.value) {
-            None => Ok(Vec::new()),
+            None | Some(Value::NullKeyword(_)) => Ok(Vec::new()),
             Some(Value::Array(array)) => array
                 .elements
                 .iter()

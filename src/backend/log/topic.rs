@@ -11,7 +11,7 @@ use super::files::{
     Unlock, create_folder, io_error, lock, names_in, open_or_create, read_if_there, replace, sync_folder, try_lock,
 };
 use super::partition::users_path;
-use crate::backend::Topic;
+use crate::backend::{Topic, check_same_meaning};
 use crate::error::{Error, ErrorKind, Result};
 use crate::topic::{Cleanup, TopicSchema, TopicSpec, WireFormat, check_name, check_spec};
 
@@ -85,6 +85,9 @@ impl Topics {
         }
         let existing = self.read(&spec.name)?;
         existing.spec.check_fits(spec)?;
+        if let Some(schema) = &spec.schema {
+            check_same_meaning(&spec.name, &existing.schemas, schema)?;
+        }
         match &spec.schema {
             Some(schema) if existing.schemas.iter().all(|have| have.fingerprint != schema.fingerprint) => {
                 self.add_schema(&folder, schema)?;

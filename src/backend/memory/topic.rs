@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-use crate::backend::Topic;
+use crate::backend::{Topic, check_same_meaning};
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::FrameHeader;
 use crate::topic::{TopicSpec, check_spec};
@@ -51,6 +51,9 @@ pub(super) fn create(topics: &mut BTreeMap<Arc<str>, StoredTopic>, spec: &TopicS
         partitions: (0..spec.partitions).map(|_| Arc::default()).collect(),
     });
     stored.topic.spec.check_fits(spec)?;
+    if let Some(schema) = &spec.schema {
+        check_same_meaning(&spec.name, &stored.topic.schemas, schema)?;
+    }
     if let Some(schema) = &spec.schema
         && stored.topic.schemas.iter().all(|have| have.fingerprint != schema.fingerprint)
     {

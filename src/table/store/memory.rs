@@ -20,15 +20,15 @@ impl MemoryStores {
         Self::default()
     }
 
-    pub(super) fn open(&self, identity: Identity, table: &str, place: &TopicPartition) -> Result<Arc<MemoryStore>> {
+    pub(super) fn open(&self, mut identity: Identity, table: &str, place: &TopicPartition) -> Result<Arc<MemoryStore>> {
         let store = Arc::clone(lock(&self.0).entry(place.clone()).or_default());
         {
             let mut map = lock(&store.0);
-            match &map.identity {
-                // As in a folder, nothing is said before the first checkpoint.
-                Some(stored) if map.position.is_some() => identity.check(stored, table, Some(place), "memory")?,
-                _ => map.identity = Some(identity),
+            // As in a folder, nothing is said before the first checkpoint.
+            if let (Some(stored), Some(_)) = (&map.identity, map.position) {
+                identity.admit(stored, table, Some(place), "memory")?;
             }
+            map.identity = Some(identity);
         }
         Ok(store)
     }

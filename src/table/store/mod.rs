@@ -13,6 +13,7 @@ pub use self::memory::MemoryStores;
 use super::checkpoint::Deltas;
 use super::def::{OpenPartition, TableDef};
 use crate::error::{Error, ErrorKind, Result};
+use crate::record::{RecordSchema, StoredSchemas};
 use crate::topic::TopicPartition;
 
 /// The format of the store's own keys and values; part of what is stored.
@@ -69,24 +70,30 @@ pub(super) trait Store: Send + Sync + fmt::Debug {
 }
 
 /// What a store says of itself, beside its position.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(super) struct Identity {
     pub(super) format: u32,
+    /// Of records the schemas that they may have been written with, the newest first.
     pub(super) layout: String,
     /// The partition, of how many; whoever only reads does not know.
     pub(super) numbers: Option<(u32, u32)>,
+    /// Where records are stored: how they are read, and what is known of their schemas.
+    pub(super) evolves: Option<(&'static RecordSchema, StoredSchemas)>,
 }
 
 impl Identity {
-    fn of(def: &TableDef, numbers: Option<(u32, u32)>) -> Self {
-        Self { format: FORMAT, layout: def.layout(), numbers }
+    fn of(def: &TableDef, numbers: Option<(u32, u32)>, schemas: &StoredSchemas) -> Self {
+        let evolves = def.stored_schema().map(|own| (own, schemas.clone()));
+        Self { format: FORMAT, layout: def.layout(), numbers, evolves }
     }
 
-    /// Refuses a store that does not hold what this build would put there.
-    fn check(&self, stored: &Self, table: &str, place: Option<&TopicPartition>, at: &str) -> Result<()> {
+    /// Refuses a store that holds what this build cannot read, and takes over the schemas of what it can.
+    fn admit(&mut self, stored: &Self, table: &str, place: Option<&TopicPartition>, at: &str) -> Result<()> {
         let why = if stored.format != self.format {
             format!("has format {}, this build reads {}; use the release that wrote it", stored.format, self.format)
-        } else if stored.layout != self.layout {
+        } else if let Some(why) = self.take_over(&stored.layout) {
+            why
+        } else if stored.layout != self.layout && self.evolves.is_none() {
             format!(
                 "holds {}, this build keeps {}; go back to the definition that wrote it, or run `reset` to drop the \
                  state and compute it again",
@@ -107,6 +114,31 @@ impl Identity {
     }
 }
 
+impl Identity {
+    /// Old values stay as they are until they are written again, and so does the name of their schema.
+    fn take_over(&mut self, stored: &str) -> Option<String> {
+        let (own, schemas) = self.evolves.as_ref()?;
+        let mut layout = self.layout.clone();
+        for older in stored.split(' ').filter(|older| **older != self.layout) {
+            let fingerprint = older.rsplit_once('@').and_then(|(_, hex)| u64::from_str_radix(hex, 16).ok());
+            let Some(fingerprint) = fingerprint else {
+                return Some(format!(
+                    "holds {older}, this build keeps {}; go back to the definition that wrote it, or run `reset` to \
+                     drop the state and compute it again",
+                    self.layout
+                ));
+            };
+            if let Err(why) = schemas.check(own, fingerprint) {
+                return Some(format!("was {why}"));
+            }
+            layout.push(' ');
+            layout.push_str(older);
+        }
+        self.layout = layout;
+        None
+    }
+}
+
 /// Adds the place, where it is known.
 fn placed(error: Error, place: Option<&TopicPartition>) -> Error {
     match place {
@@ -117,7 +149,7 @@ fn placed(error: Error, place: Option<&TopicPartition>) -> Error {
 
 /// Opens the store of one partition: a RocksDB folder, or memory.
 pub(super) fn open(def: &TableDef, open: &OpenPartition) -> Result<Arc<dyn Store>> {
-    let identity = Identity::of(def, Some((open.partition, open.partitions)));
+    let identity = Identity::of(def, Some((open.partition, open.partitions)), &open.schemas);
     #[cfg(feature = "rocksdb")]
     if let Some(dir) = &open.dir {
         return Ok(Arc::new(rocks::RocksStore::open(dir, identity, def.name, &open.place)?));
@@ -128,13 +160,13 @@ pub(super) fn open(def: &TableDef, open: &OpenPartition) -> Result<Arc<dyn Store
 }
 
 /// Opens what a folder holds for reading while its owner may be writing; a folder that does not exist is empty.
-pub(super) fn open_for_reading(def: &TableDef, dir: &Path) -> Result<Arc<dyn Store>> {
+pub(super) fn open_for_reading(def: &TableDef, dir: &Path, schemas: &StoredSchemas) -> Result<Arc<dyn Store>> {
     #[cfg(feature = "rocksdb")]
     // RocksDB writes this file last of all when it makes a folder its own.
     if dir.join("CURRENT").exists() {
-        return Ok(Arc::new(rocks::RocksStore::open_secondary(dir, Identity::of(def, None), def.name)?));
+        return Ok(Arc::new(rocks::RocksStore::open_secondary(dir, Identity::of(def, None, schemas), def.name)?));
     }
     #[cfg(not(feature = "rocksdb"))]
-    let _ = (def, dir);
+    let _ = (def, dir, schemas);
     Ok(Arc::new(memory::MemoryStore::default()))
 }

@@ -125,7 +125,7 @@ impl RocksStore {
         table: &'static str,
         place: Option<&TopicPartition>,
     ) -> Result<Self> {
-        let store = Self {
+        let mut store = Self {
             db,
             dir: dir.to_owned(),
             table,
@@ -137,7 +137,7 @@ impl RocksStore {
         };
         if store.position()?.is_some() {
             let stored = store.stored_identity()?;
-            store.identity.check(&stored, table, place, &dir.display().to_string())?;
+            store.identity.admit(&stored, table, place, &dir.display().to_string())?;
         }
         let holds_keys = !store.scan(Bound::Unbounded, Bound::Unbounded, 1)?.is_empty();
         store.holds_keys.store(holds_keys, Ordering::Relaxed);
@@ -149,6 +149,7 @@ impl RocksStore {
             format: self.number(FORMAT)?,
             layout: String::from_utf8_lossy(&self.meta(LAYOUT)?.unwrap_or_default()).into_owned(),
             numbers: Some((self.number(PARTITION)?, self.number(PARTITIONS)?)),
+            evolves: None,
         })
     }
 
@@ -297,7 +298,7 @@ mod tests {
     fn after_a_failed_write_nothing_more_is_written() {
         let dir = tempfile::tempdir().unwrap();
         let folder = dir.path().join("table");
-        let identity = Identity { format: 1, layout: "i64".to_owned(), numbers: Some((0, 1)) };
+        let identity = Identity { format: 1, layout: "i64".to_owned(), numbers: Some((0, 1)), evolves: None };
         let place = TopicPartition::new("changelog", 0);
         let store = RocksStore::open(&folder, identity, "totals", &place).unwrap();
         let mut deltas = Deltas::default();

@@ -15,7 +15,7 @@ gretchen::records!("tests/schemas/reading.avsc");
 use new::{Kind, Reading};
 
 #[derive(Default)]
-struct Known(HashMap<u64, Arc<str>>);
+pub(super) struct Known(HashMap<u64, Arc<str>>);
 
 impl SchemaLookup for Known {
     fn schema(&self, fingerprint: u64) -> Option<Arc<str>> {
@@ -24,7 +24,7 @@ impl SchemaLookup for Known {
 }
 
 /// A value as a writer with that schema puts it on the wire, and a lookup that knows the schema.
-fn written(schema: &str, value: &serde_json::Value) -> (Vec<u8>, Arc<Known>) {
+pub(super) fn written(schema: &str, value: &serde_json::Value) -> (Vec<u8>, Arc<Known>) {
     let schema = DynamicSchema::parse(schema).expect("a schema");
     let mut wire = SINGLE_OBJECT_MARKER.to_vec();
     wire.extend_from_slice(&schema.fingerprint().to_le_bytes());

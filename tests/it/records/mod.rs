@@ -2,6 +2,7 @@
 
 mod codec;
 mod evolution;
+mod resolution;
 mod text;
 mod types;
 

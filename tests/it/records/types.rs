@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use bigdecimal::BigDecimal;
-use gretchen::record::{DecodeError, Duration, DynamicSchema, Input, Record, avro_to_json, json_to_avro};
+use gretchen::record::{DecodeError, Decoder, Duration, DynamicSchema, Input, Record, avro_to_json, json_to_avro};
 use proptest::prelude::*;
 use serde_json::json;
 
+use super::evolution::written;
 use super::{their_bytes, theirs};
 
 gretchen::records!("tests/schemas/tree.avsc", "tests/schemas/unions.avsc", "tests/schemas/meanings.avsc");
@@ -17,7 +18,7 @@ use test::unions::{
     Circle, Raw, Simple, Square, Unions, UnionsAgain, UnionsByKeyValue, UnionsByKeyValueValue, UnionsMeaning,
     UnionsMiddle, UnionsNumbers, UnionsOne, UnionsShape, UnionsShapeView, UnionsTagsItem, UnionsValue, UnionsValueView,
 };
-use tree::{Leaf, LeafPair, Link, Node, NodeOther, NodeOtherItem, Pair};
+use tree::{Heavy, Leaf, LeafPair, Link, Node, NodeOther, NodeOtherItem, Pair};
 
 /// Through bytes, a view and the dynamic side; returns the bytes.
 fn check_alone<R: Record>(record: &R) -> Vec<u8> {
@@ -223,10 +224,10 @@ fn a_value_is_only_so_deep() {
     check(avro_to_json(&schema, &deep).expect_err("too deep"));
 }
 
-/// Half a mebibyte is a quarter of what a thread has by default.
+/// Half of what a thread has by default.
 #[test]
 fn what_is_deep_needs_little_stack() {
-    let deepest = std::thread::Builder::new().stack_size(512 << 10).spawn(|| {
+    let deepest = std::thread::Builder::new().stack_size(1 << 20).spawn(|| {
         // Children in children, in maps and in the widest union.
         for level in [&[0, 0, 2, 2][..], &[0, 0, 2, 0, 2, 0, 2], &[0, 0, 2, 0, 0, 4]] {
             let deep = level.repeat(10_000);
@@ -241,6 +242,17 @@ fn what_is_deep_needs_little_stack() {
         for _ in 0..128 {
             node = Node { children: vec![node], before: None, ..Node::default() };
         }
+        // Large records may be fewer.
+        let mut heavy = Heavy::default();
+        for _ in 0..6 {
+            heavy = Heavy { next: vec![heavy], ..Heavy::default() };
+        }
+        let mut datum = Vec::new();
+        heavy.encode(&mut datum).expect("as deep as may be");
+        assert_eq!(Heavy::decode(&mut Input::new(&datum)), Ok(heavy.clone()));
+        assert_eq!(Heavy::view(&mut Input::new(&datum)).map(|view| Heavy::from_view(&view)), Ok(heavy.clone()));
+        let error = Heavy { next: vec![heavy], ..Heavy::default() }.encode(&mut Vec::new()).expect_err("too deep");
+        assert_eq!(error.reason, "records nested more than 6 deep; flatten them");
         let mut datum = Vec::new();
         node.encode(&mut datum).expect("as deep as may be");
         let view = Node::view(&mut Input::new(&datum)).expect("its own bytes");
@@ -348,4 +360,70 @@ fn namespaces_may_be_flat() {
     assert_eq!(flat::Node::SCHEMA.fingerprint, Node::SCHEMA.fingerprint);
     check(&flat::Node { other: flat::Pair::default().into(), ..flat::Node::default() });
     check(&flat::Unions::default());
+}
+
+/// What a writer of another schema wrote, owned and as a view.
+fn resolved<R: Record>(schema: &str, value: &serde_json::Value) -> Result<R, DecodeError> {
+    let (wire, known) = written(schema, value);
+    let mut decoder = Decoder::<R>::new(known);
+    let viewed = decoder.view(&wire).map(|view| <R as gretchen::record::Value>::own(&view));
+    let decoded = decoder.decode(&wire);
+    assert_eq!(decoded, viewed);
+    decoded
+}
+
+#[test]
+fn another_schema_becomes_every_type() {
+    let older = r#"{"type": "record", "name": "Unions", "namespace": "older.unions", "fields": [
+        {"name": "meaning", "type": {"type": "int", "logicalType": "date"}},
+        {"name": "tags", "type": {"type": "array", "items": "string"}},
+        {"name": "gone", "type": ["null", "bytes", "int"]},
+        {"name": "numbers", "type": ["string", "long", "int"]},
+        {"name": "again", "type": ["int", "null"]},
+        {"name": "by_key", "type": {"type": "map", "values": "float"}}]}"#;
+    let value =
+        json!({"meaning": "2024-02-29", "tags": ["t"], "gone": 5, "numbers": 7, "again": null, "by_key": {"k": 0.5}});
+    let unions = resolved::<Unions>(older, &value).expect("an older record");
+    let expected = Unions {
+        meaning: jiff::civil::date(2024, 2, 29).into(),
+        tags: vec!["t".to_owned().into()],
+        numbers: 7_i64.into(),
+        again: UnionsAgain::Null,
+        by_key: BTreeMap::from([("k".into(), 0.5.into())]),
+        ..Unions::default()
+    };
+    assert_eq!(unions, expected);
+
+    let older = r#"{"type": "record", "name": "Meanings", "namespace": "older", "fields": [
+        {"name": "words", "type": "bytes"}, {"name": "nested", "type": "string"},
+        {"name": "rent", "type": {"type": "fixed", "name": "Rent", "size": 12}}, {"name": "rents", "type": {"type": "array", "items": "Rent"}},
+        {"name": "wide_fixed", "type": {"type": "fixed", "name": "WideFixed", "size": 20}},
+        {"name": "perhaps", "type": {"type": "bytes", "logicalType": "big-decimal"}},
+        {"name": "uuid_fixed", "type": {"type": "fixed", "name": "Id16", "size": 16}},
+        {"name": "wide", "type": {"type": "bytes", "logicalType": "decimal", "precision": 30, "scale": 10}},
+        {"name": "wall_ns", "type": "int"}]}"#;
+    let twelve = "\u{1}\0\0\0\u{2}\0\0\0\u{3}\0\0\0";
+    let value = json!({"words": "w", "nested": "n", "rent": twelve, "rents": [], "wide_fixed": "\0".repeat(19) + "\u{7}",
+        "perhaps": "1.5", "uuid_fixed": "\0".repeat(16), "wide": "0.5", "wall_ns": 0});
+    let meanings = resolved::<Meanings>(older, &value).expect("an older record");
+    assert_eq!(meanings.rent, Duration { months: 1, days: 2, millis: 3 });
+    assert_eq!(
+        (meanings.wide, meanings.wide_fixed),
+        ("0.5".parse().expect("a decimal"), BigDecimal::from_bigint(7.into(), 3))
+    );
+    assert_eq!((meanings.perhaps, meanings.text.as_str()), (Some("1.5".parse().expect("a decimal")), "w"));
+}
+
+#[test]
+fn another_schema_of_a_type_that_contains_itself_is_resolved() {
+    let older = r#"{"type": "record", "name": "Link", "namespace": "tree", "fields": [
+        {"name": "gone", "type": "string"}, {"name": "next", "type": ["Link", "null"]}, {"name": "n", "type": "int"}]}"#;
+    let chain_of = |links: i32| {
+        let last = json!({"gone": "x", "next": null, "n": links});
+        (1..links).rev().fold(last, |next, n| json!({"gone": "x", "next": next, "n": n}))
+    };
+    assert_eq!(resolved::<Link>(older, &chain_of(129)), Ok(chain(129)));
+    let error = resolved::<Link>(older, &chain_of(130)).expect_err("too deep");
+    assert_eq!(error.field, vec!["next"; 129].join("."));
+    assert_eq!(error.reason, "records nested more than 128 deep");
 }
