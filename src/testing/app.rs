@@ -362,8 +362,8 @@ impl TestApp {
             let end = self.replay.offsets(&place)?.end;
             walk(&*self.replay, &place, 0, end, &mut contents)?;
         }
-        let replay: Arc<dyn Replay> = Arc::new(self.backend.clone());
-        Ok(TestTable { table, stored: contents.stored, schemas: stored_schemas(replay, &changelog) })
+        let schemas = stored_schemas(self.replay.clone(), &changelog);
+        Ok(TestTable { table, stored: contents.stored, schemas })
     }
 }
 

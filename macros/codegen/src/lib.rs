@@ -53,7 +53,7 @@ mod tests {
 
     fn text(schema: &str) -> String {
         let schemas = Schemas::parse(&[Source { name: "a.avsc", text: schema }]).expect("a schema");
-        generate_text(&schemas).expect("what is generated")
+        generate_text(&schemas, Namespaces::Nested).expect("what is generated")
     }
 
     #[test]
