@@ -106,8 +106,13 @@ impl Plan {
     pub async fn make(app: &str, agents: &[&'static AgentDef], backend: &dyn Backend, partitions: u32) -> Result<Self> {
         let (planner, drafts, replay) = Planner::draft_all(app, agents, backend, partitions).await?;
         planner.report()?;
+        let mut formats = BTreeMap::new();
         for spec in planner.topics.values() {
-            backend.create_topic(spec).await?;
+            let kept = backend.create_topic(spec).await?;
+            formats.insert(spec.name.clone(), kept.spec.format.unwrap_or_default());
+        }
+        for agent in agents {
+            check_formats(agent, &formats)?;
         }
         for (topic, schema) in &planner.written {
             if let Some(spec) = planner.topics.get(topic) {
@@ -130,6 +135,30 @@ impl Plan {
         let (planner, drafts, replay) = Planner::draft_all(app, agents, backend, partitions).await?;
         Ok(planner.plan(drafts, &replay))
     }
+}
+
+/// What an agent puts out must fit its topic's format before anything is committed: what names no schema cannot be put
+/// into a topic whose values all have one.
+fn check_formats(agent: &AgentDef, formats: &BTreeMap<Arc<str>, WireFormat>) -> Result<()> {
+    let dead_letters = match agent.on_error {
+        OnError::DeadLetter(topic) => Some((topic, "dead letters")),
+        _ => None,
+    };
+    let plain = agent.output.filter(|output| output.schema.is_none()).map(|output| (output.topic, "plain values"));
+    let tables = agent.tables.iter().map(|table| table()).filter(|table| table.schema.is_none());
+    let tables = tables.filter_map(|table| Some((table.output?, "a table's plain values")));
+    for (topic, what) in dead_letters.into_iter().chain(plain).chain(tables) {
+        let format = formats.get(topic).copied().unwrap_or_default();
+        if format != WireFormat::SingleObject {
+            let message = format!(
+                "agent {} ({}:{}) writes {what} to topic {topic}, whose values are {format}: these name no schema; give \
+                 them a topic of single objects",
+                agent.name, agent.file, agent.line
+            );
+            return Err(Error::new(ErrorKind::Plan, message));
+        }
+    }
+    Ok(())
 }
 
 /// Values without a header are all of one schema: no agent may write another.
@@ -340,7 +369,17 @@ impl<'a> Planner<'a> {
             format: None,
             ..TopicSpec { name: name.clone(), cleanup: Cleanup::Delete, ..spec }
         };
-        self.topics.entry(name.clone()).or_insert(repartition);
+        let found = self.topics.entry(name.clone()).or_insert(repartition).key_field.clone();
+        if found.as_deref() != Some(key.field) {
+            let message = format!(
+                "topic {name} holds its records by {}, and the agent asks for {}: run `reset --agent {}` to drop what it \
+                 has made of them",
+                found.as_deref().unwrap_or("no field"),
+                key.field,
+                def.name
+            );
+            self.problem(def, message);
+        }
         self.changelog(rekey, &[topic.into()]);
         drafts.push(Draft {
             def: rekey,

@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
+use super::def::Shape;
 use super::event::{Batch, Event, IntoOutputs, Outcome};
 use super::outbox::{Emit, owned_headers};
 use super::stream::Stream;
@@ -188,6 +189,7 @@ impl<R: Value> Input<R> {
         let mut events = Vec::new();
         let mut failed = None;
         task.mark();
+        keep_key(task, None);
         while events.len() < BATCH_RECORDS {
             let before = mail.next;
             let Some(raw) = mail.next.next(&mail.frames) else { break };
@@ -227,9 +229,16 @@ impl<R: Value> Input<R> {
         let Some(destination) = self.task.output else { return Ok(()) };
         let Some(mail) = &self.mail else { return Ok(()) };
         let mut cursor = mail.begin;
-        let Some(raw) = cursor.next(&mail.frames) else { return Ok(()) };
-        // Of many records none is the one whose key an output could keep.
-        let key = if cursor == mail.next { raw.key } else { None };
+        // Tombstones before it were passed over.
+        let raw = loop {
+            match cursor.next(&mail.frames) {
+                Some(raw) if raw.value.is_some() => break raw,
+                Some(_) => {}
+                None => return Ok(()),
+            }
+        };
+        // Of many records none is the one whose key an output could keep, and a batch of one is no exception.
+        let key = if self.task.agent.shape == Shape::Batch { None } else { raw.key };
         let outbox = &mut *self.task.outbox.borrow_mut();
         outputs.emit(&mut Emit { outbox, destination, key, timestamp: raw.timestamp })?;
         Ok(())

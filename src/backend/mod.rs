@@ -155,6 +155,11 @@ pub trait Producer: Send {
         sequence: Option<u64>,
     ) -> Result<Appended>;
 
+    /// Appends as [`Producer::append`] does, but only where `offset` is the partition's end. If somebody else has
+    /// appended meanwhile nothing is written, and the error's kind is [`ErrorKind::Conflict`](crate::error::ErrorKind):
+    /// this is what keeps two owners of a changelog apart.
+    async fn append_at(&mut self, to: &TopicPartition, frame: &mut FrameBuilder, offset: u64) -> Result<Appended>;
+
     /// Makes everything that this producer appended durable, as far as the backend's setting asks for it.
     async fn flush(&mut self) -> Result<()>;
 }

@@ -1,6 +1,23 @@
-//! Repeated appends: which records of a frame a partition has already.
+//! Appends that others may have come before: which records of a frame a partition has already, and whether its end is
+//! where the producer left it.
 
+use crate::error::{Error, ErrorKind, Result};
 use crate::record::FrameBuilder;
+use crate::topic::TopicPartition;
+
+/// Refuses an append where the end is not the one that is expected, if one is.
+pub(super) fn check_end(place: &TopicPartition, end: u64, expected: Option<u64>) -> Result<()> {
+    match expected {
+        Some(expected) if expected != end => {
+            let message = format!(
+                "somebody else has written here: the end is offset {end} where {expected} was expected; stop the other \
+                 writer, then restart this one"
+            );
+            Err(Error::new(ErrorKind::Conflict, message).at(place).at_offset(end))
+        }
+        _ => Ok(()),
+    }
+}
 
 /// How many of the first records of a frame are there already, when the partition has its producer's records up to
 /// `known`. A sequence beyond `known` leaves a gap, which is accepted: the producer skipped those numbers.

@@ -307,12 +307,31 @@ impl Producer for WireProducer {
         frame: &mut FrameBuilder,
         sequence: Option<u64>,
     ) -> Result<Appended> {
+        match self.convert(to, frame)? {
+            true => self.inner.append(to, &mut self.frame, sequence).await,
+            false => self.inner.append(to, frame, sequence).await,
+        }
+    }
+
+    async fn append_at(&mut self, to: &TopicPartition, frame: &mut FrameBuilder, offset: u64) -> Result<Appended> {
+        match self.convert(to, frame)? {
+            true => self.inner.append_at(to, &mut self.frame, offset).await,
+            false => self.inner.append_at(to, frame, offset).await,
+        }
+    }
+
+    async fn flush(&mut self) -> Result<()> {
+        self.inner.flush().await
+    }
+}
+
+impl WireProducer {
+    /// Puts the records into the topic's format; `false` where they go as they are.
+    fn convert(&mut self, to: &TopicPartition, frame: &FrameBuilder) -> Result<bool> {
         if !self.wires.contains_key(&to.topic) {
             self.wires.insert(to.topic.clone(), self.replay.wire(&to.topic)?);
         }
-        let Some(Some(wire)) = self.wires.get_mut(&to.topic) else {
-            return self.inner.append(to, frame, sequence).await;
-        };
+        let Some(Some(wire)) = self.wires.get_mut(&to.topic) else { return Ok(false) };
         self.frame.clear();
         let mut value = Vec::new();
         for mut record in frame.records() {
@@ -323,10 +342,6 @@ impl Producer for WireProducer {
             }
             self.frame.push_raw(&record);
         }
-        self.inner.append(to, &mut self.frame, sequence).await
-    }
-
-    async fn flush(&mut self) -> Result<()> {
-        self.inner.flush().await
+        Ok(true)
     }
 }

@@ -1,5 +1,6 @@
 //! `reset`: drops what agents keep, so that they process their topics from the start.
 
+use std::collections::BTreeSet;
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 
@@ -85,6 +86,14 @@ async fn collect(context: &Context, store: &Store, only: Option<&str>) -> Done<D
                 .filter(|topic| topics.iter().any(|have| *have.spec.name == **topic && have.spec.internal)),
         );
     }
+    if let Some(agent) = plan.agents.iter().find(|agent| names.is_empty() && only == Some(agent.def.name)) {
+        let owner = context.agents().iter().find(|def| belongs(agent.def.name, def.name)).map_or("", |def| def.name);
+        return Err(Failure::new(format!(
+            "{} only feeds {owner}, which would then see its records twice",
+            agent.def.name
+        ))
+        .help(format!("reset both: --agent {owner}")));
+    }
     // An agent that is in the app no more left its changelog.
     if let Some(gone) = only.filter(|gone| names.is_empty() && exists(&changelog_name(app, gone))) {
         names.push(gone.to_owned());
@@ -94,9 +103,14 @@ async fn collect(context: &Context, store: &Store, only: Option<&str>) -> Done<D
         let agents = context.agents();
         return Err(unknown("agent", only, agents.iter().map(|def| def.name)));
     }
-    doomed.topics.extend(names.iter().map(|name| changelog_name(app, name)).filter(|name| exists(name)));
+    // Repartition topics first: a changelog that outlives its topic is an error at the next start, and a topic that
+    // outlives the changelog of its feeder would get everything a second time.
+    let changelogs: BTreeSet<String> =
+        names.iter().map(|name| changelog_name(app, name)).filter(|name| exists(name)).collect();
+    doomed.topics.retain(|topic| !changelogs.contains(topic));
     doomed.topics.sort();
     doomed.topics.dedup();
+    doomed.topics.extend(changelogs);
     doomed.state.retain(|path| path.exists());
     doomed.state.sort();
     doomed.state.dedup();

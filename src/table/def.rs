@@ -136,6 +136,11 @@ impl TableDef {
         (self.stored_schema)()
     }
 
+    /// What the stored bytes mean where nothing else can be read; empty for records, whose values name their schema.
+    pub fn fixed_layout(&self) -> String {
+        if self.stored_schema().is_some() { String::new() } else { self.layout() }
+    }
+
     /// Opens one partition.
     ///
     /// Fails if it was stored with another layout or another number of partitions.

@@ -1,19 +1,23 @@
 //! Who owns which partition: a member of each agent's group, and the threads that its tasks run on.
 
 use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use futures::FutureExt;
 use tokio::sync::{mpsc, watch};
 use tokio::task::LocalSet;
 
 use super::commit::Progress;
 use super::partition::{Context, Signals, TaskRun};
 use super::{Recovered, Summary, WorkerEvent, WorkerOptions};
+use crate::agent::panicked;
 use crate::backend::{Assignment, AssignmentSet, Backend, Consumer, Unit};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::AgentPlan;
+use crate::topic::TopicPartition;
 
 /// The threads that agents run on. A partition stays on its thread, a record never moves.
 #[derive(Clone)]
@@ -65,12 +69,15 @@ impl Pool {
 async fn work(mut starts: mpsc::UnboundedReceiver<Start>) {
     while let Some(Start { context, signals, plan, partition, opened }) = starts.recv().await {
         tokio::task::spawn_local(async move {
-            let result = match TaskRun::open(context, signals, plan, partition).await {
-                Ok(task) => {
-                    let _ = opened.send(TaskEvent::Started(partition, task.recovered()));
-                    task.run().await
-                }
-                Err(error) => Err(error),
+            let task = async {
+                let task = TaskRun::open(context, signals, plan, partition).await?;
+                let _ = opened.send(TaskEvent::Started(partition, task.recovered()));
+                task.run().await
+            };
+            // The agent's own panics are its policy's; one of its types' code in a commit ends here.
+            let result = match AssertUnwindSafe(task).catch_unwind().await {
+                Ok(result) => result,
+                Err(panic) => Err(panicked(&*panic)),
             };
             let _ = opened.send(TaskEvent::Ended(partition, result));
         });
@@ -126,12 +133,32 @@ impl Member {
         mut stop: watch::Receiver<bool>,
         events: mpsc::UnboundedSender<WorkerEvent>,
     ) -> Result<Summary> {
+        let result = match self.work(&mut stop, &events).await {
+            Ok(()) => self.end(&events).await,
+            Err(error) => Err(error),
+        };
+        let stuck = self.tasks.values().any(|task| !task.ended);
+        // Without its signals a task that goes on later commits nothing.
+        self.tasks.clear();
+        if stuck {
+            // A commit of theirs may be on its way. The next owner must not meet it, so that their partitions stay
+            // locked until this process ends.
+            std::mem::forget(self.consumer);
+        }
+        result
+    }
+
+    async fn work(
+        &mut self,
+        stop: &mut watch::Receiver<bool>,
+        events: &mpsc::UnboundedSender<WorkerEvent>,
+    ) -> Result<()> {
         let mut caught_up = false;
         while !*stop.borrow() {
             tokio::select! {
                 changed = self.consumer.assignment() => self.assigned(changed?).await?,
-                Some((partition, position)) = self.progress.recv() => self.consumer.ack(&partition, position)?,
-                Some(event) = self.task_events.1.recv() => self.task_event(event, &events).await?,
+                Some((partition, position)) = self.progress.recv() => self.ack(&partition, position),
+                Some(event) = self.task_events.1.recv() => self.task_event(event, events).await?,
                 _ = stop.changed() => {}
             }
             if self.has_failed() {
@@ -143,7 +170,7 @@ impl Member {
             }
             caught_up = idle;
         }
-        self.end(&events).await
+        Ok(())
     }
 
     /// Whether nothing is left that could go on.
@@ -224,7 +251,7 @@ impl Member {
 
     async fn give_back(&mut self, partition: u32) -> Result<()> {
         // What the task has published must not overtake what the next owner publishes.
-        self.publish()?;
+        self.publish();
         if let Some(task) = self.tasks.remove(&partition) {
             self.summary.finished += task.finished.load(Ordering::SeqCst);
         }
@@ -232,15 +259,21 @@ impl Member {
     }
 
     /// Publishes the positions that the tasks have come to.
-    fn publish(&mut self) -> Result<()> {
+    fn publish(&mut self) {
         while let Ok((partition, position)) = self.progress.try_recv() {
-            self.consumer.ack(&partition, position)?;
+            self.ack(&partition, position);
         }
-        Ok(())
+    }
+
+    /// Publishes a position. It is for people: no work ends because it cannot be written.
+    fn ack(&self, partition: &TopicPartition, position: u64) {
+        if let Err(error) = self.consumer.ack(partition, position) {
+            tracing::warn!(agent = self.plan.def.name, topic = %partition.topic, partition = partition.partition, %error, "the position is not published; the commit itself counts");
+        }
     }
 
     /// Stops what runs, publishes the last positions and leaves the group.
-    async fn end(mut self, events: &mpsc::UnboundedSender<WorkerEvent>) -> Result<Summary> {
+    async fn end(&mut self, events: &mpsc::UnboundedSender<WorkerEvent>) -> Result<Summary> {
         for task in self.tasks.values() {
             let _ = task.stop.send(true);
         }
@@ -258,19 +291,13 @@ impl Member {
                 }
             }
         }
-        self.publish()?;
+        self.publish();
         for task in self.tasks.values() {
             self.summary.finished += task.finished.load(Ordering::SeqCst);
         }
-        // Without its signals a task that goes on later commits nothing.
-        self.tasks.clear();
         self.summary.stuck = stuck.len();
         if stuck.is_empty() {
             self.consumer.leave().await?;
-        } else {
-            // A commit of theirs may be on its way. The next owner must not meet it, so that their partitions stay
-            // locked until this process ends.
-            std::mem::forget(self.consumer);
         }
         Ok(self.summary)
     }

@@ -4,6 +4,7 @@
 //! the code says what a crash right after it leaves behind. `kill -9` keeps what was written, a loss of power keeps
 //! what was synced; the order of the steps is right for both.
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -38,6 +39,8 @@ pub(crate) struct Committer {
     sequences: Vec<u64>,
     /// Offset at which the last commit begins.
     pub(super) last_begins: u64,
+    /// Positions in topics that are read no more.
+    left: BTreeMap<String, u64>,
     helpers: Handle,
     settler: Option<Settler>,
     settling: Option<JoinHandle<(Settler, Result<()>)>>,
@@ -51,6 +54,8 @@ pub(crate) struct Settler {
     pub(super) producer_id: ProducerId,
     pub(super) progress: UnboundedSender<Progress>,
     pub(super) partition: u32,
+    /// The topics that the task reads.
+    pub(super) sources: Vec<Arc<str>>,
     /// Whether a commit waits until it survives a loss of power.
     pub(super) durable: bool,
     /// Output partitions with something in them that no checkpoint has synced yet.
@@ -87,6 +92,8 @@ pub(crate) struct Resume {
     pub(crate) next_offset: u64,
     pub(crate) commit: u64,
     pub(crate) last_begins: u64,
+    /// Positions in topics that are read no more.
+    pub(crate) left: BTreeMap<String, u64>,
 }
 
 impl Committer {
@@ -105,6 +112,7 @@ impl Committer {
             next_offset: resume.next_offset,
             commit: resume.commit,
             last_begins: resume.last_begins,
+            left: resume.left,
             sequences,
             helpers,
             settler: Some(settler),
@@ -132,22 +140,12 @@ impl Committer {
         // 3. The records are appended, the end mark last.
         //    A crash between two frames: no end mark, so recovery passes over what was written.
         //    A crash after the last: the commit counts if the frames are still there, and is whole.
+        //    Each must go where this task left off: if another owner has written since, nothing of this one may count.
         for (i, mut frame) in frames.into_iter().enumerate() {
             if i > 0 {
                 fault::point("commit.partly-written");
             }
-            let appended = self.producer.append(&self.changelog, &mut frame, None).await?;
-            if appended.base_offset != self.next_offset {
-                return Err(Error::new(
-                    ErrorKind::Conflict,
-                    format!(
-                        "somebody else writes to the changelog of agent {}: offset {} was expected; stop the other writer, then restart this worker",
-                        self.shared.agent.name, self.next_offset
-                    ),
-                )
-                .at(&self.changelog)
-                .at_offset(appended.base_offset));
-            }
+            let appended = self.producer.append_at(&self.changelog, &mut frame, self.next_offset).await?;
             self.next_offset += u64::from(appended.added);
             self.shared.outbox.borrow_mut().recycle(frame);
         }
@@ -193,8 +191,10 @@ impl Committer {
                 .zip(&shared.positions)
                 .map(|(source, at)| (source.topic.to_string(), at.get()))
                 .collect(),
+            left: self.left.clone(),
             stream_time: shared.stream_time.get(),
             tables: shared.agent.tables.iter().map(|table| table().name.to_owned()).collect(),
+            layouts: shared.agent.tables.iter().map(|table| table().fixed_layout()).collect(),
             outputs,
         };
         let json = serde_json::to_vec(&mark)
@@ -276,9 +276,11 @@ impl Settler {
         Ok(())
     }
 
-    /// Makes the sources durable up to a commit's positions.
+    /// Makes the sources durable up to a commit's positions. A topic that is read no more may be gone.
     pub(super) async fn sync_sources(&mut self, mark: &Mark) -> Result<()> {
-        for (topic, position) in &mark.positions {
+        for (topic, position) in
+            mark.positions.iter().filter(|(topic, _)| self.sources.iter().any(|have| **have == **topic))
+        {
             self.replay.sync(&TopicPartition::new(topic.as_str(), self.partition), *position).await?;
         }
         Ok(())

@@ -23,11 +23,17 @@ pub(crate) struct Mark {
     pub begins: u64,
     /// For each source topic the offset to be read next.
     pub positions: BTreeMap<String, u64>,
+    /// The same of topics that the agent has read before and reads no more, should it read them again.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub left: BTreeMap<String, u64>,
     /// Largest timestamp seen, ms.
     pub stream_time: i64,
     /// The agent's tables, in the order by which the commit's values name them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tables: Vec<String>,
+    /// What the states of each table look like, where only the same can be read; else an empty text.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub layouts: Vec<String>,
     /// The outputs in this commit, by output partition.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub outputs: Vec<MarkedOutputs>,

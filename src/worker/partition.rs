@@ -115,6 +115,7 @@ impl TaskRun {
             producer_id,
             progress: context.progress.clone(),
             partition,
+            sources: shared.sources.iter().map(|source| source.topic.clone()).collect(),
             durable: context.backend.capabilities().survives_power_loss,
             unsynced: Vec::new(),
             frames: Default::default(),

@@ -1,5 +1,6 @@
 //! Recovery: a task's state is its stores plus the tail of its changelog.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -78,6 +79,9 @@ pub(crate) async fn recover(
     let recovered = Recovered { replayed: walked.records, covered: from - offsets.start, commits, cut: walked.cut };
     fault::point("recovery.replayed");
 
+    if let Some(mark) = &last {
+        check_sources(shared, mark).map_err(|error| error.at(&changelog))?;
+    }
     // What is moved must be durable first, the sources before the changelog as in a commit: outputs that others have
     // seen cannot be taken back, and the records that they come from must not get lost under them.
     if let Some(mark) = last.as_ref().filter(|_| settler.durable) {
@@ -89,12 +93,12 @@ pub(crate) async fn recover(
     }
     fault::point("recovery.moved");
 
-    let mut resume = Resume { next_offset: offsets.end, commit: 0, last_begins: from };
+    let mut resume = Resume { next_offset: offsets.end, commit: 0, last_begins: from, left: BTreeMap::new() };
     if let Some(mark) = last {
         resume.commit = mark.commit;
         resume.last_begins = mark.begins;
         shared.stream_time.set(mark.stream_time);
-        restore_positions(shared, settler, &mark)?;
+        resume.left = restore_positions(shared, settler, &mark)?;
         // The crash may have come before this commit's positions were published, and no other commit may follow.
         settler.publish_positions(&mark);
     } else if let Some(stored) = stored {
@@ -172,6 +176,19 @@ impl CommitVisitor for Replaying<'_> {
                 ),
             ));
         }
+        for (table, stored) in self.shared.agent.tables.iter().zip(&mark.layouts) {
+            let (name, layout) = (table().name, table().fixed_layout());
+            if layout != *stored {
+                return Err(Error::new(
+                    ErrorKind::State,
+                    format!(
+                        "the changelog of agent {} holds other states of table {name} than this build keeps: {stored:?} \
+                         and {layout:?}; go back to the definition that wrote them, or drop the state with `reset`",
+                        self.shared.agent.name
+                    ),
+                ));
+            }
+        }
         self.commits += 1;
         if !mark.outputs.is_empty() {
             self.unmoved.push((mark.clone(), next));
@@ -196,11 +213,37 @@ impl CommitVisitor for Replaying<'_> {
     }
 }
 
-fn restore_positions(shared: &Shared, settler: &Settler, mark: &Mark) -> Result<()> {
+/// A topic that takes the place of another holds the same records once more, by another key for one: read from its
+/// start on top of what is kept, they would count twice.
+fn check_sources(shared: &Shared, mark: &Mark) -> Result<()> {
+    let reads = |topic: &str| shared.sources.iter().any(|source| *source.topic == *topic);
+    let gone = mark.positions.keys().find(|topic| !reads(topic));
+    let new = shared.sources.iter().find(|source| {
+        let known = |positions: &BTreeMap<String, u64>| positions.contains_key(&*source.topic);
+        !known(&mark.positions) && !known(&mark.left)
+    });
+    match (gone, new) {
+        (Some(gone), Some(new)) => Err(Error::new(
+            ErrorKind::State,
+            format!(
+                "agent {} has read topic {gone} so far and is to read {} instead, from its start on, while it keeps what \
+                 it has made of the former (a `key = …` or a second topic leads to topics of other names, too); use \
+                 `reset` to drop what it keeps, or let it read both topics until it has committed, and then the new one",
+                shared.agent.name, new.topic
+            ),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Sets the positions; returns those of topics that are read no more.
+fn restore_positions(shared: &Shared, settler: &Settler, mark: &Mark) -> Result<BTreeMap<String, u64>> {
+    let mut left = mark.left.clone();
+    left.extend(mark.positions.clone());
     for (source, position) in shared.sources.iter().zip(&shared.positions) {
         let partition = crate::topic::TopicPartition::new(Arc::clone(&source.topic), shared.partition);
         let offsets = settler.replay.offsets(&partition)?;
-        let at = mark.positions.get(&*source.topic).copied().unwrap_or(offsets.start);
+        let at = left.remove(&*source.topic).unwrap_or(offsets.start);
         if at > offsets.end {
             return Err(Error::new(
                 ErrorKind::State,
@@ -222,5 +265,5 @@ fn restore_positions(shared: &Shared, settler: &Settler, mark: &Mark) -> Result<
         // one ends, too.
         let _ = settler.progress.send((partition, at));
     }
-    Ok(())
+    Ok(left)
 }

@@ -43,16 +43,11 @@ impl Producer for LogProducer {
         frame: &mut FrameBuilder,
         sequence: Option<u64>,
     ) -> Result<Appended> {
-        let touched = match self.partitions.entry(to.clone()) {
-            Entry::Occupied(touched) => touched.into_mut(),
-            Entry::Vacant(first) => {
-                let partition = self.backend.open_partition(to).await?;
-                first.insert(Touched { partition, unflushed: 0 })
-            }
-        };
-        let (appended, end) = touched.partition.append(frame, self.id, sequence).await?;
-        touched.unflushed = touched.unflushed.max(end);
-        Ok(appended)
+        self.write(to, frame, sequence, None).await
+    }
+
+    async fn append_at(&mut self, to: &TopicPartition, frame: &mut FrameBuilder, offset: u64) -> Result<Appended> {
+        self.write(to, frame, None, Some(offset)).await
     }
 
     async fn flush(&mut self) -> Result<()> {
@@ -60,5 +55,26 @@ impl Producer for LogProducer {
         try_join_all(syncs.map(|touched| touched.partition.sync_to(touched.unflushed))).await?;
         self.partitions.values_mut().for_each(|touched| touched.unflushed = 0);
         Ok(())
+    }
+}
+
+impl LogProducer {
+    async fn write(
+        &mut self,
+        to: &TopicPartition,
+        frame: &mut FrameBuilder,
+        sequence: Option<u64>,
+        expected: Option<u64>,
+    ) -> Result<Appended> {
+        let touched = match self.partitions.entry(to.clone()) {
+            Entry::Occupied(touched) => touched.into_mut(),
+            Entry::Vacant(first) => {
+                let partition = self.backend.open_partition(to).await?;
+                first.insert(Touched { partition, unflushed: 0 })
+            }
+        };
+        let (appended, end) = touched.partition.append(frame, self.id, sequence, expected).await?;
+        touched.unflushed = touched.unflushed.max(end);
+        Ok(appended)
     }
 }

@@ -14,7 +14,7 @@ use super::partition::Partition;
 use super::recovery::{Recovered, note_sequences};
 use super::segment::{SEGMENT_HEADER_LEN, Segment};
 use super::shared::End;
-use crate::backend::repeat::{repeated, without_first};
+use crate::backend::repeat::{check_end, repeated, without_first};
 use crate::backend::{Appended, ProducerId};
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::{FrameBuilder, MAX_FRAME_LEN};
@@ -85,6 +85,10 @@ impl Writer {
         let old = &self.segment;
         old.file.set_len(self.seen.pos - old.start).map_err(|error| io_error("shorten", &old.path, error))?;
         let durable = partition.page.durable().0;
+        if durable == 0 {
+            // The new segment is durable at once, and must not outlive a first one that never was.
+            old.file.sync_all().map_err(|error| io_error("sync", &old.path, error))?;
+        }
         let (segment, len) =
             Segment::create(&partition.folder, self.seen.offset, self.seen.pos, durable, &self.sequences)?;
         self.seen = End {
@@ -147,20 +151,21 @@ impl Partition {
         frame: &mut FrameBuilder,
         producer: ProducerId,
         sequence: Option<u64>,
+        expected: Option<u64>,
     ) -> Result<(Appended, u64)> {
-        if let Some(done) = self.append_if_free(frame, producer, sequence)? {
+        if let Some(done) = self.append_if_free(frame, producer, sequence, expected)? {
             return Ok(done);
         }
         // Another process writes. The lock is taken through a descriptor of its own, so that an append that is
-        // cancelled meanwhile gives it back by closing it.
+        // cancelled meanwhile gives it back.
         let path = self.append_lock_path.clone();
         let held = blocking(move || {
             let file = open_or_create(&path)?;
             lock(&file, &path)?;
-            Ok(file)
+            Ok(Unlock(file))
         })
         .await?;
-        let done = self.write(&mut self.writer(), frame, producer, sequence);
+        let done = self.write(&mut self.writer(), frame, producer, (sequence, expected));
         drop(held);
         self.wake_all();
         done
@@ -171,13 +176,14 @@ impl Partition {
         frame: &mut FrameBuilder,
         producer: ProducerId,
         sequence: Option<u64>,
+        expected: Option<u64>,
     ) -> Result<Option<(Appended, u64)>> {
         let mut writer = self.writer();
         if !try_lock(&self.append_lock, &self.append_lock_path)? {
             return Ok(None);
         }
         let unlock = Unlock(&self.append_lock);
-        let done = self.write(&mut writer, frame, producer, sequence);
+        let done = self.write(&mut writer, frame, producer, (sequence, expected));
         drop(unlock);
         drop(writer);
         self.wake_all();
@@ -190,10 +196,11 @@ impl Partition {
         writer: &mut Writer,
         frame: &mut FrameBuilder,
         producer: ProducerId,
-        sequence: Option<u64>,
+        (sequence, expected): (Option<u64>, Option<u64>),
     ) -> Result<(Appended, u64)> {
         self.check_usable()?;
         writer.catch_up(self)?;
+        check_end(&self.place, writer.seen.offset, expected)?;
         let sequence = sequence.filter(|_| producer != ProducerId::ANONYMOUS);
         let known = writer.sequences.get(&producer.0).copied().unwrap_or(0);
         let dropped = sequence.map_or(0, |sequence| repeated(known, sequence, frame.count()));

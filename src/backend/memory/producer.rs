@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 
 use super::MemoryBackend;
-use crate::backend::repeat::{repeated, without_first};
+use crate::backend::repeat::{check_end, repeated, without_first};
 use crate::backend::{Appended, Producer, ProducerId};
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::{FrameBuilder, FrameHeader, HEADER_LEN};
@@ -30,10 +30,31 @@ impl Producer for MemoryProducer {
         frame: &mut FrameBuilder,
         sequence: Option<u64>,
     ) -> Result<Appended> {
+        self.write(to, frame, sequence, None)
+    }
+
+    async fn append_at(&mut self, to: &TopicPartition, frame: &mut FrameBuilder, offset: u64) -> Result<Appended> {
+        self.write(to, frame, None, Some(offset))
+    }
+
+    async fn flush(&mut self) -> Result<()> {
+        Ok(())
+    }
+}
+
+impl MemoryProducer {
+    fn write(
+        &mut self,
+        to: &TopicPartition,
+        frame: &mut FrameBuilder,
+        sequence: Option<u64>,
+        expected: Option<u64>,
+    ) -> Result<Appended> {
         let partition = self.backend.partition(to)?;
         let sequence = sequence.filter(|_| self.id != ProducerId::ANONYMOUS);
         let mut log = partition.log();
         let base_offset = log.end;
+        check_end(to, base_offset, expected)?;
         let known = log.sequences.get(&self.id.0).copied().unwrap_or(0);
         let dropped = sequence.map_or(0, |sequence| repeated(known, sequence, frame.count()));
         let added = frame.count() - dropped;
@@ -57,9 +78,5 @@ impl Producer for MemoryProducer {
         drop(log);
         partition.appended.notify_waiters();
         Ok(Appended { base_offset, added, dropped })
-    }
-
-    async fn flush(&mut self) -> Result<()> {
-        Ok(())
     }
 }
