@@ -1,7 +1,11 @@
 //! What `records!` generates, and what stands in for it where there is no generated type.
 
+mod arbitrary;
 mod codec;
+mod differential;
 mod evolution;
+mod oracles;
+mod resolution;
 mod text;
 
 use gretchen::record::{HasField, Input, Record, Value, field_id};
