@@ -16,6 +16,8 @@ use gretchen::testing::TestApp;
 
 gretchen::records!("schemas/order.avsc");
 
+use shop::Order;
+
 /// Refuses orders of nothing. What a failed record did to tables and outputs is undone; those around it are not touched.
 #[agent(topic = "orders", output = "shipped", on_error = dead_letter("orders-failed"))]
 async fn ship(order: Order) -> Result<Order> {

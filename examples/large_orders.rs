@@ -12,6 +12,8 @@ use gretchen::prelude::*;
 
 gretchen::records!("schemas/order.avsc");
 
+use shop::Order;
+
 /// Passes on the orders of 100 dollars and more. An output keeps the key of its record and is visible after the commit.
 #[agent(topic = "orders", output = "large-orders")]
 async fn large_orders(mut orders: Stream<Order>, mut large: Output<Order>) -> Result<()> {

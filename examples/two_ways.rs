@@ -14,6 +14,8 @@ use gretchen::testing::TestApp;
 
 gretchen::records!("schemas/order.avsc", "schemas/order_total.avsc");
 
+use shop::{Order, OrderTotal};
+
 aggregate! {
     /// Declared: which figure of which field. The fold is generated, and runs over the bytes as they were read.
     #[agent(topic = "orders", key = customer)]

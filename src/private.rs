@@ -5,24 +5,26 @@ pub use crate::agent::{
     Output, OutputDef, Shape, Stream, Submitted, Task, aggregate, concurrently, concurrently_events, finish_stream,
     rekey,
 };
+pub use crate::record::big_decimal::{BigDecimal, BigDecimalBytes, BigDecimalFixed};
 pub use crate::record::codec::{
     Blob, Boolean, Codec, Double, Enum, Fixed, FixedBytes, Float, Int, Long, Nested, Null, Optional, Str, Symbols,
-    default_of,
+    default_of, write_branch,
 };
 pub use crate::record::containers::{Array, Map};
 pub use crate::record::logical::{
-    Date, DecimalBytes, DecimalFixed, LocalTimestampMicros, LocalTimestampMillis, LocalTimestampNanos, TimeMicros,
-    TimeMillis, TimestampMicros, TimestampMillis, TimestampNanos, UuidFixed, UuidText,
+    Date, DecimalBytes, DecimalFixed, Duration, LocalTimestampMicros, LocalTimestampMillis, LocalTimestampNanos,
+    TimeMicros, TimeMillis, TimestampMicros, TimestampMillis, TimestampNanos, UuidFixed, UuidText,
 };
+pub use crate::record::recursive::{Boxed, Recursive};
 pub use crate::record::{
-    ArrayView, DecodeError, EncodeError, FieldSchema, FieldType, HasField, Input, Key, MapView, Record, RecordSchema,
-    UnknownSymbol, Value, field_id,
+    ArrayView, DecodeError, Duration as AvroDuration, EncodeError, FieldSchema, FieldType, HasField, Input, Key,
+    MapView, Record, RecordSchema, UnknownSymbol, Value, field_id,
 };
 pub use crate::table::aggregate::{
     Accumulator, Aggregate, AggregateError, Count, CountRecords, Finish, First, Fold, Last, Max, Mean, Min, Sum, Tally,
 };
 pub use crate::table::{Table, TableState};
-pub use {bytes, inventory, jiff, rust_decimal, uuid};
+pub use {bigdecimal, bytes, inventory, jiff, rust_decimal, uuid};
 
 /// [`field_id`] of a record's scalar field. Without such a field the constant that asks has no value, and the compiler
 /// reports that once, not at every type that depends on it.

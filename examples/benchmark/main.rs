@@ -17,6 +17,8 @@ use gretchen::topic::TopicPartition;
 
 gretchen::records!("schemas/sale.avsc", "schemas/sale_total.avsc");
 
+use bench::{Sale, SaleTotal};
+
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

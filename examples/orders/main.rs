@@ -10,6 +10,8 @@ use gretchen::prelude::*;
 
 gretchen::records!("schemas/order.avsc", "schemas/order_total.avsc");
 
+use shop::{Order, OrderTotal};
+
 aggregate! {
     /// Running totals of each customer.
     #[agent(topic = "orders", key = customer, output = "order-totals")]

@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
+use gretchen_codegen::Namespaces;
 use gretchen_schema::{Schemas, Source};
-use proc_macro2::{Span, TokenStream};
+use proc_macro2::{Ident, Span, TokenStream};
 use quote::quote;
-use syn::parse::Parser;
-use syn::punctuated::Punctuated;
+use syn::parse::{Parse, ParseStream};
 use syn::{LitStr, Token};
 
 /// One schema file of the call.
@@ -19,14 +19,18 @@ struct File {
 }
 
 pub(crate) fn expand(input: TokenStream) -> syn::Result<TokenStream> {
-    let literals = Punctuated::<LitStr, Token![,]>::parse_terminated.parse2(input)?;
+    let Arguments { literals, namespaces } = syn::parse2(input)?;
     if literals.is_empty() {
         let message = "name the schema files: gretchen::records!(\"schemas/order.avsc\")";
         return Err(syn::Error::new(Span::call_site(), message));
     }
     let files = read_files(literals)?;
     let sources = files.iter().map(|file| Source { name: &file.name, text: &file.text }).collect::<Vec<_>>();
-    let generated = Schemas::parse(&sources).and_then(|schemas| gretchen_codegen::generate(&schemas));
+    let generated = Schemas::parse(&sources).and_then(|schemas| match schemas.ignored() {
+        // Read from elsewhere they would be the types underneath, but here somebody means them.
+        [mistake, ..] => Err(mistake.clone()),
+        [] => gretchen_codegen::generate(&schemas, namespaces),
+    });
     // Naming the files is what makes the compiler look at them again.
     let paths = files.iter().map(|file| &file.path);
     let tracked = quote!(#(const _: &[u8] = ::core::include_bytes!(#paths);)*);
@@ -40,7 +44,45 @@ pub(crate) fn expand(input: TokenStream) -> syn::Result<TokenStream> {
     }
 }
 
-fn read_files(literals: Punctuated<LitStr, Token![,]>) -> syn::Result<Vec<File>> {
+/// `"a.avsc", "b.avsc", namespaces = flat`
+struct Arguments {
+    literals: Vec<LitStr>,
+    namespaces: Namespaces,
+}
+
+impl Parse for Arguments {
+    fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
+        let mut arguments = Self { literals: Vec::new(), namespaces: Namespaces::default() };
+        while !input.is_empty() {
+            if input.peek(LitStr) {
+                arguments.literals.push(input.parse()?);
+            } else {
+                arguments.namespaces = parse_namespaces(input)?;
+            }
+            if !input.is_empty() {
+                input.parse::<Token![,]>()?;
+            }
+        }
+        Ok(arguments)
+    }
+}
+
+fn parse_namespaces(input: ParseStream<'_>) -> syn::Result<Namespaces> {
+    let expected = "a schema file in quotes, or namespaces = flat";
+    let key: Ident = input.parse().map_err(|error| syn::Error::new(error.span(), format!("expected {expected}")))?;
+    if key != "namespaces" {
+        return Err(syn::Error::new(key.span(), format!("`{key}` is no argument of records!; write {expected}")));
+    }
+    input.parse::<Token![=]>()?;
+    let value: Ident = input.parse()?;
+    match value.to_string().as_str() {
+        "flat" => Ok(Namespaces::Flat),
+        "nested" => Ok(Namespaces::Nested),
+        _ => Err(syn::Error::new(value.span(), "namespaces are nested (a module for each part, the default) or flat")),
+    }
+}
+
+fn read_files(literals: Vec<LitStr>) -> syn::Result<Vec<File>> {
     let root = std::env::var("CARGO_MANIFEST_DIR")
         .map_err(|_| syn::Error::new(Span::call_site(), "CARGO_MANIFEST_DIR is not set; build with cargo"))?;
     let mut files: Vec<File> = Vec::new();

@@ -47,6 +47,12 @@ pub(crate) fn write_long(value: i64, out: &mut Vec<u8>) {
     out.extend_from_slice(&buffer[..=len]);
 }
 
+/// Appends the number of a union's branch, for generated unions.
+#[inline]
+pub fn write_branch(index: usize, out: &mut Vec<u8>) {
+    write_long(index as i64, out);
+}
+
 /// Appends `bytes`: length and content.
 #[inline]
 pub(crate) fn write_bytes(bytes: &[u8], out: &mut Vec<u8>) {

@@ -26,7 +26,18 @@ macro_rules! copied_field {
     )*};
 }
 
-copied_field!(bool, i32, i64, f32, f64, rust_decimal::Decimal, jiff::civil::Date, jiff::Timestamp, uuid::Uuid);
+copied_field!(
+    super::Duration,
+    bool,
+    i32,
+    i64,
+    f32,
+    f64,
+    rust_decimal::Decimal,
+    jiff::civil::Date,
+    jiff::Timestamp,
+    uuid::Uuid
+);
 
 impl FieldType for String {
     type View<'a> = &'a str;

@@ -1,5 +1,6 @@
 //! People's JSON, and rows of CSV, to Avro.
 
+use std::cell::Cell;
 use std::str::FromStr;
 
 use gretchen_schema::{Definition, Field, Logical, Schemas, Type, did_you_mean, latin1_bytes};
@@ -7,8 +8,8 @@ use rust_decimal::Decimal;
 use serde_json::{Map, Value};
 
 use super::codec::{Codec, write_bytes, write_long};
-use super::logical::{self, shortest, unscaled, write_decimal_fixed};
-use super::{DynamicSchema, EncodeError};
+use super::logical::{self, MAX_PRECISION, shortest, unscaled, write_decimal_fixed};
+use super::{DynamicSchema, EncodeError, big_decimal};
 
 type Encoded = Result<(), EncodeError>;
 
@@ -20,7 +21,8 @@ type Encoded = Result<(), EncodeError>;
 /// field that is missing takes its default; a field that is unknown is an error.
 pub fn json_to_avro(schema: &DynamicSchema, value: &Value, out: &mut Vec<u8>) -> Encoded {
     let before = out.len();
-    let result = Writer { schemas: schema.schemas() }.write(schema.root(), value, out);
+    let writer = Writer { schemas: schema.schemas(), attempts_left: Cell::new(MAX_ATTEMPTS) };
+    let result = writer.write(schema.root(), value, out);
     if result.is_err() {
         out.truncate(before);
     }
@@ -75,7 +77,7 @@ fn cell_to_json(ty: &Type, cell: &str) -> Result<Value, EncodeError> {
         Type::Null if cell.is_empty() => Ok(Value::Null),
         Type::String | Type::Bytes | Type::Named(_) if !cell.starts_with('{') => Ok(text()),
         _ if cell.is_empty() => Err(EncodeError::new("the cell is empty; write a value or make the field optional")),
-        Type::Logical(Logical::Decimal { .. } | Logical::Date | Logical::Uuid) => Ok(text()),
+        Type::Logical(Logical::Decimal { .. } | Logical::BigDecimal | Logical::Date | Logical::Uuid) => Ok(text()),
         Type::Logical(_) => Ok(cell.parse::<i64>().map_or_else(|_| text(), Value::from)),
         Type::Boolean => cell
             .parse()
@@ -97,8 +99,12 @@ fn unknown_field(schemas: &Schemas, ty: &Type, fields: &[Field], name: &str) -> 
     EncodeError::new(format!("{} has no such field{hint}", schemas.type_name(ty))).within(name)
 }
 
+/// Branches of unions that may be tried in vain for one value: those of unions in unions' records multiply.
+const MAX_ATTEMPTS: u32 = 100_000;
+
 struct Writer<'a> {
     schemas: &'a Schemas,
+    attempts_left: Cell<u32>,
 }
 
 impl Writer<'_> {
@@ -207,6 +213,10 @@ impl Writer<'_> {
                 Err(error) => only = Some(error),
             }
             out.truncate(before);
+            match self.attempts_left.get().checked_sub(1) {
+                Some(left) => self.attempts_left.set(left),
+                None => return Err(EncodeError::new("too many branches of unions to try; make their fields differ")),
+            }
         }
         match only {
             // With one branch besides null, its own error says most.
@@ -252,6 +262,16 @@ impl Writer<'_> {
 
     fn logical(&self, ty: &Type, logical: Logical, fixed: Option<usize>, value: &Value, out: &mut Vec<u8>) -> Encoded {
         match (logical, fixed) {
+            (Logical::Decimal { precision, scale }, size) if precision > MAX_PRECISION => {
+                let unscaled = big_decimal::unscaled_bytes(&self.big_decimal(ty, value)?, precision, scale)?;
+                match size {
+                    Some(size) => big_decimal::write_fixed(&unscaled, size, out)?,
+                    None => write_bytes(&unscaled, out),
+                }
+                Ok(())
+            }
+            (Logical::BigDecimal, _) => big_decimal::BigDecimal::encode(&self.big_decimal(ty, value)?, out),
+            (Logical::Duration, _) => self.text::<logical::Duration>(ty, value, "a duration such as \"P1M2DT3S\"", out),
             (Logical::Decimal { precision, scale }, size) => {
                 let decimal = decimal(value)?.ok_or_else(|| self.wrong(ty, value, "a decimal such as \"29.33\""))?;
                 let unscaled = unscaled(&decimal, precision, scale)?;
@@ -273,6 +293,12 @@ impl Writer<'_> {
             (Logical::Uuid, None) => self.text::<logical::UuidText>(ty, value, "a UUID", out),
             (Logical::Uuid, Some(_)) => self.text::<logical::UuidFixed>(ty, value, "a UUID", out),
         }
+    }
+
+    fn big_decimal(&self, ty: &Type, value: &Value) -> Result<bigdecimal::BigDecimal, EncodeError> {
+        let text = decimal_text(value)?;
+        let decimal = text.and_then(|text| text.parse().ok());
+        decimal.ok_or_else(|| self.wrong(ty, value, "a decimal such as \"29.33\""))
     }
 
     /// A text that the type parses, or the integer underneath.
@@ -299,7 +325,13 @@ const LOCAL: &str = "a date and time such as \"2024-02-29T12:30:00\"";
 const EXACT_DIGITS: usize = 15;
 
 fn decimal(value: &Value) -> Result<Option<Decimal>, EncodeError> {
-    let text = match value {
+    let Some(text) = decimal_text(value)? else { return Ok(None) };
+    Ok(Decimal::from_str_exact(&text).or_else(|_| Decimal::from_scientific(&text)).ok())
+}
+
+/// The digits of a decimal as they were written.
+fn decimal_text(value: &Value) -> Result<Option<String>, EncodeError> {
+    Ok(Some(match value {
         Value::String(text) => text.trim().to_owned(),
         Value::Number(number) => {
             let text = number.to_string();
@@ -312,6 +344,5 @@ fn decimal(value: &Value) -> Result<Option<Decimal>, EncodeError> {
             text
         }
         _ => return Ok(None),
-    };
-    Ok(Decimal::from_str_exact(&text).or_else(|_| Decimal::from_scientific(&text)).ok())
+    }))
 }

@@ -6,25 +6,31 @@ use super::{DecodeError, SINGLE_OBJECT_HEADER_LEN};
 /// in one datum.
 const MAX_EMPTY_ITEMS: usize = 65_536;
 
+/// Records inside of records that a value may have where its type contains itself. Any deeper, and reading it, or
+/// dropping it, could overflow a thread's stack.
+pub(crate) const MAX_VALUE_DEPTH: usize = 128;
+
 /// The rest of a datum that is being decoded.
 #[derive(Clone, Debug)]
 pub struct Input<'a> {
     rest: &'a [u8],
     len: usize,
     empty_items: usize,
+    /// Records around this place whose types contain themselves.
+    depth: usize,
 }
 
 impl<'a> Input<'a> {
     /// Begins to read `bytes`.
     #[inline]
     pub fn new(bytes: &'a [u8]) -> Self {
-        Self { rest: bytes, len: bytes.len(), empty_items: 0 }
+        Self { rest: bytes, len: bytes.len(), empty_items: 0, depth: 0 }
     }
 
     /// Begins to read the datum behind a single-object header, so that positions count the header too.
     #[inline]
     pub(crate) fn after_header(datum: &'a [u8]) -> Self {
-        Self { rest: datum, len: datum.len() + SINGLE_OBJECT_HEADER_LEN, empty_items: 0 }
+        Self { rest: datum, len: datum.len() + SINGLE_OBJECT_HEADER_LEN, empty_items: 0, depth: 0 }
     }
 
     /// What has not been read yet.
@@ -37,6 +43,21 @@ impl<'a> Input<'a> {
     #[inline]
     pub fn position(&self) -> usize {
         self.len - self.rest.len()
+    }
+
+    /// Reads a record whose type contains itself, or anything else that may be deep without end.
+    #[inline]
+    pub(crate) fn nested<T>(
+        &mut self,
+        read: impl FnOnce(&mut Self) -> Result<T, DecodeError>,
+    ) -> Result<T, DecodeError> {
+        if self.depth == MAX_VALUE_DEPTH {
+            return Err(self.error(format!("records nested more than {MAX_VALUE_DEPTH} deep")));
+        }
+        self.depth += 1;
+        let read = read(self);
+        self.depth -= 1;
+        read
     }
 
     /// An error at this place.

@@ -9,6 +9,9 @@ use uuid::Uuid;
 use super::codec::{copied, write_bytes, write_long};
 use super::{DecodeError, EncodeError, Input};
 
+/// Digits that every `rust_decimal` can hold; decimals of a higher precision are `bigdecimal`s.
+pub(crate) const MAX_PRECISION: u32 = 28;
+
 copied!(
     /// `decimal` of `bytes`
     DecimalBytes<const PRECISION: u32, const SCALE: u32>,
@@ -312,6 +315,18 @@ copied!(
         Ok(())
     },
     |input| input.read_array().map(|bytes| Uuid::from_bytes(*bytes))
+);
+
+copied!(
+    /// `duration`
+    Duration,
+    super::Duration,
+    12,
+    |value, out| {
+        out.extend_from_slice(&value.to_bytes());
+        Ok(())
+    },
+    |input| input.read_array().map(super::Duration::from_bytes)
 );
 
 #[cfg(test)]

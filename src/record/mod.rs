@@ -1,15 +1,18 @@
 //! Records: what a value is, how it becomes bytes, and which schema wrote them.
 
+pub(crate) mod big_decimal;
 pub(crate) mod codec;
 mod container;
 pub(crate) mod containers;
 mod decoder;
+mod duration;
 mod field;
 mod frame;
 mod from_json;
 mod input;
 mod key;
 pub(crate) mod logical;
+pub(crate) mod recursive;
 mod resolve;
 mod schema;
 mod to_json;
@@ -19,6 +22,7 @@ pub use codec::UnknownSymbol;
 pub use container::{ContainerDatums, container_to_datums};
 pub use containers::{ArrayIter, ArrayView, MapIter, MapView};
 pub use decoder::{Decoder, SchemaLookup};
+pub use duration::Duration;
 pub use field::{FieldType, HasField, field_id};
 pub(crate) use frame::MAX_FRAME_LEN;
 pub use frame::{

@@ -2,11 +2,11 @@
 
 use std::collections::HashMap;
 
-use gretchen_schema::{Definition, Field, Logical, MAX_DEPTH, Named, Schemas, Type, TypeId};
+use gretchen_schema::{Definition, Field, Logical, Named, Schemas, Type, TypeId};
 
 use super::codec::write_long;
 use super::to_json::{check_end, skip, skip_items};
-use super::{DecodeError, DynamicSchema, Input};
+use super::{DecodeError, DynamicSchema, Input, to_json};
 
 /// Levels that compiling may go down: two schemas that contain themselves can be paired in many ways.
 const MAX_LEVELS: usize = 128;
@@ -71,12 +71,13 @@ impl Plan {
 
     /// The same for the first datum of many.
     pub(crate) fn run_prefix(&self, input: &mut Input<'_>, out: &mut Vec<u8>) -> Result<(), DecodeError> {
-        self.step(&self.root, input, out, MAX_DEPTH)
+        self.step(&self.root, input, out, to_json::MAX_LEVELS)
     }
 
     fn step(&self, step: &Step, input: &mut Input<'_>, out: &mut Vec<u8>, depth: usize) -> Result<(), DecodeError> {
-        let depth =
-            depth.checked_sub(1).ok_or_else(|| input.error(format!("nested deeper than {MAX_DEPTH} levels")))?;
+        let depth = depth
+            .checked_sub(1)
+            .ok_or_else(|| input.error(format!("nested deeper than {} levels", to_json::MAX_LEVELS)))?;
         match step {
             Step::Copy(ty) => {
                 let before = input.rest();

@@ -1,19 +1,20 @@
 //! Avro to people's JSON, and the key in a datum.
 
-use gretchen_schema::{Definition, Logical, MAX_DEPTH, Schemas, Type, did_you_mean};
+use gretchen_schema::{Definition, Logical, Schemas, Type, TypeId, did_you_mean};
 use serde_json::{Map, Value};
 
+use super::big_decimal;
 use super::codec::Codec;
-use super::logical::{self, read_decimal};
+use super::logical::{self, MAX_PRECISION, read_decimal};
 use super::{DecodeError, DynamicSchema, Input};
 
-/// The largest scale that `rust_decimal` has.
-const MAX_SCALE: u32 = 28;
+/// Types in types, in all, that a value is read through; the records among them are counted by [`Input`] too.
+pub(crate) const MAX_LEVELS: usize = 512;
 
 /// A bare datum as JSON for people: the reverse of [`json_to_avro`](super::json_to_avro), decimals as text.
 pub fn avro_to_json(schema: &DynamicSchema, datum: &[u8]) -> Result<Value, DecodeError> {
     let mut input = Input::new(datum);
-    let value = Reader { schemas: schema.schemas() }.read(schema.root(), &mut input, MAX_DEPTH).map_err(rooted)?;
+    let value = Reader { schemas: schema.schemas() }.read(schema.root(), &mut input, MAX_LEVELS).map_err(rooted)?;
     check_end(&input)?;
     Ok(value)
 }
@@ -27,7 +28,7 @@ pub fn key_of(schema: &DynamicSchema, datum: &[u8], field: &str) -> Result<Optio
         if candidate.name == field {
             return plain_key(schema.schemas(), &candidate.ty, &mut input).map_err(|error| error.within(field));
         }
-        skip(schema.schemas(), &candidate.ty, &mut input, MAX_DEPTH).map_err(|error| error.within(&candidate.name))?;
+        skip(schema.schemas(), &candidate.ty, &mut input, MAX_LEVELS).map_err(|error| error.within(&candidate.name))?;
     }
     let hint = did_you_mean(field, schema.record_fields().iter().map(|field| field.name.as_str()));
     Err(DecodeError::new(0, format!("{} has no such field{hint}", schema.name())).within(field))
@@ -64,7 +65,7 @@ fn plain_key(schemas: &Schemas, ty: &Type, input: &mut Input<'_>) -> Result<Opti
             let index = input.read_index(branches.len())?;
             return plain_key(schemas, &branches[index], input);
         }
-        Type::Logical(Logical::Decimal { .. }) => return cannot(input),
+        Type::Logical(Logical::Decimal { .. } | Logical::BigDecimal) => return cannot(input),
         Type::Logical(Logical::Uuid) => logical::UuidText::decode(input)?.to_string().into_bytes(),
         _ if fixed_uuid => logical::UuidFixed::decode(input)?.to_string().into_bytes(),
         _ => match ty.primitive_name() {
@@ -77,9 +78,23 @@ fn plain_key(schemas: &Schemas, ty: &Type, input: &mut Input<'_>) -> Result<Opti
     }))
 }
 
+/// Counts a record as generated codecs do: where its type contains itself, and not the outermost.
+pub(crate) fn nested<'a, T>(
+    schemas: &Schemas,
+    id: TypeId,
+    levels_left: usize,
+    input: &mut Input<'a>,
+    read: impl FnOnce(&mut Input<'a>) -> Result<T, DecodeError>,
+) -> Result<T, DecodeError> {
+    match schemas.is_recursive(id) && levels_left + 1 < MAX_LEVELS {
+        true => input.nested(read),
+        false => read(input),
+    }
+}
+
 #[cold]
 fn too_deep(input: &Input<'_>) -> DecodeError {
-    input.error(format!("nested deeper than {MAX_DEPTH} levels"))
+    input.error(format!("nested deeper than {MAX_LEVELS} levels"))
 }
 
 /// Reads over a value, checking it.
@@ -98,11 +113,11 @@ pub(crate) fn skip(schemas: &Schemas, ty: &Type, input: &mut Input<'_>, depth: u
             skip(schemas, &branches[index], input, depth)?;
         }
         Type::Named(id) => match &schemas.get(*id).definition {
-            Definition::Record(fields) => {
-                for field in fields {
-                    skip(schemas, &field.ty, input, depth).map_err(|error| error.within(&field.name))?;
-                }
-            }
+            Definition::Record(fields) => nested(schemas, *id, depth, input, |input| {
+                fields.iter().try_for_each(|field| {
+                    skip(schemas, &field.ty, input, depth).map_err(|error| error.within(&field.name))
+                })
+            })?,
             Definition::Enum { symbols, .. } => drop(input.read_index(symbols.len())?),
             Definition::Fixed { size, .. } => drop(input.read_slice(*size)?),
         },
@@ -178,14 +193,14 @@ impl Reader<'_> {
                 self.read(&branches[index], input, depth)?
             }
             Type::Named(id) => match &self.schemas.get(*id).definition {
-                Definition::Record(fields) => {
+                Definition::Record(fields) => nested(self.schemas, *id, depth, input, |input| {
                     let mut values = Map::new();
                     for field in fields {
                         let value = self.read(&field.ty, input, depth).map_err(|error| error.within(&field.name))?;
                         values.insert(field.name.clone(), value);
                     }
-                    Value::Object(values)
-                }
+                    Ok(Value::Object(values))
+                })?,
                 Definition::Enum { symbols, .. } => symbols[input.read_index(symbols.len())?].as_str().into(),
                 Definition::Fixed { size, logical: Some(logical) } => read_logical(*logical, Some(*size), input)?,
                 Definition::Fixed { size, logical: None } => latin1(input.read_slice(*size)?),
@@ -200,16 +215,18 @@ fn read_logical(logical: Logical, fixed: Option<usize>, input: &mut Input<'_>) -
         C::decode(input).map(|value| value.to_string().into())
     }
     match (logical, fixed) {
-        (Logical::Decimal { scale, .. }, size) => {
+        (Logical::Decimal { precision, scale }, size) => {
             let bytes = match size {
                 Some(size) => input.read_slice(size)?,
                 None => input.read_bytes()?,
             };
-            if scale > MAX_SCALE {
-                return Err(input.error(format!("a decimal of scale {scale}; {MAX_SCALE} is the largest")));
-            }
-            Ok(read_decimal(bytes, scale, input)?.to_string().into())
+            Ok(match precision <= MAX_PRECISION {
+                true => read_decimal(bytes, scale, input)?.to_string().into(),
+                false => big_decimal::read(bytes, scale.into(), input)?.to_string().into(),
+            })
         }
+        (Logical::BigDecimal, _) => text::<big_decimal::BigDecimal>(input),
+        (Logical::Duration, _) => text::<logical::Duration>(input),
         (Logical::Date, _) => text::<logical::Date>(input),
         (Logical::TimeMillis, _) => text::<logical::TimeMillis>(input),
         (Logical::TimeMicros, _) => text::<logical::TimeMicros>(input),

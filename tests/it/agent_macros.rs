@@ -8,6 +8,8 @@ use gretchen::{agent, aggregate, records};
 
 records!("tests/schemas/visit.avsc", "tests/schemas/visits.avsc", "tests/schemas/page.avsc");
 
+use shop::{Page, Visit, VisitView, Visits};
+
 static BY_HAND: Table<i64, Visits> = Table::new("visits-by-hand");
 static LIMITS: Table<i64, i64> = Table::new("limits");
 

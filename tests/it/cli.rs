@@ -15,6 +15,8 @@ use serde_json::{Value, json};
 
 records!("schemas/order.avsc");
 
+use shop::Order;
+
 /// What each customer paid.
 static PAID: Table<String, i64> = Table::new("paid").output("paid").help("cents by customer");
 

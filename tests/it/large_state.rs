@@ -7,6 +7,8 @@ use gretchen::prelude::*;
 
 records!("schemas/sale.avsc", "schemas/sale_total.avsc");
 
+use bench::{Sale, SaleTotal};
+
 aggregate! {
     /// Figures of each customer.
     #[agent(topic = "sales", key = customer)]

@@ -5,6 +5,8 @@ use gretchen::testing::TestApp;
 
 gretchen::records!("schemas/order.avsc", "schemas/order_total.avsc");
 
+use shop::{Order, OrderTotal};
+
 aggregate! {
     #[agent(topic = "orders", key = customer, on_error = skip)]
     static SKIPPING: Table<String, OrderTotal> = from Order {

@@ -14,7 +14,7 @@ use gretchen::{agent, aggregate, records};
 
 use crate::support::{APP, PARTITIONS, Random, Spec, Stage, session, spec};
 
-records!("schemas/order.avsc", "schemas/order_total.avsc");
+records!("schemas/order.avsc", "schemas/order_total.avsc", namespaces = flat);
 
 /// An order of this many pieces is answered with something bulky.
 const BULK: i32 = 10;

@@ -11,6 +11,8 @@ use gretchen::{agent, aggregate, records};
 
 records!("schemas/order.avsc", "schemas/order_total.avsc");
 
+use shop::{Order, OrderTotal};
+
 fn order(id: i64, customer: &str, cents: i64) -> Order {
     Order {
         order_id: id,

@@ -2,52 +2,46 @@
 
 use std::collections::BTreeMap;
 
-use gretchen_schema::{Definition, Field, Named, Place, SchemaError, Schemas, Type};
+use gretchen_schema::{Definition, Field, Named, SchemaError, Schemas, Type};
 use proc_macro2::{Ident, Literal, TokenStream};
-use quote::quote;
+use quote::{format_ident, quote};
 use syn::ext::IdentExt;
 
-use super::names;
-use super::types::{self, Rust};
+use super::modules::{Modules, Taken};
+use super::types::{Context, Rust};
+use super::{Namespaces, names};
 
-/// Every type of the schemas, flat, as items that stand in a module of the crate that uses `gretchen`.
-pub fn generate(schemas: &Schemas) -> Result<TokenStream, SchemaError> {
-    types::check_recursion(schemas)?;
-    let mut taken = Taken::default();
-    let mut all = TokenStream::new();
+/// Every type of the schemas, as items that stand in any module of a crate that uses `gretchen`.
+pub fn generate(schemas: &Schemas, namespaces: Namespaces) -> Result<TokenStream, SchemaError> {
+    let mut modules = Modules::new(namespaces);
     for (id, named) in schemas.named() {
-        // A fixed that is a decimal or a UUID is used as that; it has no type of its own.
+        // A fixed with a meaning is used as that; it has no type of its own.
         if matches!(named.definition, Definition::Fixed { logical: Some(_), .. }) {
             continue;
         }
         let name = names::type_name(named.simple_name());
-        taken.take("type", &name, &named.place)?;
-        all.extend(match &named.definition {
+        modules.take(named, &name, &named.place)?;
+        let tokens = match &named.definition {
             Definition::Record(fields) => {
-                taken.take("type", &format!("{name}View"), &named.place)?;
-                record(schemas, &Type::Named(id), named, fields)?
+                modules.take(named, &format!("{name}View"), &named.place)?;
+                let mut context = Context::new(schemas, namespaces, id);
+                let record = record(&mut context, fields)?;
+                let mut unions = TokenStream::new();
+                for union in context.unions {
+                    modules.take(named, &union.name, &union.place)?;
+                    if union.borrows {
+                        modules.take(named, &format!("{}View", union.name), &union.place)?;
+                    }
+                    unions.extend(union.tokens);
+                }
+                quote!(#record #unions)
             }
             Definition::Enum { symbols, default } => enumeration(named, symbols, default.as_deref())?,
             Definition::Fixed { size, .. } => fixed(named, *size),
-        });
+        };
+        modules.add(named, tokens);
     }
-    Ok(all)
-}
-
-/// Rust names that are given away, and where.
-#[derive(Default)]
-struct Taken(BTreeMap<String, Place>);
-
-impl Taken {
-    fn take(&mut self, what: &str, name: &str, place: &Place) -> Result<(), SchemaError> {
-        match self.0.insert(name.to_owned(), place.clone()) {
-            None => Ok(()),
-            Some(first) => Err(SchemaError {
-                place: place.clone(),
-                message: format!("{what} `{name}` would be generated from here and from {first}; rename one"),
-            }),
-        }
-    }
+    Ok(modules.into_tokens())
 }
 
 /// A field with everything that is generated of it.
@@ -59,15 +53,15 @@ struct RustField<'a> {
     default: TokenStream,
 }
 
-fn rust_fields<'a>(schemas: &Schemas, fields: &'a [Field]) -> Result<Vec<RustField<'a>>, SchemaError> {
+fn rust_fields<'a>(context: &mut Context<'_>, fields: &'a [Field]) -> Result<Vec<RustField<'a>>, SchemaError> {
+    let schemas = context.schemas;
     let mut taken = Taken::default();
     fields
         .iter()
         .map(|field| {
             let name = names::field_name(&field.name);
             taken.take("field", &name, &field.place)?;
-            let rust = types::rust(schemas, &field.ty)
-                .map_err(|message| SchemaError { place: field.place.clone(), message })?;
+            let rust = context.field(field)?;
             let doc = match field.doc.as_str() {
                 "" => format!("Field `{}`: `{}`.", field.name, schemas.type_name(&field.ty)),
                 doc => doc.to_owned(),
@@ -91,13 +85,14 @@ fn default_value(schemas: &Schemas, field: &Field, rust: &Rust) -> Result<TokenS
     Ok(quote!(::gretchen::__private::default_of::<#codec>(#bytes).unwrap_or_else(|| #zero)))
 }
 
-fn record(schemas: &Schemas, ty: &Type, named: &Named, fields: &[Field]) -> Result<TokenStream, SchemaError> {
+fn record(context: &mut Context<'_>, fields: &[Field]) -> Result<TokenStream, SchemaError> {
+    let (schemas, named) = (context.schemas, context.named());
     let camel = names::type_name(named.simple_name());
     let name = names::ident(&camel);
     let view_name = names::ident(&format!("{camel}View"));
-    let fields = rust_fields(schemas, fields)?;
+    let fields = rust_fields(context, fields)?;
     let structs = structs(named, &name, &view_name, &fields);
-    let schema = schema_const(schemas, ty, named, &fields);
+    let schema = schema_const(schemas, &Type::Named(context.id), named, &fields);
     let codec = record_codec(&view_name, &fields);
     let access = fields.iter().filter(|field| field.rust.scalar).map(|field| has_field(&name, field));
     Ok(quote! {
@@ -190,11 +185,13 @@ fn schema_const(schemas: &Schemas, ty: &Type, named: &Named, fields: &[RustField
 
 fn record_codec(view_name: &Ident, fields: &[RustField<'_>]) -> TokenStream {
     let idents = fields.iter().map(|field| &field.ident).collect::<Vec<_>>();
+    // No field hides what else is called by a name here.
+    let locals = idents.iter().map(|ident| format_ident!("{}_", ident)).collect::<Vec<_>>();
     let names = fields.iter().map(|field| &field.field.name).collect::<Vec<_>>();
     let codecs = fields.iter().map(|field| &field.rust.codec).collect::<Vec<_>>();
     let decode = |method: Ident| {
         quote! {#(
-            let #idents = match <#codecs as ::gretchen::__private::Codec>::#method(input) {
+            let #locals = match <#codecs as ::gretchen::__private::Codec>::#method(input) {
                 ::core::result::Result::Ok(value) => value,
                 ::core::result::Result::Err(error) => {
                     return ::core::result::Result::Err(::gretchen::__private::decode_within(error, #names));
@@ -227,7 +224,7 @@ fn record_codec(view_name: &Ident, fields: &[RustField<'_>]) -> TokenStream {
         ) -> ::core::result::Result<Self, ::gretchen::__private::DecodeError> {
             let _ = &input;
             #owned
-            ::core::result::Result::Ok(Self { #(#idents,)* })
+            ::core::result::Result::Ok(Self { #(#idents: #locals,)* })
         }
 
         #[inline]
@@ -236,7 +233,7 @@ fn record_codec(view_name: &Ident, fields: &[RustField<'_>]) -> TokenStream {
         ) -> ::core::result::Result<Self::View<'a>, ::gretchen::__private::DecodeError> {
             let _ = &input;
             #viewed
-            ::core::result::Result::Ok(#view_name { #(#idents,)* #unused })
+            ::core::result::Result::Ok(#view_name { #(#idents: #locals,)* #unused })
         }
 
         #[inline]
@@ -274,9 +271,13 @@ fn has_field(record: &Ident, field: &RustField<'_>) -> TokenStream {
 
 fn enumeration(named: &Named, symbols: &[String], default: Option<&str>) -> Result<TokenStream, SchemaError> {
     let name = names::ident(&names::type_name(named.simple_name()));
-    let mut taken = Taken::default();
+    let mut taken = BTreeMap::new();
     for symbol in symbols {
-        taken.take("variant", &names::type_name(symbol), &named.place)?;
+        let variant = names::type_name(symbol);
+        if let Some(first) = taken.insert(variant.clone(), symbol) {
+            let message = format!("symbols {first:?} and {symbol:?} would both be the variant `{variant}`; rename one");
+            return Err(SchemaError { place: named.place.clone(), message });
+        }
     }
     let variants = symbols.iter().map(|symbol| names::ident(&names::type_name(symbol))).collect::<Vec<_>>();
     let first = default.and_then(|default| symbols.iter().position(|symbol| symbol == default)).unwrap_or(0);

@@ -6,6 +6,18 @@ use quote::format_ident;
 /// Keywords that cannot be raw identifiers.
 const NEVER_RAW: [&str; 5] = ["self", "Self", "super", "crate", "_"];
 
+/// Types that are known without a path: a module of such a name would hide them.
+const PRIMITIVES: [&str; 17] = [
+    "bool", "char", "str", "i8", "i16", "i32", "i64", "i128", "isize", "u8", "u16", "u32", "u64", "u128", "usize",
+    "f32", "f64",
+];
+
+/// `Acme` becomes `acme`.
+pub(super) fn module_name(part: &str) -> String {
+    let name = field_name(part);
+    if PRIMITIVES.contains(&name.as_str()) { format!("{name}_") } else { name }
+}
+
 /// `order_total` becomes `OrderTotal`, `IN_TRANSIT` becomes `InTransit`, `InTransit` stays.
 pub(super) fn type_name(name: &str) -> String {
     let camel = name
@@ -43,6 +55,10 @@ pub(super) fn field_name(name: &str) -> String {
         }
         snake.push(c.to_ascii_lowercase());
     }
+    // What begins so is ours.
+    if snake.starts_with("__") {
+        snake.push('_');
+    }
     snake
 }
 
@@ -73,12 +89,17 @@ mod tests {
         ] {
             assert_eq!(type_name(avro), rust);
         }
-        for (avro, rust) in
-            [("customerId", "customer_id"), ("HTTPStatus", "http_status"), ("order_id", "order_id"), ("x1Y", "x1_y")]
-        {
+        for (avro, rust) in [
+            ("customerId", "customer_id"),
+            ("HTTPStatus", "http_status"),
+            ("order_id", "order_id"),
+            ("x1Y", "x1_y"),
+            ("__bytes", "__bytes_"),
+        ] {
             assert_eq!(field_name(avro), rust);
         }
         assert_eq!(ident("type").to_string(), "r#type");
         assert_eq!(ident("self").to_string(), "self_");
+        assert_eq!((module_name("Shop").as_str(), module_name("u8").as_str()), ("shop", "u8_"));
     }
 }

@@ -1,13 +1,15 @@
 //! What stands for an Avro type in generated code.
 
-use gretchen_schema::{Definition, Logical, Named, SchemaError, Schemas, Type};
+use gretchen_schema::{Definition, Field, Logical, Named, Place, SchemaError, Schemas, Type, TypeId};
 use proc_macro2::TokenStream;
 use quote::quote;
 
-use super::names;
+use super::modules::{modules_of, path};
+use super::unions::{Union, union};
+use super::{Namespaces, names};
 
-/// Digits after the point that `rust_decimal` has.
-const MAX_SCALE: u32 = 28;
+/// Digits that every `rust_decimal` can hold.
+const MAX_PRECISION: u32 = 28;
 
 /// An Avro type in Rust.
 pub(super) struct Rust {
@@ -21,113 +23,191 @@ pub(super) struct Rust {
     pub(super) zero: TokenStream,
     /// Whether `HasField` is there for it.
     pub(super) scalar: bool,
+    /// Whether the view is the owned type, and `Copy`.
+    pub(super) is_copy: bool,
+    /// What is in the box, if it is one.
+    pub(super) boxed: Option<TokenStream>,
 }
 
 impl Rust {
     fn copied(owned: TokenStream, codec: &str, zero: TokenStream) -> Self {
         let codec = names::ident(codec);
-        Self { view: owned.clone(), owned, codec: quote!(::gretchen::__private::#codec), zero, scalar: true }
+        let codec = quote!(::gretchen::__private::#codec);
+        Self { view: owned.clone(), owned, codec, zero, scalar: true, is_copy: true, boxed: None }
+    }
+
+    fn lent(owned: TokenStream, view: TokenStream, codec: &str, zero: TokenStream) -> Self {
+        Self { view, is_copy: false, ..Self::copied(owned, codec, zero) }
+    }
+
+    /// No scalar, and neither `Copy` nor in a box.
+    fn held(owned: TokenStream, view: TokenStream, codec: TokenStream, zero: TokenStream) -> Self {
+        Self { owned, view, codec, zero, scalar: false, is_copy: false, boxed: None }
+    }
+
+    fn in_box(self) -> Self {
+        let Self { owned, view, codec, zero, .. } = self;
+        let boxed = Some(owned.clone());
+        Self {
+            boxed,
+            ..Self::held(
+                quote!(::std::boxed::Box<#owned>),
+                quote!(::std::boxed::Box<#view>),
+                quote!(::gretchen::__private::Boxed<#codec>),
+                quote!(::std::boxed::Box::new(#zero)),
+            )
+        }
     }
 }
 
-/// The Rust of a type; the error is about the field at `place`.
-pub(super) fn rust(schemas: &Schemas, ty: &Type) -> Result<Rust, String> {
-    Ok(match ty {
-        Type::Null => Rust { scalar: false, ..Rust::copied(quote!(()), "Null", quote!(())) },
-        Type::Boolean => Rust::copied(quote!(bool), "Boolean", quote!(false)),
-        Type::Int => Rust::copied(quote!(i32), "Int", quote!(0)),
-        Type::Long => Rust::copied(quote!(i64), "Long", quote!(0)),
-        Type::Float => Rust::copied(quote!(f32), "Float", quote!(0.0)),
-        Type::Double => Rust::copied(quote!(f64), "Double", quote!(0.0)),
-        Type::String => Rust {
-            owned: quote!(::std::string::String),
-            view: quote!(&'a str),
-            codec: quote!(::gretchen::__private::Str),
-            zero: quote!(::std::string::String::new()),
-            scalar: true,
-        },
-        Type::Bytes => Rust {
-            owned: quote!(::gretchen::__private::bytes::Bytes),
-            view: quote!(&'a [u8]),
-            codec: quote!(::gretchen::__private::Blob),
-            zero: quote!(::gretchen::__private::bytes::Bytes::new()),
-            scalar: true,
-        },
-        Type::Array(items) => {
-            let Rust { owned, codec, .. } = rust(schemas, items)?;
-            Rust {
-                owned: quote!(::std::vec::Vec<#owned>),
-                view: quote!(::gretchen::__private::ArrayView<'a, #codec>),
-                codec: quote!(::gretchen::__private::Array<#codec>),
-                zero: quote!(::std::vec::Vec::new()),
-                scalar: false,
-            }
+/// What is generated of one record, and what it needs beside itself.
+pub(super) struct Context<'a> {
+    pub(super) schemas: &'a Schemas,
+    namespaces: Namespaces,
+    pub(super) id: TypeId,
+    module: Vec<String>,
+    /// The field in hand: its name and where it is defined.
+    pub(super) field_name: String,
+    pub(super) place: Place,
+    /// Whether neither an array nor a map is between the record and the type in hand.
+    direct: bool,
+    pub(super) unions: Vec<Union>,
+}
+
+impl<'a> Context<'a> {
+    pub(super) fn new(schemas: &'a Schemas, namespaces: Namespaces, id: TypeId) -> Self {
+        let named = schemas.get(id);
+        Self {
+            schemas,
+            namespaces,
+            id,
+            module: modules_of(namespaces, named),
+            field_name: String::new(),
+            place: named.place.clone(),
+            direct: true,
+            unions: Vec::new(),
         }
-        Type::Map(values) => {
-            let Rust { owned, codec, .. } = rust(schemas, values)?;
-            Rust {
-                owned: quote!(::std::collections::BTreeMap<::std::string::String, #owned>),
-                view: quote!(::gretchen::__private::MapView<'a, #codec>),
-                codec: quote!(::gretchen::__private::Map<#codec>),
-                zero: quote!(::std::collections::BTreeMap::new()),
-                scalar: false,
+    }
+
+    pub(super) fn named(&self) -> &'a Named {
+        self.schemas.get(self.id)
+    }
+
+    pub(super) fn rust_name(&self) -> String {
+        names::type_name(self.named().simple_name())
+    }
+
+    /// The Rust of a field's type.
+    pub(super) fn field(&mut self, field: &Field) -> Result<Rust, SchemaError> {
+        self.field_name.clone_from(&field.name);
+        self.place = field.place.clone();
+        self.direct = true;
+        let name = format!("{}{}", self.rust_name(), names::type_name(&names::field_name(&field.name)));
+        self.rust(&field.ty, &name)
+    }
+
+    /// The Rust of a type; a union in it is called `name`.
+    pub(super) fn rust(&mut self, ty: &Type, name: &str) -> Result<Rust, SchemaError> {
+        Ok(match ty {
+            Type::Null => Rust { scalar: false, ..Rust::copied(quote!(()), "Null", quote!(())) },
+            Type::Boolean => Rust::copied(quote!(bool), "Boolean", quote!(false)),
+            Type::Int => Rust::copied(quote!(i32), "Int", quote!(0)),
+            Type::Long => Rust::copied(quote!(i64), "Long", quote!(0)),
+            Type::Float => Rust::copied(quote!(f32), "Float", quote!(0.0)),
+            Type::Double => Rust::copied(quote!(f64), "Double", quote!(0.0)),
+            Type::String => {
+                let string = quote!(::std::string::String);
+                Rust::lent(string.clone(), quote!(&'a str), "Str", quote!(#string::new()))
             }
+            Type::Bytes => {
+                let bytes = quote!(::gretchen::__private::bytes::Bytes);
+                Rust::lent(bytes.clone(), quote!(&'a [u8]), "Blob", quote!(#bytes::new()))
+            }
+            Type::Array(items) => {
+                let Rust { owned, codec, .. } = self.within(items, &format!("{name}Item"))?;
+                Rust::held(
+                    quote!(::std::vec::Vec<#owned>),
+                    quote!(::gretchen::__private::ArrayView<'a, #codec>),
+                    quote!(::gretchen::__private::Array<#codec>),
+                    quote!(::std::vec::Vec::new()),
+                )
+            }
+            Type::Map(values) => {
+                let Rust { owned, codec, .. } = self.within(values, &format!("{name}Value"))?;
+                Rust::held(
+                    quote!(::std::collections::BTreeMap<::std::string::String, #owned>),
+                    quote!(::gretchen::__private::MapView<'a, #codec>),
+                    quote!(::gretchen::__private::Map<#codec>),
+                    quote!(::std::collections::BTreeMap::new()),
+                )
+            }
+            Type::Union(branches) => match ty.as_optional() {
+                Some((null, inner)) => self.optional(null, inner, name)?,
+                None => union(self, name, branches)?,
+            },
+            Type::Named(id) => self.of_name(*id),
+            Type::Logical(logical) => rust_logical(*logical, None),
+        })
+    }
+
+    /// What an array or a map holds.
+    fn within(&mut self, ty: &Type, name: &str) -> Result<Rust, SchemaError> {
+        let direct = std::mem::replace(&mut self.direct, false);
+        let rust = self.rust(ty, name);
+        self.direct = direct;
+        rust
+    }
+
+    fn optional(&mut self, null: usize, inner: &Type, name: &str) -> Result<Rust, SchemaError> {
+        let Rust { owned, view, codec, scalar, is_copy, .. } = self.rust(inner, name)?;
+        let null = null as i64;
+        Ok(Rust {
+            owned: quote!(::core::option::Option<#owned>),
+            view: quote!(::core::option::Option<#view>),
+            codec: quote!(::gretchen::__private::Optional<#codec, #null>),
+            zero: quote!(::core::option::Option::None),
+            scalar,
+            is_copy,
+            boxed: None,
+        })
+    }
+
+    fn of_name(&self, id: TypeId) -> Rust {
+        let named = self.schemas.get(id);
+        let camel = names::type_name(named.simple_name());
+        let module = modules_of(self.namespaces, named);
+        let name = path(&self.module, &module, &camel);
+        let zero = quote!(<#name as ::core::default::Default>::default());
+        match &named.definition {
+            Definition::Record(_) => {
+                let view = path(&self.module, &module, &format!("{camel}View"));
+                let min_len = self.schemas.min_len(&Type::Named(id));
+                let codec = match self.schemas.is_recursive(id) {
+                    true => quote!(::gretchen::__private::Recursive<#name, #min_len>),
+                    false => quote!(::gretchen::__private::Nested<#name, #min_len>),
+                };
+                let rust = Rust::held(quote!(#name), quote!(#view<'a>), codec, zero);
+                match self.direct && self.schemas.needs_box(self.id, id) {
+                    true => rust.in_box(),
+                    false => rust,
+                }
+            }
+            Definition::Enum { .. } => Rust {
+                is_copy: true,
+                ..Rust::held(quote!(#name), quote!(#name), quote!(::gretchen::__private::Enum<#name>), zero)
+            },
+            Definition::Fixed { size, logical: Some(logical) } => rust_logical(*logical, Some(*size)),
+            Definition::Fixed { size, logical: None } => Rust::held(
+                quote!(#name),
+                quote!(&'a [u8; #size]),
+                quote!(::gretchen::__private::Fixed<#name, #size>),
+                zero,
+            ),
         }
-        Type::Union(_) => optional(schemas, ty)?,
-        Type::Named(id) => named(schemas.get(*id), schemas.min_len(ty))?,
-        Type::Logical(logical) => rust_logical(*logical, None)?,
-    })
+    }
 }
 
-fn optional(schemas: &Schemas, ty: &Type) -> Result<Rust, String> {
-    let Some((null, inner)) = ty.as_optional() else {
-        return Err(format!(
-            "not supported yet: a union of {}; use [\"null\", T] or a record with optional fields",
-            schemas.type_name(ty)
-        ));
-    };
-    let Rust { owned, view, codec, scalar, .. } = rust(schemas, inner)?;
-    let null = null as i64;
-    Ok(Rust {
-        owned: quote!(::core::option::Option<#owned>),
-        view: quote!(::core::option::Option<#view>),
-        codec: quote!(::gretchen::__private::Optional<#codec, #null>),
-        zero: quote!(::core::option::Option::None),
-        scalar,
-    })
-}
-
-fn named(named: &Named, min_len: usize) -> Result<Rust, String> {
-    let name = names::ident(&names::type_name(named.simple_name()));
-    let view = names::ident(&format!("{}View", names::type_name(named.simple_name())));
-    let zero = quote!(<#name as ::core::default::Default>::default());
-    Ok(match &named.definition {
-        Definition::Record(_) => Rust {
-            owned: quote!(#name),
-            view: quote!(#view<'a>),
-            codec: quote!(::gretchen::__private::Nested<#name, #min_len>),
-            zero,
-            scalar: false,
-        },
-        Definition::Enum { .. } => Rust {
-            owned: quote!(#name),
-            view: quote!(#name),
-            codec: quote!(::gretchen::__private::Enum<#name>),
-            zero,
-            scalar: false,
-        },
-        Definition::Fixed { size, logical: Some(logical) } => rust_logical(*logical, Some(*size))?,
-        Definition::Fixed { size, logical: None } => Rust {
-            owned: quote!(#name),
-            view: quote!(&'a [u8; #size]),
-            codec: quote!(::gretchen::__private::Fixed<#name, #size>),
-            zero,
-            scalar: false,
-        },
-    })
-}
-
-fn rust_logical(logical: Logical, fixed: Option<usize>) -> Result<Rust, String> {
+fn rust_logical(logical: Logical, fixed: Option<usize>) -> Rust {
     let jiff = quote!(::gretchen::__private::jiff);
     let timestamp = |codec| Rust::copied(quote!(#jiff::Timestamp), codec, quote!(#jiff::Timestamp::UNIX_EPOCH));
     let local = |codec| Rust {
@@ -142,17 +222,23 @@ fn rust_logical(logical: Logical, fixed: Option<usize>) -> Result<Rust, String> 
         scalar: false,
         ..Rust::copied(quote!(#jiff::civil::Time), codec, quote!(#jiff::civil::Time::midnight()))
     };
-    Ok(match logical {
-        Logical::Decimal { scale, .. } if scale > MAX_SCALE => {
-            return Err(format!("not supported yet: a decimal of scale {scale}; use {MAX_SCALE} or less"));
-        }
+    match logical {
+        Logical::Decimal { precision, scale } if precision > MAX_PRECISION => big_decimal(match fixed {
+            None => quote!(::gretchen::__private::BigDecimalBytes<#precision, #scale>),
+            Some(size) => quote!(::gretchen::__private::BigDecimalFixed<#precision, #scale, #size>),
+        }),
         Logical::Decimal { precision, scale } => {
             let decimal = quote!(::gretchen::__private::rust_decimal::Decimal);
             let codec = match fixed {
                 None => quote!(::gretchen::__private::DecimalBytes<#precision, #scale>),
                 Some(size) => quote!(::gretchen::__private::DecimalFixed<#precision, #scale, #size>),
             };
-            Rust { view: decimal.clone(), zero: quote!(#decimal::ZERO), owned: decimal, codec, scalar: true }
+            Rust { codec, ..Rust::copied(decimal.clone(), "DecimalBytes", quote!(#decimal::ZERO)) }
+        }
+        Logical::BigDecimal => big_decimal(quote!(::gretchen::__private::BigDecimal)),
+        Logical::Duration => {
+            let duration = quote!(::gretchen::__private::AvroDuration);
+            Rust::copied(duration.clone(), "Duration", quote!(#duration::ZERO))
         }
         Logical::Date => {
             Rust::copied(quote!(#jiff::civil::Date), "Date", quote!(#jiff::civil::Date::constant(1970, 1, 1)))
@@ -173,43 +259,10 @@ fn rust_logical(logical: Logical, fixed: Option<usize>) -> Result<Rust, String> 
                 quote!(::gretchen::__private::uuid::Uuid::nil()),
             )
         }
-    })
+    }
 }
 
-/// Refuses what is not generated yet: records that contain themselves by way of a union, array or map.
-pub(super) fn check_recursion(schemas: &Schemas) -> Result<(), SchemaError> {
-    fn contains(schemas: &Schemas, ty: &Type, target: &Named, seen: &mut Vec<String>) -> bool {
-        match ty {
-            Type::Array(inner) | Type::Map(inner) => contains(schemas, inner, target, seen),
-            Type::Union(branches) => branches.iter().any(|branch| contains(schemas, branch, target, seen)),
-            Type::Named(id) => {
-                let named = schemas.get(*id);
-                if named.name == target.name {
-                    return true;
-                }
-                if seen.contains(&named.name) {
-                    return false;
-                }
-                seen.push(named.name.clone());
-                match &named.definition {
-                    Definition::Record(fields) => fields.iter().any(|field| contains(schemas, &field.ty, target, seen)),
-                    _ => false,
-                }
-            }
-            _ => false,
-        }
-    }
-    for (_, named) in schemas.named() {
-        let Definition::Record(fields) = &named.definition else { continue };
-        if let Some(field) = fields.iter().find(|field| contains(schemas, &field.ty, named, &mut Vec::new())) {
-            return Err(SchemaError {
-                place: field.place.clone(),
-                message: format!(
-                    "not supported yet: record {:?} contains itself in field {:?}",
-                    named.name, field.name
-                ),
-            });
-        }
-    }
-    Ok(())
+fn big_decimal(codec: TokenStream) -> Rust {
+    let decimal = quote!(::gretchen::__private::bigdecimal::BigDecimal);
+    Rust::held(decimal.clone(), decimal.clone(), codec, quote!(<#decimal as ::core::default::Default>::default()))
 }

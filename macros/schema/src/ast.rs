@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::Place;
+use crate::{Place, SchemaError};
 
 /// Number of a named type among all of a [`Schemas`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -13,8 +13,22 @@ pub struct TypeId(pub(crate) usize);
 pub struct Schemas {
     pub(crate) named: Vec<Named>,
     pub(crate) roots: Vec<Type>,
-    /// For each named type, the bytes that it takes at least.
-    pub(crate) min_lens: Vec<usize>,
+    /// For each named type what is known of it once all are read.
+    pub(crate) measures: Vec<Measure>,
+    pub(crate) ignored: Vec<SchemaError>,
+}
+
+/// What is known of a named type once all are read.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Measure {
+    /// Bytes that a value takes at least.
+    pub(crate) min_len: usize,
+    /// Records that the smallest value is deep.
+    pub(crate) rank: usize,
+    /// Types that contain each other have the same number here.
+    pub(crate) cycle: Option<usize>,
+    /// The same, looking neither into arrays nor into maps.
+    pub(crate) direct_cycle: Option<usize>,
 }
 
 impl Schemas {
@@ -39,9 +53,39 @@ impl Schemas {
             Type::Null => 0,
             Type::Float => 4,
             Type::Double => 8,
-            Type::Named(id) => self.min_lens[id.0],
+            Type::Named(id) => self.measures[id.0].min_len,
             _ => 1,
         }
+    }
+
+    /// Whether values of that type may contain values of the same type.
+    pub fn is_recursive(&self, id: TypeId) -> bool {
+        self.measures[id.0].cycle.is_some()
+    }
+
+    /// Whether the record `outer` would have no end in memory if it held `inner` in place: neither an array nor a map
+    /// is on the way back.
+    pub fn needs_box(&self, outer: TypeId, inner: TypeId) -> bool {
+        let of = |id: TypeId| self.measures[id.0].direct_cycle;
+        of(outer).is_some() && of(outer) == of(inner)
+    }
+
+    /// The branch of a union for a value that must be made of nothing: `null`, or else the first of those that end
+    /// soonest.
+    pub fn first_branch(&self, branches: &[Type]) -> usize {
+        let null = branches.iter().position(|branch| *branch == Type::Null);
+        let rank = |branch: &Type| match branch {
+            Type::Named(id) => self.measures[id.0].rank,
+            _ => 0,
+        };
+        let soonest = || branches.iter().enumerate().min_by_key(|(_, branch)| rank(branch));
+        null.or_else(|| soonest().map(|(index, _)| index)).unwrap_or_default()
+    }
+
+    /// Logical types that were read as the type underneath, as the specification demands, although they are known:
+    /// where each stands and what is wrong with it. To a person who writes the schema they are mistakes.
+    pub fn ignored(&self) -> &[SchemaError] {
+        &self.ignored
     }
 
     /// The type for people, e.g. `decimal(9,2)` or `null | string`.
@@ -159,15 +203,21 @@ pub enum Logical {
     LocalTimestampNanos,
     /// A UUID, as text or as 16 bytes.
     Uuid,
+    /// Months, days and milliseconds, each an unsigned little-endian number in a third of a fixed of 12 bytes.
+    Duration,
+    /// `big-decimal` of bytes: a decimal of any precision that carries its own scale.
+    BigDecimal,
 }
 
 impl Logical {
     /// The primitive that it annotates, when it is not a fixed.
     pub fn base(self) -> &'static str {
         match self {
-            Self::Decimal { .. } => "bytes",
+            Self::Decimal { .. } | Self::BigDecimal => "bytes",
             Self::Date | Self::TimeMillis => "int",
             Self::Uuid => "string",
+            // Only ever of a fixed.
+            Self::Duration => "fixed",
             _ => "long",
         }
     }
@@ -186,6 +236,8 @@ impl Logical {
             Self::LocalTimestampMicros => "local-timestamp-micros",
             Self::LocalTimestampNanos => "local-timestamp-nanos",
             Self::Uuid => "uuid",
+            Self::Duration => "duration",
+            Self::BigDecimal => "big-decimal",
         }
     }
 

@@ -1,5 +1,7 @@
 //! Does a default fit its type?
 
+use std::cell::Cell;
+
 use serde_json::Value;
 
 use crate::{Definition, Field, MAX_DEPTH, Schemas, Type, did_you_mean};
@@ -11,76 +13,95 @@ pub fn latin1_bytes(text: &str) -> Option<Vec<u8>> {
 
 /// Why `value` cannot be the default of a field of this type, if it cannot.
 pub(crate) fn problem(schemas: &Schemas, ty: &Type, value: &Value) -> Option<String> {
-    let wrong = |what: &str| Some(format!("default {value} does not fit {}: write {what}", schemas.type_name(ty)));
-    match ty {
-        Type::Null => (!value.is_null()).then(|| wrong("null")).flatten(),
-        Type::Boolean => (!value.is_boolean()).then(|| wrong("true or false")).flatten(),
-        Type::Float | Type::Double => (!value.is_number()).then(|| wrong("a number")).flatten(),
-        Type::String => (!value.is_string()).then(|| wrong("a text in quotes")).flatten(),
-        Type::Int | Type::Long | Type::Bytes | Type::Logical(_) => match ty.primitive_name() {
-            "int" if value.as_i64().and_then(|value| i32::try_from(value).ok()).is_none() => {
-                wrong("a whole number of 32 bits")
-            }
-            "long" if value.as_i64().is_none() => wrong("a whole number of 64 bits"),
-            "bytes" if value.as_str().and_then(latin1_bytes).is_none() => {
-                wrong("a text with one character below U+0100 for each byte, e.g. \"\\u00ff\"")
-            }
-            "string" if !value.is_string() => wrong("a text in quotes"),
-            _ => None,
-        },
-        Type::Array(items) => match value {
-            Value::Array(values) => values.iter().find_map(|value| problem(schemas, items, value)),
-            _ => wrong("a list in brackets, e.g. []"),
-        },
-        Type::Map(items) => match value {
-            Value::Object(values) => values.values().find_map(|value| problem(schemas, items, value)),
-            _ => wrong("an object in braces, e.g. {}"),
-        },
-        // Since 1.12 a default may be of any branch.
-        Type::Union(branches) => branches
-            .iter()
-            .all(|branch| problem(schemas, branch, value).is_some())
-            .then(|| wrong("a value of one of the union's types"))
-            .flatten(),
-        Type::Named(id) => match &schemas.get(*id).definition {
-            Definition::Record(fields) => record_problem(schemas, ty, fields, value),
-            Definition::Enum { symbols, .. } => match value.as_str() {
-                Some(symbol) if symbols.iter().any(|known| known == symbol) => None,
-                Some(symbol) => Some(format!(
-                    "default {symbol:?} is no symbol of {}{}",
-                    schemas.type_name(ty),
-                    did_you_mean(symbol, symbols.iter().map(String::as_str))
-                )),
-                None => wrong("one of its symbols in quotes"),
-            },
-            Definition::Fixed { size, .. } => {
-                let bytes = value.as_str().and_then(latin1_bytes);
-                (bytes.map(|bytes| bytes.len()) != Some(*size))
-                    .then(|| wrong(&format!("a text of {size} characters below U+0100, one for each byte")))
-                    .flatten()
-            }
-        },
-    }
+    Checker { schemas, left: Cell::new(MAX_DEFAULT_VALUES) }.problem(ty, value)
 }
 
-fn record_problem(schemas: &Schemas, ty: &Type, fields: &[Field], value: &Value) -> Option<String> {
-    let Value::Object(values) = value else {
-        return Some(format!("default {value} does not fit {}: write an object in braces", schemas.type_name(ty)));
-    };
-    if let Some(unknown) = values.keys().find(|key| !fields.iter().any(|field| field.name == **key)) {
-        return Some(format!("default names {unknown:?}, which is no field of {}", schemas.type_name(ty)));
+struct Checker<'a> {
+    schemas: &'a Schemas,
+    /// Values that may still be looked at: a union's default may fit any branch, and those of unions within multiply.
+    left: Cell<u32>,
+}
+
+impl Checker<'_> {
+    fn problem(&self, ty: &Type, value: &Value) -> Option<String> {
+        let schemas = self.schemas;
+        match self.left.get().checked_sub(1) {
+            Some(left) => self.left.set(left),
+            None => return Some("the default is too large; write a smaller one".to_owned()),
+        }
+        let wrong = |what: &str| Some(format!("default {value} does not fit {}: write {what}", schemas.type_name(ty)));
+        match ty {
+            Type::Null => (!value.is_null()).then(|| wrong("null")).flatten(),
+            Type::Boolean => (!value.is_boolean()).then(|| wrong("true or false")).flatten(),
+            Type::Float | Type::Double => (!value.is_number()).then(|| wrong("a number")).flatten(),
+            Type::String => (!value.is_string()).then(|| wrong("a text in quotes")).flatten(),
+            Type::Int | Type::Long | Type::Bytes | Type::Logical(_) => match ty.primitive_name() {
+                "int" if value.as_i64().and_then(|value| i32::try_from(value).ok()).is_none() => {
+                    wrong("a whole number of 32 bits")
+                }
+                "long" if value.as_i64().is_none() => wrong("a whole number of 64 bits"),
+                "bytes" if value.as_str().and_then(latin1_bytes).is_none() => {
+                    wrong("a text with one character below U+0100 for each byte, e.g. \"\\u00ff\"")
+                }
+                "string" if !value.is_string() => wrong("a text in quotes"),
+                _ => None,
+            },
+            Type::Array(items) => match value {
+                Value::Array(values) => values.iter().find_map(|value| self.problem(items, value)),
+                _ => wrong("a list in brackets, e.g. []"),
+            },
+            Type::Map(items) => match value {
+                Value::Object(values) => values.values().find_map(|value| self.problem(items, value)),
+                _ => wrong("an object in braces, e.g. {}"),
+            },
+            // Since 1.12 a default may be of any branch.
+            Type::Union(branches) => branches
+                .iter()
+                .all(|branch| self.problem(branch, value).is_some())
+                .then(|| wrong("a value of one of the union's types"))
+                .flatten(),
+            Type::Named(id) => match &schemas.get(*id).definition {
+                Definition::Record(fields) => self.record_problem(ty, fields, value),
+                Definition::Enum { symbols, .. } => match value.as_str() {
+                    Some(symbol) if symbols.iter().any(|known| known == symbol) => None,
+                    Some(symbol) => Some(format!(
+                        "default {symbol:?} is no symbol of {}{}",
+                        schemas.type_name(ty),
+                        did_you_mean(symbol, symbols.iter().map(String::as_str))
+                    )),
+                    None => wrong("one of its symbols in quotes"),
+                },
+                Definition::Fixed { size, .. } => {
+                    let bytes = value.as_str().and_then(latin1_bytes);
+                    (bytes.map(|bytes| bytes.len()) != Some(*size))
+                        .then(|| wrong(&format!("a text of {size} characters below U+0100, one for each byte")))
+                        .flatten()
+                }
+            },
+        }
     }
-    fields.iter().find_map(|field| match values.get(&field.name) {
-        Some(value) => problem(schemas, &field.ty, value),
-        None if field.default.is_some() => None,
-        None => Some(format!("default of {} lacks field {:?}", schemas.type_name(ty), field.name)),
-    })
+
+    fn record_problem(&self, ty: &Type, fields: &[Field], value: &Value) -> Option<String> {
+        let schemas = self.schemas;
+        let Value::Object(values) = value else {
+            return Some(format!("default {value} does not fit {}: write an object in braces", schemas.type_name(ty)));
+        };
+        if let Some(unknown) = values.keys().find(|key| !fields.iter().any(|field| field.name == **key)) {
+            return Some(format!("default names {unknown:?}, which is no field of {}", schemas.type_name(ty)));
+        }
+        fields.iter().find_map(|field| match values.get(&field.name) {
+            Some(value) => self.problem(&field.ty, value),
+            None if field.default.is_some() => None,
+            None => Some(format!("default of {} lacks field {:?}", schemas.type_name(ty), field.name)),
+        })
+    }
 }
 
 impl Schemas {
     /// The bare datum of a default; `None` where it does not fit the type. Parsed schemas hold none that does not.
     pub fn encode_default(&self, ty: &Type, value: &Value, out: &mut Vec<u8>) -> Option<()> {
-        DefaultWriter { schemas: self, values_left: MAX_DEFAULT_VALUES }.write(ty, value, out, MAX_DEPTH)
+        let checker = Checker { schemas: self, left: Cell::new(MAX_DEFAULT_VALUES) };
+        DefaultWriter { schemas: self, values_left: MAX_DEFAULT_VALUES, checker }.write(ty, value, out, MAX_DEPTH)
     }
 }
 
@@ -90,6 +111,7 @@ const MAX_DEFAULT_VALUES: u32 = 100_000;
 struct DefaultWriter<'a> {
     schemas: &'a Schemas,
     values_left: u32,
+    checker: Checker<'a>,
 }
 
 impl DefaultWriter<'_> {
@@ -99,7 +121,7 @@ impl DefaultWriter<'_> {
         let schemas = self.schemas;
         match ty {
             Type::Union(branches) => {
-                let index = branches.iter().position(|branch| problem(schemas, branch, value).is_none())?;
+                let index = branches.iter().position(|branch| self.checker.problem(branch, value).is_none())?;
                 write_long(out, index as i64);
                 self.write(&branches[index], value, out, depth)?;
             }

@@ -1,5 +1,6 @@
 //! What is wrong with a schema, and where.
 
+use std::cell::Cell;
 use std::fmt;
 
 /// A schema's text and the name under which errors speak of it.
@@ -24,16 +25,33 @@ pub struct Place {
     pub column: usize,
 }
 
-impl Place {
-    pub(crate) fn of(index: usize, source: &Source<'_>, byte: usize) -> Self {
-        let before = source.text.get(..byte).unwrap_or(source.text);
-        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-        Self {
-            source: index,
-            file: source.name.to_owned(),
-            line: before.matches('\n').count() + 1,
-            column: before[line_start..].chars().count() + 1,
-        }
+/// A source whose places are asked for, mostly one after the other.
+#[derive(Debug)]
+pub(crate) struct Text<'a> {
+    index: usize,
+    pub(crate) source: Source<'a>,
+    /// Byte, line and column of the place that was asked for last, so that a long file is not counted through anew.
+    last: Cell<(usize, usize, usize)>,
+}
+
+impl<'a> Text<'a> {
+    pub(crate) fn new(index: usize, source: Source<'a>) -> Self {
+        Self { index, source, last: Cell::new((0, 1, 1)) }
+    }
+
+    pub(crate) fn place(&self, byte: usize) -> Place {
+        let (from, line, column) = match self.last.get() {
+            last if last.0 <= byte => last,
+            _ => (0, 1, 1),
+        };
+        let between = self.source.text.get(from..byte).unwrap_or_default();
+        let newlines = between.bytes().filter(|byte| *byte == b'\n').count();
+        let column = match between.rfind('\n') {
+            Some(newline) => between[newline + 1..].chars().count() + 1,
+            None => column + between.chars().count(),
+        };
+        self.last.set((byte, line + newlines, column));
+        Place { source: self.index, file: self.source.name.to_owned(), line: line + newlines, column }
     }
 }
 

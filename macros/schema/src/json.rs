@@ -4,7 +4,8 @@ use jsonc_parser::ast::Value;
 use jsonc_parser::common::Ranged;
 use jsonc_parser::{CollectOptions, ParseOptions, parse_to_ast};
 
-use crate::{MAX_DEPTH, Place, SchemaError, Source};
+use crate::error::Text;
+use crate::{MAX_DEPTH, SchemaError};
 
 const STRICT: ParseOptions = ParseOptions {
     allow_comments: false,
@@ -19,24 +20,24 @@ const STRICT: ParseOptions = ParseOptions {
     allow_extended_string_escapes: false,
 };
 
-pub(crate) fn parse<'a>(index: usize, source: &Source<'a>) -> Result<Value<'a>, SchemaError> {
-    check_depth(index, source)?;
-    let parsed = parse_to_ast(source.text, &CollectOptions::default(), &STRICT).map_err(|error| SchemaError {
-        place: Place::of(index, source, error.range().start),
+pub(crate) fn parse<'a>(text: &Text<'a>) -> Result<Value<'a>, SchemaError> {
+    check_depth(text)?;
+    let parsed = parse_to_ast(text.source.text, &CollectOptions::default(), &STRICT).map_err(|error| SchemaError {
+        place: text.place(error.range().start),
         message: format!("not JSON: {}", lower_first(&error.kind().to_string())),
     })?;
     let value = parsed.value.ok_or_else(|| SchemaError {
-        place: Place::of(index, source, 0),
+        place: text.place(0),
         message: "the file is empty; write a schema, e.g. {\"type\": \"record\", \"name\": …, \"fields\": […]}".into(),
     })?;
-    check_keys(index, source, &value)?;
+    check_keys(text, &value)?;
     Ok(value)
 }
 
 /// Refuses deep nesting before a parser recurses into it.
-fn check_depth(index: usize, source: &Source<'_>) -> Result<(), SchemaError> {
+fn check_depth(text: &Text<'_>) -> Result<(), SchemaError> {
     let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
-    for (at, byte) in source.text.bytes().enumerate() {
+    for (at, byte) in text.source.text.bytes().enumerate() {
         match byte {
             _ if escaped => escaped = false,
             b'\\' if in_string => escaped = true,
@@ -47,7 +48,7 @@ fn check_depth(index: usize, source: &Source<'_>) -> Result<(), SchemaError> {
         }
         if depth > MAX_DEPTH {
             return Err(SchemaError {
-                place: Place::of(index, source, at),
+                place: text.place(at),
                 message: format!("nested deeper than {MAX_DEPTH} levels; give inner types names and use those"),
             });
         }
@@ -56,22 +57,22 @@ fn check_depth(index: usize, source: &Source<'_>) -> Result<(), SchemaError> {
 }
 
 /// Two equal keys in one object: every parser would pick another of them.
-fn check_keys(index: usize, source: &Source<'_>, value: &Value<'_>) -> Result<(), SchemaError> {
+fn check_keys(text: &Text<'_>, value: &Value<'_>) -> Result<(), SchemaError> {
     match value {
         Value::Object(object) => {
             let mut seen = std::collections::BTreeSet::new();
             for property in &object.properties {
                 if !seen.insert(property.name.as_str()) {
                     return Err(SchemaError {
-                        place: Place::of(index, source, property.range.start),
+                        place: text.place(property.range.start),
                         message: format!("key {:?} stands twice in one object; remove one", property.name.as_str()),
                     });
                 }
-                check_keys(index, source, &property.value)?;
+                check_keys(text, &property.value)?;
             }
             Ok(())
         }
-        Value::Array(array) => array.elements.iter().try_for_each(|element| check_keys(index, source, element)),
+        Value::Array(array) => array.elements.iter().try_for_each(|element| check_keys(text, element)),
         _ => Ok(()),
     }
 }

@@ -9,10 +9,12 @@
 //! ```
 
 mod ast;
+mod cycles;
 mod defaults;
 mod error;
 mod fingerprint;
 mod json;
+mod logical;
 mod measure;
 mod parse;
 mod write;
@@ -22,5 +24,5 @@ pub use defaults::latin1_bytes;
 pub use error::{Place, SchemaError, Source, did_you_mean};
 pub use fingerprint::fingerprint;
 
-/// Levels of nesting that a schema may have.
-pub const MAX_DEPTH: usize = 64;
+/// Levels of nesting that a schema may have, as JSON written out and as types in types.
+pub const MAX_DEPTH: usize = 100;

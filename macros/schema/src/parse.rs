@@ -1,10 +1,11 @@
 //! From JSON to types, in two passes: names first, so that the files may name each other's types in any order.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use jsonc_parser::ast::{Object, Value};
 
-use crate::ast::{Definition, Field, Logical, Named, Schemas, Type, TypeId};
+use crate::ast::{Definition, Field, Named, Schemas, Type, TypeId};
+use crate::error::Text;
 use crate::measure::measure;
 use crate::{Place, SchemaError, Source, defaults, did_you_mean, json};
 
@@ -13,25 +14,20 @@ const PRIMITIVES: [&str; 8] = ["null", "boolean", "int", "long", "float", "doubl
 impl Schemas {
     /// Reads schemas that may name each other's types.
     pub fn parse(sources: &[Source<'_>]) -> Result<Self, SchemaError> {
-        let values = sources
-            .iter()
-            .enumerate()
-            .map(|(index, source)| json::parse(index, source))
-            .collect::<Result<Vec<_>, _>>()?;
+        let texts = sources.iter().enumerate().map(|(index, source)| Text::new(index, *source)).collect::<Vec<_>>();
+        let values = texts.iter().map(json::parse).collect::<Result<Vec<_>, _>>()?;
         let mut names = BTreeMap::new();
-        for (index, value) in values.iter().enumerate() {
-            Names { sources, index, names: &mut names }.collect(value, "")?;
+        for (text, value) in texts.iter().zip(&values) {
+            Names { text, names: &mut names }.collect(value, "")?;
         }
-        let mut builder = Builder { sources, index: 0, names, named: BTreeMap::new(), checks: Vec::new() };
+        let (mut named, mut checks, mut ignored) = (BTreeMap::new(), Vec::new(), Vec::new());
         let mut roots = Vec::new();
-        for (index, value) in values.iter().enumerate() {
-            builder.index = index;
+        for (text, value) in texts.iter().zip(&values) {
+            let mut builder =
+                Builder { text, names: &names, named: &mut named, checks: &mut checks, ignored: &mut ignored };
             roots.push(builder.ty(value, "")?);
         }
-        let Builder { mut named, checks, .. } = builder;
-        let count = named.len();
-        let named = (0..count).filter_map(|index| named.remove(&index)).collect();
-        let mut schemas = Self { named, roots, min_lens: vec![0; count] };
+        let mut schemas = Self { named: named.into_values().collect(), roots, measures: Vec::new(), ignored };
         measure(&mut schemas)?;
         // Defaults last: they may be of a type that is defined further down.
         for (place, ty, default) in checks {
@@ -49,8 +45,7 @@ impl Schemas {
 
 /// The first pass: where each name is defined.
 struct Names<'a, 's> {
-    sources: &'a [Source<'s>],
-    index: usize,
+    text: &'a Text<'s>,
     names: &'a mut BTreeMap<String, (usize, Place)>,
 }
 
@@ -96,7 +91,7 @@ impl Names<'_, '_> {
     }
 
     fn place(&self, byte: usize) -> Place {
-        Place::of(self.index, &self.sources[self.index], byte)
+        self.text.place(byte)
     }
 }
 
@@ -144,17 +139,18 @@ fn invalid_name(name: &str) -> String {
 }
 
 /// The second pass: the types themselves.
-struct Builder<'a, 's> {
-    sources: &'a [Source<'s>],
-    index: usize,
-    names: BTreeMap<String, (usize, Place)>,
-    named: BTreeMap<usize, Named>,
-    checks: Vec<(Place, Type, serde_json::Value)>,
+pub(crate) struct Builder<'a, 's> {
+    text: &'a Text<'s>,
+    names: &'a BTreeMap<String, (usize, Place)>,
+    named: &'a mut BTreeMap<usize, Named>,
+    /// Defaults with their places, for when all types are known.
+    checks: &'a mut Vec<(Place, Type, serde_json::Value)>,
+    pub(crate) ignored: &'a mut Vec<SchemaError>,
 }
 
 impl Builder<'_, '_> {
-    fn place(&self, byte: usize) -> Place {
-        Place::of(self.index, &self.sources[self.index], byte)
+    pub(crate) fn place(&self, byte: usize) -> Place {
+        self.text.place(byte)
     }
 
     fn error<T>(&self, byte: usize, message: impl Into<String>) -> Result<T, SchemaError> {
@@ -175,7 +171,8 @@ impl Builder<'_, '_> {
             return Ok(primitive);
         }
         let full = full_name(name, namespace);
-        if let Some((number, _)) = self.names.get(&full) {
+        // A type without a namespace cannot be named otherwise from within one; Java reads it so too.
+        if let Some((number, _)) = self.names.get(&full).or_else(|| self.names.get(name)) {
             return Ok(Type::Named(TypeId(*number)));
         }
         if matches!(name, "record" | "enum" | "fixed" | "array" | "map" | "error") {
@@ -198,19 +195,21 @@ impl Builder<'_, '_> {
             return self.error(array.range.start, "the union is empty; name at least one type");
         }
         let mut branches: Vec<Type> = Vec::with_capacity(array.elements.len());
+        let mut seen = HashMap::new();
         for element in &array.elements {
             let at = json::start(element);
             let branch = self.ty(element, namespace)?;
-            if let Type::Union(_) = branch {
-                return self.error(at, "a union directly in a union; write their types in one list");
-            }
-            let same = |other: &Type| match (other, &branch) {
-                (Type::Named(a), Type::Named(b)) => a == b,
-                (Type::Named(_), _) | (_, Type::Named(_)) => false,
-                (a, b) => a.primitive_name() == b.primitive_name(),
+            let same = match &branch {
+                Type::Union(_) => {
+                    return self.error(at, "a union directly in a union; write their types in one list");
+                }
+                Type::Named(id) => (Some(*id), ""),
+                other => (None, other.primitive_name()),
             };
-            if branches.iter().any(same) {
-                return self.error(at, "the union has this type already; readers could not tell them apart");
+            if let Some(first) = seen.insert(same, at) {
+                let first = self.place(first);
+                let message = format!("the union has this type already at {first}; readers could not tell them apart");
+                return self.error(at, message);
             }
             branches.push(branch);
         }
@@ -230,11 +229,8 @@ impl Builder<'_, '_> {
             "fixed" => self.define(object, namespace, Self::fixed),
             name => {
                 let ty = self.reference(name, namespace, kind.range.start)?;
-                let named = matches!(ty, Type::Named(_));
-                match self.logical(object, ty.primitive_name(), None)? {
-                    Some(logical) if !named => Ok(Type::Logical(logical)),
-                    _ => Ok(ty),
-                }
+                let logical = self.logical(object, ty.primitive_name(), None);
+                Ok(logical.map_or(ty, Type::Logical))
             }
         }
     }
@@ -271,13 +267,14 @@ impl Builder<'_, '_> {
             return self.error(object.range.start, "the record has no \"fields\"; add a list, or [] for none");
         };
         let mut fields: Vec<Field> = Vec::with_capacity(list.elements.len());
+        let mut seen: HashMap<String, Place> = HashMap::new();
         for element in &list.elements {
             let Value::Object(object) = element else {
                 return self.error(json::start(element), "a field is an object: {\"name\": …, \"type\": …}");
             };
             let field = self.field(object, namespace)?;
-            if let Some(first) = fields.iter().find(|other| other.name == field.name) {
-                let message = format!("field {:?} stands already at {}; rename one", field.name, first.place);
+            if let Some(first) = seen.insert(field.name.clone(), field.place.clone()) {
+                let message = format!("field {:?} stands already at {first}; rename one", field.name);
                 return Err(SchemaError { place: field.place, message });
             }
             fields.push(field);
@@ -297,8 +294,9 @@ impl Builder<'_, '_> {
             return self.error(object.range.start, format!("field {:?} has no type; add \"type\": …", name.value));
         };
         if let Some(misplaced) = object.get("logicalType") {
-            let message = "\"logicalType\" belongs into the type: \"type\": {\"type\": …, \"logicalType\": …}";
-            return self.error(misplaced.range.start, message);
+            let message = "\"logicalType\" belongs into the type: \"type\": {\"type\": …, \"logicalType\": …}".into();
+            let place = self.place(misplaced.range.start);
+            self.ignored.push(SchemaError { place, message });
         }
         let ty = self.ty(&ty.value, namespace)?;
         let default = object.get("default").map(|default| (json::start(&default.value), json::plain(&default.value)));
@@ -320,11 +318,12 @@ impl Builder<'_, '_> {
         if symbols.is_empty() {
             return self.error(object.range.start, "the enum has no symbols; add \"symbols\": [\"…\"]");
         }
-        for (index, (symbol, at)) in symbols.iter().enumerate() {
+        let mut seen = HashSet::new();
+        for (symbol, at) in &symbols {
             if !is_name(symbol) {
                 return self.error(*at, invalid_name(symbol));
             }
-            if symbols[..index].iter().any(|(other, _)| other == symbol) {
+            if !seen.insert(symbol) {
                 return self.error(*at, format!("symbol {symbol:?} stands twice; remove one"));
             }
         }
@@ -354,57 +353,14 @@ impl Builder<'_, '_> {
                 _ => return self.error(json::start(&property.value), "a fixed has at most 1048576 bytes"),
             },
         };
-        Ok(Definition::Fixed { size, logical: self.logical(object, "fixed", Some(size))? })
+        Ok(Definition::Fixed { size, logical: self.logical(object, "fixed", Some(size)) })
     }
 
-    fn number(&self, value: &Value<'_>) -> Result<u32, SchemaError> {
+    pub(crate) fn number(&self, value: &Value<'_>) -> Result<u32, SchemaError> {
         match json::plain(value).as_u64().and_then(|number| u32::try_from(number).ok()) {
             Some(number) => Ok(number),
             None => self.error(json::start(value), "write a whole number, 0 or more"),
         }
-    }
-
-    /// Unknown logical types, and those of another base, are ignored as the specification demands.
-    fn logical(&self, object: &Object<'_>, base: &str, size: Option<usize>) -> Result<Option<Logical>, SchemaError> {
-        let Some(keyword) = object.get_string("logicalType") else { return Ok(None) };
-        Ok(Some(match (keyword.value.as_ref(), base) {
-            ("decimal", "bytes" | "fixed") => self.decimal(object, keyword.range.start, size)?,
-            ("date", "int") => Logical::Date,
-            ("time-millis", "int") => Logical::TimeMillis,
-            ("time-micros", "long") => Logical::TimeMicros,
-            ("timestamp-millis", "long") => Logical::TimestampMillis,
-            ("timestamp-micros", "long") => Logical::TimestampMicros,
-            ("timestamp-nanos", "long") => Logical::TimestampNanos,
-            ("local-timestamp-millis", "long") => Logical::LocalTimestampMillis,
-            ("local-timestamp-micros", "long") => Logical::LocalTimestampMicros,
-            ("local-timestamp-nanos", "long") => Logical::LocalTimestampNanos,
-            ("uuid", "string") => Logical::Uuid,
-            ("uuid", "fixed") if size == Some(16) => Logical::Uuid,
-            _ => return Ok(None),
-        }))
-    }
-
-    fn decimal(&self, object: &Object<'_>, at: usize, size: Option<usize>) -> Result<Logical, SchemaError> {
-        let Some(property) = object.get("precision") else {
-            return self.error(at, "the decimal has no precision; add \"precision\": <digits in all>");
-        };
-        let precision = self.number(&property.value)?;
-        let scale = object.get("scale").map_or(Ok(0), |scale| self.number(&scale.value))?;
-        if precision == 0 {
-            return self.error(json::start(&property.value), "precision 0 holds nothing; write 1 or more");
-        }
-        if scale > precision {
-            let at = object.get("scale").map_or(at, |scale| json::start(&scale.value));
-            return self.error(at, format!("scale {scale} is more than precision {precision}; make it smaller"));
-        }
-        // Digits that a signed integer of that many bytes holds for certain.
-        let digits = size.map(|size| ((size * 8).saturating_sub(1) as f64 * std::f64::consts::LOG10_2).floor() as u32);
-        if let Some(digits) = digits.filter(|digits| precision > *digits) {
-            let at = json::start(&property.value);
-            return self
-                .error(at, format!("precision {precision} needs a larger fixed; this one holds {digits} digits"));
-        }
-        Ok(Logical::Decimal { precision, scale })
     }
 
     fn text(&self, object: &Object<'_>, key: &str) -> Result<String, SchemaError> {

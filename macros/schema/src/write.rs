@@ -7,7 +7,8 @@ use crate::{Definition, Field, Logical, Schemas, Type, TypeId, fingerprint};
 impl Schemas {
     /// The Parsing Canonical Form of the specification: logical types, docs, defaults and aliases are stripped.
     pub fn canonical(&self, ty: &Type) -> String {
-        let mut writer = Writer { schemas: self, canonical: true, written: vec![false; self.named.len()] };
+        let mut writer =
+            Writer { schemas: self, canonical: true, written: vec![false; self.named.len()], namespace: "" };
         writer.ty(ty).to_string()
     }
 
@@ -18,7 +19,8 @@ impl Schemas {
 
     /// The whole schema: every named type is defined where it is first used, under its full name.
     pub fn full_json(&self, ty: &Type) -> String {
-        let mut writer = Writer { schemas: self, canonical: false, written: vec![false; self.named.len()] };
+        let mut writer =
+            Writer { schemas: self, canonical: false, written: vec![false; self.named.len()], namespace: "" };
         writer.ty(ty).to_string()
     }
 }
@@ -27,9 +29,11 @@ struct Writer<'a> {
     schemas: &'a Schemas,
     canonical: bool,
     written: Vec<bool>,
+    /// That of the type around.
+    namespace: &'a str,
 }
 
-impl Writer<'_> {
+impl<'a> Writer<'a> {
     fn ty(&mut self, ty: &Type) -> Value {
         match ty {
             Type::Array(items) => json!({"type": "array", "items": self.ty(items)}),
@@ -61,8 +65,12 @@ impl Writer<'_> {
         };
         object.insert("type".into(), kind.into());
         if !self.canonical {
+            if named.namespace().is_empty() && !self.namespace.is_empty() {
+                object.insert("namespace".into(), "".into());
+            }
             insert_texts(&mut object, &named.doc, &named.aliases);
         }
+        let outer = std::mem::replace(&mut self.namespace, named.namespace());
         match &named.definition {
             Definition::Record(fields) => {
                 let fields = fields.iter().map(|field| self.field(field)).collect();
@@ -81,6 +89,7 @@ impl Writer<'_> {
                 }
             }
         }
+        self.namespace = outer;
         Value::Object(object)
     }
 

@@ -12,6 +12,8 @@ use super::{Order, order, their_bytes, theirs};
 
 gretchen::records!("tests/schemas/reading.avsc");
 
+use new::{Kind, Reading};
+
 #[derive(Default)]
 struct Known(HashMap<u64, Arc<str>>);
 

@@ -12,7 +12,11 @@ use gretchen::record::{HasField, Input, Record, Value, field_id};
 use rust_decimal::Decimal;
 
 gretchen::records!("schemas/order.avsc", "schemas/order_total.avsc");
+
+use shop::{Order, OrderTotal};
 gretchen::records!("tests/schemas/everything.avsc", "tests/schemas/line.avsc");
+
+use test::{Color, Everything, Hash, Line};
 
 /// A datum as apache-avro reads it, resolved to another schema or not.
 fn theirs(

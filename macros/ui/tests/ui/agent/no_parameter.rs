@@ -6,7 +6,7 @@ use gretchen::error::Result;
 use gretchen::record::Record;
 use gretchen::table::{Table, TableMut};
 
-gretchen::records!("schemas/order.avsc", "schemas/order_total.avsc");
+gretchen::records!("schemas/order.avsc", "schemas/order_total.avsc", namespaces = flat);
 
 #[agent(topic = "orders")]
 async fn watch() {}

@@ -2,7 +2,7 @@
 
 use gretchen::table::Table;
 
-gretchen::records!("schemas/order.avsc", "schemas/order_total.avsc");
+gretchen::records!("schemas/order.avsc", "schemas/order_total.avsc", namespaces = flat);
 
 gretchen::aggregate! {
     #[agent(topic = "orders", key = customer, output = "order-totals")]
