@@ -4,6 +4,7 @@ mod arbitrary;
 mod codec;
 mod differential;
 mod evolution;
+mod generated;
 mod oracles;
 mod resolution;
 mod text;

@@ -60,6 +60,8 @@ pub(crate) struct Field {
 pub(crate) struct Style {
     /// Logical types, known and unknown.
     pub(crate) logical: bool,
+    /// Logical types that annotate what they cannot.
+    pub(crate) mistakes: bool,
     /// Unions other than `null` and one more.
     pub(crate) unions: bool,
     /// Records that contain themselves.
@@ -73,12 +75,12 @@ pub(crate) struct Style {
 
 impl Style {
     pub(crate) const ALL: Self =
-        Self { logical: true, unions: true, recursion: true, namespaces: true, fields: 6, depth: 4 };
+        Self { logical: true, mistakes: true, unions: true, recursion: true, namespaces: true, fields: 6, depth: 4 };
 }
 
 const PRIMITIVES: [&str; 8] = ["null", "boolean", "int", "long", "float", "double", "bytes", "string"];
 
-const LOGICAL: [Meaning; 13] = [
+const LOGICAL: [Meaning; 14] = [
     Meaning::Decimal(9, 2),
     Meaning::Word("date", "int"),
     Meaning::Word("time-millis", "int"),
@@ -90,7 +92,9 @@ const LOGICAL: [Meaning; 13] = [
     Meaning::Word("local-timestamp-micros", "long"),
     Meaning::Word("local-timestamp-nanos", "long"),
     Meaning::Word("uuid", "string"),
+    Meaning::Word("big-decimal", "bytes"),
     Meaning::Word("no-such-type", "string"),
+    // At the end: a logical type of another base, which a reader takes for the base.
     Meaning::Word("date", "bytes"),
 ];
 
@@ -125,7 +129,7 @@ pub(super) fn renew_defaults(choices: &mut Choices<'_>, schema: &mut Schema) {
 
 /// A type for a field to be added to a schema: nothing that has a name.
 pub(super) fn random_plain(choices: &mut Choices<'_>) -> Ty {
-    let style = Style { logical: false, unions: false, recursion: false, namespaces: false, fields: 0, depth: 0 };
+    let style = Style { logical: false, unions: false, recursion: false, namespaces: false, ..Style::ALL };
     Maker { named: Vec::new(), open: Vec::new(), style: &style }.ty(choices, 1, false)
 }
 
@@ -170,14 +174,16 @@ impl Maker<'_> {
 
     fn logical(&mut self, choices: &mut Choices<'_>, names: bool) -> Ty {
         if names && choices.one_in(4) {
-            return match choices.below(2) {
+            return match choices.below(3) {
                 0 => self.fixed(choices, Some(Meaning::Word("uuid", "fixed"))),
+                1 => self.fixed(choices, Some(Meaning::Word("duration", "fixed"))),
                 _ => self.fixed(choices, Some(Meaning::Decimal(14, 3))),
             };
         }
-        match choices.pick(&LOGICAL) {
+        match choices.pick(&LOGICAL[..LOGICAL.len() - usize::from(!self.style.mistakes)]) {
             Meaning::Decimal(..) => {
-                let precision = 1 + choices.below(28) as u32;
+                // Up to what 128 bits hold.
+                let precision = 1 + choices.below(38) as u32;
                 Ty::Logical(Meaning::Decimal(precision, choices.below(precision as usize + 1) as u32))
             }
             other => Ty::Logical(other),
@@ -204,9 +210,14 @@ impl Maker<'_> {
             branches.truncate(wanted.max(2) - 1);
             branches.push(Ty::Primitive("null"));
         }
+        // One of its branches must have an end.
+        if branches.iter().all(|branch| matches!(branch, Ty::Named(id) if self.open.contains(id))) {
+            branches.truncate(1);
+            branches.insert(0, Ty::Primitive("null"));
+        }
         // One of two types alone is no optional.
         let plain = branches.len() == 2 && branches.contains(&Ty::Primitive("null"));
-        if branches.is_empty() || !plain && !self.style.unions {
+        if !plain && !self.style.unions {
             return Ty::Union(vec![Ty::Primitive("null"), Ty::Primitive("long")]);
         }
         Ty::Union(branches)
@@ -261,6 +272,7 @@ impl Maker<'_> {
     fn fixed(&mut self, choices: &mut Choices<'_>, meaning: Option<Meaning>) -> Ty {
         let size = match meaning {
             Some(Meaning::Decimal(..)) => 6 + choices.below(8),
+            Some(Meaning::Word("duration", _)) => 12,
             Some(_) => 16,
             None => choices.pick(&[1, 2, 12, 33]),
         };
@@ -298,6 +310,20 @@ impl Schema {
     /// The same without logical types and defaults: apache-avro has rules of its own for those, the bytes are the same.
     pub(crate) fn bare(&self) -> Value {
         Writer { schema: self, written: Vec::new(), bare: true }.ty(&self.root, "")
+    }
+
+    /// Whether it is a record of so many fields or more.
+    pub(crate) fn is_record_of(&self, fields: usize) -> bool {
+        match (&self.root, self.named.first().map(|named| &named.kind)) {
+            (Ty::Named(0), Some(Kind::Record(own))) => own.len() >= fields,
+            _ => false,
+        }
+    }
+
+    pub(crate) fn rename(&mut self, name: impl Fn(usize, &str) -> String) {
+        for (id, named) in self.named.iter_mut().enumerate() {
+            named.name = name(id, &named.name);
+        }
     }
 
     pub(crate) fn drop_defaults(&mut self) {

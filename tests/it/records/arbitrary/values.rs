@@ -135,6 +135,18 @@ fn logical(choices: &mut Choices<'_>, meaning: Meaning, fixed: Option<usize>, li
             }
         }
         Meaning::Word("uuid", "fixed") => Datum::Fixed(choices.all::<16>().to_vec()),
+        Meaning::Word("duration", _) => Datum::Fixed(choices.all::<12>().to_vec()),
+        Meaning::Word("big-decimal", _) => {
+            let unscaled = i128::from_le_bytes(choices.all()) % 10_i128.pow(choices.below(38) as u32);
+            // A zero with places after the point is shown without them.
+            let scale = if unscaled == 0 { 0 } else { choices.below(30) };
+            let unscaled = unscaled.to_be_bytes();
+            let mut bytes = Vec::new();
+            long(shortest(&unscaled).len() as i64, &mut bytes);
+            bytes.extend_from_slice(shortest(&unscaled));
+            long(scale as i64, &mut bytes);
+            Datum::Bytes(bytes)
+        }
         Meaning::Word("uuid", _) => {
             let hex = choices.all::<16>().map(|byte| format!("{byte:02x}")).concat();
             let parts = [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]];
