@@ -1,9 +1,11 @@
 //! An app: a name and its agents.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
 use crate::agent::{Agent, AgentDef, Submitted};
+use crate::topic::WireFormat;
 
 /// An app: its agents under one name, with a whole command line.
 ///
@@ -14,13 +16,14 @@ pub struct App {
     name: String,
     about: Option<String>,
     listed: Vec<&'static AgentDef>,
+    formats: BTreeMap<String, WireFormat>,
 }
 
 impl App {
     /// An app of that name. The name is part of the stored format: it names the consumer groups, the changelogs and
     /// the folder of the tables. It follows the rule for topics.
     pub fn new(name: impl Into<String>) -> Self {
-        Self { name: name.into(), about: None, listed: Vec::new() }
+        Self { name: name.into(), about: None, listed: Vec::new(), formats: BTreeMap::new() }
     }
 
     /// What the app does, for `--help`.
@@ -35,6 +38,19 @@ impl App {
     pub fn agent<A: Agent>(mut self) -> Self {
         self.listed.push(A::DEF);
         self
+    }
+
+    /// What the values of a topic look like on the wire, where it is not single objects. The topic gets it when it is
+    /// created and keeps it, so that everything else finds it there.
+    #[must_use]
+    pub fn format(mut self, topic: impl Into<String>, format: WireFormat) -> Self {
+        self.formats.insert(topic.into(), format);
+        self
+    }
+
+    /// The formats of topics that [`App::format`] set.
+    pub fn formats(&self) -> &BTreeMap<String, WireFormat> {
+        &self.formats
     }
 
     /// The app's name.

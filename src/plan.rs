@@ -8,7 +8,7 @@ use crate::backend::{Backend, Replay, Topic};
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::{RecordSchema, SchemaLookup};
 use crate::table::TableDef;
-use crate::topic::{Cleanup, TopicSchema, TopicSpec, check_name};
+use crate::topic::{Cleanup, TopicSchema, TopicSpec, WireFormat, check_name};
 
 /// One agent as it will run.
 pub struct AgentPlan {
@@ -102,7 +102,8 @@ impl Plan {
         }
         for (topic, schema) in &planner.written {
             if let Some(spec) = planner.topics.get(topic) {
-                backend.create_topic(&TopicSpec { schema: Some(schema.clone()), ..spec.clone() }).await?;
+                let kept = backend.create_topic(&TopicSpec { schema: Some(schema.clone()), ..spec.clone() }).await?;
+                check_bare(&kept, schema)?;
             }
         }
         planner.warn_of_orphans(agents);
@@ -120,6 +121,20 @@ impl Plan {
         let (planner, drafts, replay) = Planner::draft_all(app, agents, backend, partitions).await?;
         Ok(planner.plan(drafts, &replay))
     }
+}
+
+/// Values without a header are all of one schema: no agent may write another.
+fn check_bare(topic: &Topic, written: &TopicSchema) -> Result<()> {
+    let first = topic.schemas.first().map_or(written.fingerprint, |first| first.fingerprint);
+    if topic.spec.format != Some(WireFormat::Bare) || first == written.fingerprint {
+        return Ok(());
+    }
+    let message = format!(
+        "topic {} holds bare values of schema {first:016x}, and an agent writes {:016x} there; write to a new topic, \
+         or make one in another format",
+        topic.spec.name, written.fingerprint
+    );
+    Err(Error::new(ErrorKind::Plan, message))
 }
 
 /// The agents in such an order that whoever writes to a topic comes before those that read it: then it is known what the
@@ -300,6 +315,7 @@ impl<'a> Planner<'a> {
         let repartition = TopicSpec {
             key_field: Some(key.field.into()),
             internal: true,
+            format: None,
             ..TopicSpec { name: name.clone(), cleanup: Cleanup::Delete, ..spec }
         };
         self.topics.entry(name.clone()).or_insert(repartition);

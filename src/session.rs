@@ -8,8 +8,8 @@ use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
 
 use crate::app::App;
-use crate::backend::Backend;
 use crate::backend::log::{LogBackend, LogOptions};
+use crate::backend::{Backend, WireLayer};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{Plan, changelog_name};
@@ -46,7 +46,7 @@ impl Session {
             .map_err(|error| Error::io("cannot start a runtime", error))?;
         let backend: Arc<dyn Backend> = {
             let _inside = runtime.enter();
-            Arc::new(LogBackend::open(log, clock.clone())?)
+            Arc::new(WireLayer::new(Arc::new(LogBackend::open(log, clock.clone())?), app.formats().clone()))
         };
         let plan = runtime.block_on(Plan::make(app.name(), &app.agents(), &*backend, partitions))?;
         let options = WorkerOptions { state_dir: Some(state_dir), ..WorkerOptions::default() };

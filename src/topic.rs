@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::{Error, ErrorKind, Result};
 
 /// One partition of one topic.
@@ -46,6 +48,30 @@ pub enum Cleanup {
     Compact,
 }
 
+/// What the values of a topic look like, so that other programs can write and read them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WireFormat {
+    /// Avro's single-object encoding: `C3 01`, the fingerprint of the schema, the datum.
+    #[default]
+    SingleObject,
+    /// The datum alone. All values are of the one schema that the topic got first.
+    Bare,
+    /// As Confluent's serializers write it: a zero, the number of the schema in four bytes, big-endian, the datum.
+    /// Without a registry the number is the schema's place among those that the topic keeps, from 1.
+    Confluent,
+}
+
+impl fmt::Display for WireFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::SingleObject => "single-object",
+            Self::Bare => "bare",
+            Self::Confluent => "confluent",
+        })
+    }
+}
+
 /// A topic as somebody wants it to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopicSpec {
@@ -61,12 +87,22 @@ pub struct TopicSpec {
     pub cleanup: Cleanup,
     /// Made by an app for itself: changelogs and repartition topics.
     pub internal: bool,
+    /// What values look like; nothing said takes the topic as it is, or makes one of single objects.
+    pub format: Option<WireFormat>,
 }
 
 impl TopicSpec {
     /// A topic with `partitions` partitions and nothing else said.
     pub fn new(name: impl Into<Arc<str>>, partitions: u32) -> Self {
-        Self { name: name.into(), partitions, key_field: None, schema: None, cleanup: Cleanup::Delete, internal: false }
+        Self {
+            name: name.into(),
+            partitions,
+            key_field: None,
+            schema: None,
+            cleanup: Cleanup::Delete,
+            internal: false,
+            format: None,
+        }
     }
 
     /// Checks that `wanted` asks for nothing else than this existing topic is. Without a key it takes the topic as
@@ -84,6 +120,9 @@ impl TopicSpec {
         };
         if self.partitions != wanted.partitions {
             return differs("partition count", &self.partitions, &wanted.partitions);
+        }
+        if let Some(want) = wanted.format.filter(|want| *want != self.format.unwrap_or_default()) {
+            return differs("format", &self.format.unwrap_or_default(), &want);
         }
         match (&self.key_field, &wanted.key_field) {
             (_, None) => Ok(()),

@@ -8,8 +8,8 @@ use super::input::Input;
 use super::task::{Mail, Shared, Task};
 use crate::error::BoxError;
 use crate::record::{
-    DecodeError, Input as RecordInput, Key, RawRecord, RawRecords, Record, SINGLE_OBJECT_HEADER_LEN, left_over,
-    split_single_object,
+    DecodeError, Input as RecordInput, Key, RawRecord, RawRecords, Record, SINGLE_OBJECT_HEADER_LEN, explained,
+    left_over, split_single_object,
 };
 use crate::table::aggregate::AggregateError;
 use crate::table::{SlotNo, Slots, Table, TableHandle, TableState};
@@ -150,7 +150,7 @@ fn read_group<'a, R: Record>(
                     views.push((view, raw));
                     continue;
                 }
-                Err(error) => End::Broken(error),
+                Err(error) => End::Broken(explained(error, value)),
             },
             _ => End::Foreign,
         };

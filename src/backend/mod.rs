@@ -7,6 +7,7 @@ pub mod log;
 pub mod memory;
 mod repeat;
 mod share;
+mod wire;
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,6 +17,8 @@ use async_trait::async_trait;
 use crate::error::Result;
 use crate::record::{FrameBuilder, Frames};
 use crate::topic::{TopicPartition, TopicSchema, TopicSpec};
+
+pub use wire::WireLayer;
 
 /// What a backend can do; the conformance suite and the plan choose by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -205,6 +208,9 @@ pub trait Replay: Send + Sync + fmt::Debug {
 
     /// Forgets how far a group has come in a partition. Refused while the group has members.
     fn forget(&self, group: &str, partition: &TopicPartition) -> Result<()>;
+
+    /// A topic as it is now.
+    fn topic(&self, name: &str) -> Result<Topic>;
 
     /// The whole schema, as JSON, of that fingerprint among those that a topic keeps.
     fn schema(&self, topic: &str, fingerprint: u64) -> Result<Option<Arc<str>>>;

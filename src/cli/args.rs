@@ -96,7 +96,7 @@ pub(super) enum Command {
     Worker(WorkerArgs),
     /// Appends one record, or the rows of a file, to a topic
     Send(SendArgs),
-    /// Prints the records of a topic as JSON
+    /// Prints the records of a topic as JSON, or writes them as an Avro file
     Read(ReadArgs),
     /// Lists the tables, or shows what one holds, also while a worker runs
     Tables(TablesArgs),
@@ -115,6 +115,9 @@ pub(super) enum Command {
     Groups,
     /// Drops the state and the positions of agents, so that they process their topics from the start
     Reset(ResetArgs),
+    /// Checks, compares and shows Avro schemas
+    #[command(subcommand)]
+    Schema(SchemaCommand),
     /// Shows every setting and where its value comes from
     Config,
     /// Prints a completion script for a shell
@@ -145,8 +148,9 @@ pub(super) struct SendArgs {
     /// Sends the rows of a .jsonl, .csv or .avro file
     #[arg(long, short, value_name = "FILE")]
     pub(super) file: Option<PathBuf>,
-    /// What the file holds, where its name does not say
-    #[arg(long, value_name = "FORMAT", requires = "file")]
+    /// What the file holds, where its name does not say: jsonl, csv, avro or avro-json; avro-json is the JSON encoding
+    /// of the specification, for a single record, too
+    #[arg(long, value_name = "FORMAT", hide_possible_values = true)]
     pub(super) format: Option<FileFormat>,
     /// The name under which the file's rows are numbered [default: the file's name]
     #[arg(long, value_name = "NAME", requires = "file")]
@@ -171,6 +175,8 @@ pub(super) enum FileFormat {
     Csv,
     /// An Avro object container file
     Avro,
+    /// One value a line in the JSON encoding of the Avro specification
+    AvroJson,
 }
 
 #[derive(Args, Debug)]
@@ -192,6 +198,29 @@ pub(super) struct ReadArgs {
     /// Prints partition, offset, time and key before each value
     #[arg(long, short)]
     pub(super) keys: bool,
+    /// json: for people; avro-json: the JSON encoding of the specification; avro: an object container file
+    #[arg(long, value_name = "json|avro-json|avro", default_value = "json", hide_possible_values = true)]
+    pub(super) format: ReadFormat,
+    /// How the blocks of a container are packed: null, deflate, snappy or zstandard [default: deflate]
+    #[arg(long, value_name = "CODEC", hide_possible_values = true)]
+    pub(super) codec: Option<Codec>,
+}
+
+/// What `read` writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum ReadFormat {
+    Json,
+    AvroJson,
+    Avro,
+}
+
+/// How the blocks of a container are packed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Codec {
+    Null,
+    Deflate,
+    Snappy,
+    Zstandard,
 }
 
 /// Where reading begins.
@@ -248,4 +277,116 @@ pub(super) struct ResetArgs {
     /// Does not ask
     #[arg(long)]
     pub(super) force: bool,
+}
+
+/// What to do with schemas.
+#[derive(Debug, Subcommand)]
+pub(super) enum SchemaCommand {
+    /// Checks files, which may name each other's types, and shows what is in them
+    Check {
+        /// The .avsc files; - is the standard input
+        #[arg(value_name = "FILE", required = true)]
+        files: Vec<String>,
+    },
+    /// Shows field by field what is another in the second schema, and who can read whom
+    Diff {
+        /// A file, or topic:NAME for the newest schema of a topic
+        #[arg(value_name = "BEFORE")]
+        before: String,
+        /// The same, of what is compared with it
+        #[arg(value_name = "AFTER")]
+        after: String,
+    },
+    /// Checks the latest schema against older ones; exit code 1 when they do not fit
+    Compat {
+        /// backward: the latest reads what the one before it wrote; forward: that one reads what the latest writes;
+        /// full: both; -transitive: the same with all earlier ones
+        #[arg(long, value_name = "MODE", default_value = "backward", hide_possible_values = true)]
+        mode: Mode,
+        /// Files, the latest last; topic:NAME stands for all schemas that a topic keeps
+        #[arg(value_name = "SCHEMA", required = true)]
+        schemas: Vec<String>,
+    },
+    /// Prints the fingerprint of the canonical form
+    Fingerprint {
+        /// How it is computed; records in topics carry crc64
+        #[arg(long, value_name = "crc64|md5|sha256", default_value = "crc64", hide_possible_values = true)]
+        algorithm: Algorithm,
+        /// Files, or topic:NAME for all schemas that a topic keeps
+        #[arg(value_name = "SCHEMA", required = true)]
+        schemas: Vec<String>,
+    },
+    /// Prints the canonical form of the specification
+    Canonical {
+        /// A file, or topic:NAME for the newest schema of a topic
+        #[arg(value_name = "SCHEMA")]
+        schema: String,
+    },
+    /// Prints the Rust that records! makes of files
+    Expand {
+        /// All types beside each other, as records! makes them with namespaces = flat, not in modules by their namespaces
+        #[arg(long)]
+        flat: bool,
+        /// The .avsc files as records! gets them; - is the standard input
+        #[arg(value_name = "FILE", required = true)]
+        files: Vec<String>,
+    },
+}
+
+/// Who must be able to read whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Mode {
+    Backward,
+    BackwardTransitive,
+    Forward,
+    ForwardTransitive,
+    Full,
+    FullTransitive,
+}
+
+impl Mode {
+    /// The latest must read what earlier ones wrote.
+    pub(super) fn backward(self) -> bool {
+        !matches!(self, Self::Forward | Self::ForwardTransitive)
+    }
+
+    /// Earlier ones must read what the latest writes.
+    pub(super) fn forward(self) -> bool {
+        !matches!(self, Self::Backward | Self::BackwardTransitive)
+    }
+
+    /// All earlier ones count, not only the one before the latest.
+    pub(super) fn transitive(self) -> bool {
+        matches!(self, Self::BackwardTransitive | Self::ForwardTransitive | Self::FullTransitive)
+    }
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Backward => "backward",
+            Self::BackwardTransitive => "backward-transitive",
+            Self::Forward => "forward",
+            Self::ForwardTransitive => "forward-transitive",
+            Self::Full => "full",
+            Self::FullTransitive => "full-transitive",
+        }
+    }
+}
+
+/// How a fingerprint is computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Algorithm {
+    /// CRC-64-AVRO, the Rabin fingerprint of the specification
+    Crc64,
+    Md5,
+    Sha256,
+}
+
+impl Algorithm {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Crc64 => "crc64",
+            Self::Md5 => "md5",
+            Self::Sha256 => "sha256",
+        }
+    }
 }

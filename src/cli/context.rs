@@ -10,7 +10,7 @@ use super::output::Out;
 use crate::agent::AgentDef;
 use crate::app::App;
 use crate::backend::log::{Durability, LogBackend, LogOptions};
-use crate::backend::{Backend, Replay, Topic};
+use crate::backend::{Backend, Replay, Topic, WireLayer};
 use crate::clock::Clock;
 use crate::config::{Settings, closest};
 use crate::plan::Plan;
@@ -81,7 +81,7 @@ impl Context {
             options.segment_bytes = bytes;
         }
         let log = LogBackend::open(options, self.clock.clone())?;
-        let backend: Arc<dyn Backend> = Arc::new(log);
+        let backend: Arc<dyn Backend> = Arc::new(WireLayer::new(Arc::new(log), self.app.formats().clone()));
         let replay = backend
             .replay()
             .ok_or_else(|| Failure::new("this backend cannot be read again by position, so it cannot be shown"))?;

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::args::FileFormat;
 use super::failure::{Done, Failure};
 use super::output::{counted, safe};
-use super::values::{Values, begin};
+use super::values::{Json, Values, begin};
 use crate::config::closest;
 use crate::record::{ContainerDatums, DynamicSchema, container_to_datums, csv_row_to_avro};
 
@@ -68,7 +68,7 @@ impl Read for Counted {
 }
 
 enum Source {
-    Lines { lines: BufReader<Counted>, line: String, number: u64 },
+    Lines { lines: BufReader<Counted>, line: String, number: u64, json: Json },
     Csv { rows: csv::Reader<Counted>, headers: csv::StringRecord, row: csv::StringRecord },
     Avro { datums: ContainerDatums<Counted>, index: u64 },
 }
@@ -102,8 +102,10 @@ impl RecordFile {
         let read = Arc::new(AtomicU64::new(0));
         let counted = Counted { file, read: read.clone() };
         let source = match format {
-            FileFormat::Jsonl => {
-                Source::Lines { lines: BufReader::with_capacity(256 << 10, counted), line: String::new(), number: 0 }
+            FileFormat::Jsonl => lines(counted, Json::People),
+            FileFormat::AvroJson => {
+                schema_for(values, "Avro's JSON encoding")?;
+                lines(counted, Json::Avro)
             }
             FileFormat::Csv => {
                 let schema = schema_for(values, "the columns of a CSV file")?;
@@ -180,7 +182,7 @@ impl RecordFile {
 impl Source {
     fn next(&mut self, values: &Values) -> Option<Row> {
         match self {
-            Self::Lines { lines, line, number } => loop {
+            Self::Lines { lines, line, number, json } => loop {
                 line.clear();
                 *number += 1;
                 match lines.by_ref().take(MAX_LINE_BYTES).read_line(line) {
@@ -189,7 +191,7 @@ impl Source {
                     Ok(_) => {
                         let text = line.strip_suffix('\n').unwrap_or(line);
                         let text = text.strip_suffix('\r').unwrap_or(text);
-                        return Some(Row { place: *number, wire: values.encode_text(text), last: false });
+                        return Some(Row { place: *number, wire: values.encode_text(text, *json), last: false });
                     }
                     Err(error) => return Some(Row { place: *number, wire: Err(error.to_string()), last: true }),
                 }
@@ -224,6 +226,10 @@ impl Source {
             }
         }
     }
+}
+
+fn lines(file: Counted, json: Json) -> Source {
+    Source::Lines { lines: BufReader::with_capacity(256 << 10, file), line: String::new(), number: 0, json }
 }
 
 fn csv_problem(error: &csv::Error) -> Row {
@@ -293,7 +299,7 @@ fn format_of(path: &Path) -> Done<FileFormat> {
         Some("json") => Err(Failure::usage(format!("{}: a .json file may hold anything", path.display()))
             .help("if it has one JSON object a line, say --format jsonl; `jq -c '.[]'` makes lines of an array")),
         _ => Err(Failure::usage(format!("the name {} does not say what the file holds", path.display()))
-            .help("say --format jsonl, csv or avro")),
+            .help("say --format jsonl, csv, avro or avro-json")),
     }
 }
 

@@ -3,6 +3,7 @@
 mod agents;
 mod args;
 mod context;
+mod export;
 mod failure;
 mod file;
 mod groups;
@@ -10,6 +11,7 @@ mod logging;
 mod output;
 mod read;
 mod reset;
+mod schema;
 mod send;
 mod tables;
 mod topics;
@@ -103,6 +105,7 @@ async fn dispatch(context: &mut Context, command: Command) -> Done {
         Command::Model { name } => agents::model(context, &name),
         Command::Groups => groups::run(context).await,
         Command::Reset(args) => reset::run(context, &args).await,
+        Command::Schema(command) => schema::run(context, command).await,
         Command::Config => config(context),
         // Done before anything was opened.
         Command::Completion { .. } => Ok(()),

@@ -26,6 +26,11 @@ impl Out {
         self.writer.write_all(b"\n")
     }
 
+    /// Bytes of a file, for what is no terminal.
+    pub(super) fn bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.writer.write_all(bytes)
+    }
+
     /// One line of JSON.
     pub(super) fn json_line(&mut self, value: &Value) -> io::Result<()> {
         self.line(&safe_json(&value.to_string()))

@@ -3,11 +3,12 @@
 use futures::future::select_all;
 use serde_json::{Map, Value, json};
 
-use super::args::{From, ReadArgs};
+use super::args::{From, ReadArgs, ReadFormat};
 use super::context::{Context, Store};
+use super::export::Export;
 use super::failure::{Done, Failure};
 use super::output::{iso, safe, safe_json};
-use super::values::{Values, hex, text_or_hex};
+use super::values::{Json, Values, hex, text_or_hex};
 use crate::backend::{Reader, Topic};
 use crate::error::Result;
 use crate::record::{Cursor, Frames, RawRecord};
@@ -57,11 +58,13 @@ pub(super) async fn run(context: &mut Context, args: &ReadArgs) -> Done {
     if args.from == From::Latest && !args.follow {
         return Err(Failure::usage("nothing comes after the latest record unless you wait for it").help("add --follow"));
     }
+    Export::check(context, args)?;
     let store = context.open_existing()?;
     let topic = store.topic(&args.topic).await?;
     let mut values = Values::of(&topic, store.replay.clone())?;
     values.also_ask(store.topics().await?.iter().map(|topic| topic.spec.name.clone()));
     let mut lanes = lanes(&store, &topic, args)?;
+    let mut export = (args.format == ReadFormat::Avro).then(|| Export::new(&values, args));
     let mut left = args.limit.unwrap_or(u64::MAX);
     while left > 0 {
         match oldest(&mut lanes)? {
@@ -70,10 +73,16 @@ pub(super) async fn run(context: &mut Context, args: &ReadArgs) -> Done {
                 let partition = lane.partition;
                 if let Some(record) = lane.take() {
                     left -= 1;
-                    print(context, &mut values, args, partition, &record)?;
+                    match &mut export {
+                        Some(export) => export.push(context, &mut values, partition, &record)?,
+                        None => print(context, &mut values, args, partition, &record)?,
+                    }
                 }
             }
             None if args.follow => {
+                if let Some(export) = &mut export {
+                    export.flush(context)?;
+                }
                 context.out.flush()?;
                 let (result, ..) = select_all(lanes.iter_mut().map(|lane| lane.reader.ready())).await;
                 result?;
@@ -81,7 +90,10 @@ pub(super) async fn run(context: &mut Context, args: &ReadArgs) -> Done {
             None => break,
         }
     }
-    Ok(())
+    match export {
+        Some(export) => export.finish(context),
+        None => Ok(()),
+    }
 }
 
 /// The lane with the oldest next record.
@@ -134,7 +146,7 @@ fn lanes(store: &Store, topic: &Topic, args: &ReadArgs) -> Done<Vec<Lane>> {
 fn print(context: &mut Context, values: &mut Values, args: &ReadArgs, partition: u32, record: &RawRecord<'_>) -> Done {
     let value = match record.value {
         None => Ok(Value::Null),
-        Some(wire) => values.decode(wire),
+        Some(wire) => values.decode(wire, if args.format == ReadFormat::AvroJson { Json::Avro } else { Json::People }),
     };
     let key = record.key.map_or(Value::Null, |key| values.key_json(key));
     let headers: Map<String, Value> =

@@ -6,12 +6,12 @@ use std::path::Path;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
-use super::args::SendArgs;
+use super::args::{FileFormat, SendArgs};
 use super::context::{Context, Store, unknown};
 use super::failure::{Done, Failure};
 use super::file::{RecordFile, Rows};
 use super::output::{counted, duration, grouped, iso, safe};
-use super::values::Values;
+use super::values::{Json, Values};
 use crate::backend::ProducerId;
 use crate::backend::Topic;
 use crate::clock::Moment;
@@ -31,6 +31,15 @@ pub(super) async fn run(context: &mut Context, args: SendArgs) -> Done {
         return Err(Failure::usage(format!("there is nothing to send to {}", args.to))
             .help("give the record as JSON, - to read it from the standard input, or a file with --file"));
     }
+    let json = match args.format {
+        Some(FileFormat::AvroJson) => Json::Avro,
+        Some(_) if args.file.is_none() => {
+            return Err(
+                Failure::usage("a single record is JSON").help("--format avro-json is the other form that it may have")
+            );
+        }
+        _ => Json::People,
+    };
     let began = context.clock.moment();
     let name = topic_name(context, &args.to)?;
     let store = context.open()?;
@@ -38,7 +47,7 @@ pub(super) async fn run(context: &mut Context, args: SendArgs) -> Done {
     let values = Values::of(&topic, store.replay.clone())?;
     match &args.file {
         Some(path) => send_file(context, &store, &topic, &values, &args, path, began).await,
-        None => send_one(context, &store, &topic, &values, &args).await,
+        None => send_one(context, &store, &topic, &values, &args, json).await,
     }
 }
 
@@ -91,7 +100,14 @@ async fn ensure(context: &Context, store: &Store, name: &str) -> Done<Topic> {
     )?)
 }
 
-async fn send_one(context: &mut Context, store: &Store, topic: &Topic, values: &Values, args: &SendArgs) -> Done {
+async fn send_one(
+    context: &mut Context,
+    store: &Store,
+    topic: &Topic,
+    values: &Values,
+    args: &SendArgs,
+    json: Json,
+) -> Done {
     let text = match args.value.as_deref() {
         Some("-") => {
             let mut text = String::new();
@@ -103,7 +119,7 @@ async fn send_one(context: &mut Context, store: &Store, topic: &Topic, values: &
         value => value.unwrap_or_default().to_owned(),
     };
     let wire =
-        values.encode_text(&text).map_err(|why| {
+        values.encode_text(&text, json).map_err(|why| {
             Failure::new(format!("this is not a {} for topic {}: {why}", values.describe(), values.topic))
                 .help(format!("`{} model {}` shows its fields", context.program, values.describe()))
         })?;

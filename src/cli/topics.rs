@@ -25,6 +25,7 @@ async fn list(context: &mut Context, store: &Store, internal: bool) -> Done {
         Column::number("partitions"),
         Column::number("records"),
         Column::text("key"),
+        Column::text("format"),
         Column::text("schema"),
     ];
     let topics = store.topics().await?;
@@ -37,6 +38,7 @@ async fn list(context: &mut Context, store: &Store, internal: bool) -> Done {
             topic.spec.partitions.into(),
             count(store, topic)?.into(),
             topic.spec.key_field.as_deref().map_or(Value::Null, Value::from),
+            topic.spec.format.unwrap_or_default().to_string().into(),
             values.schema.map_or(Value::Null, |schema| schema.name().into()),
         ]);
     }
@@ -79,6 +81,7 @@ async fn one(context: &mut Context, store: &Store, name: &str) -> Done {
         Cleanup::Delete => "delete",
         Cleanup::Compact => "compact",
     };
+    let format = topic.spec.format.unwrap_or_default();
     let names = ["partition", "start", "end", "durable", "records"];
     if context.out.json {
         let partitions: Vec<Value> = partitions
@@ -88,7 +91,7 @@ async fn one(context: &mut Context, store: &Store, name: &str) -> Done {
         let schemas: Vec<Value> =
             schemas.into_iter().map(|(name, fingerprint)| json!({"name": name, "fingerprint": fingerprint})).collect();
         let value = json!({
-            "name": name, "key": topic.spec.key_field.as_deref(), "cleanup": cleanup,
+            "name": name, "key": topic.spec.key_field.as_deref(), "cleanup": cleanup, "format": format.to_string(),
             "internal": topic.spec.internal, "schemas": schemas, "partitions": partitions,
         });
         return Ok(context.out.json_pretty(&value)?);
@@ -98,6 +101,7 @@ async fn one(context: &mut Context, store: &Store, name: &str) -> Done {
     context.out.line(&format!("records    {}", grouped(count(store, &topic)?)))?;
     context.out.line(&format!("key        {}", safe(key)))?;
     context.out.line(&format!("cleanup    {cleanup}"))?;
+    context.out.line(&format!("format     {format}"))?;
     for (schema, fingerprint) in &schemas {
         context.out.line(&format!("schema     {} ({fingerprint})", safe(schema)))?;
     }

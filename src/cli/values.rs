@@ -8,7 +8,11 @@ use serde_json::Value;
 
 use crate::backend::{Replay, Topic};
 use crate::error::Result;
-use crate::record::{DynamicSchema, SINGLE_OBJECT_MARKER, avro_to_json, json_to_avro, key_of, split_single_object};
+use crate::record::{
+    DynamicSchema, SINGLE_OBJECT_MARKER, avro_to_json, avro_to_json_encoding, json_encoding_to_avro, json_to_avro,
+    key_of, split_single_object,
+};
+use crate::topic::WireFormat;
 
 /// What a key's bytes mean, by the type of the key's field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +20,15 @@ pub(super) enum KeyKind {
     Text,
     Int,
     Long,
+}
+
+/// How JSON stands for values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Json {
+    /// As people write it.
+    People,
+    /// The encoding of the Avro specification.
+    Avro,
 }
 
 /// Reads and writes the values of one topic.
@@ -33,7 +46,11 @@ pub(super) struct Values {
 
 impl Values {
     pub(super) fn of(topic: &Topic, replay: Arc<dyn Replay>) -> Result<Self> {
-        let newest = topic.spec.schema.as_ref().or(topic.schemas.last());
+        // Values without a header are of the topic's first schema, whatever came later.
+        let newest = match topic.spec.format {
+            Some(WireFormat::Bare) => topic.schemas.first(),
+            _ => topic.spec.schema.as_ref().or(topic.schemas.last()),
+        };
         let schema = newest.map(|schema| DynamicSchema::parse_named(&topic.spec.name, &schema.json)).transpose()?;
         let key_field = topic.spec.key_field.clone();
         let key_kind = match (&schema, &key_field) {
@@ -62,11 +79,15 @@ impl Values {
     }
 
     /// The wire value of what somebody typed: JSON by the schema, or the text itself where there is none.
-    pub(super) fn encode_text(&self, text: &str) -> Result<Vec<u8>, String> {
+    pub(super) fn encode_text(&self, text: &str, json: Json) -> Result<Vec<u8>, String> {
         let Some(schema) = &self.schema else { return Ok(text.as_bytes().to_vec()) };
         let value: Value = serde_json::from_str(text).map_err(|error| format!("this is not JSON: {error}"))?;
         let mut wire = begin(schema);
-        json_to_avro(schema, &value, &mut wire).map_err(|error| error.to_string())?;
+        let encode = match json {
+            Json::People => json_to_avro,
+            Json::Avro => json_encoding_to_avro,
+        };
+        encode(schema, &value, &mut wire).map_err(|error| error.to_string())?;
         Ok(wire)
     }
 
@@ -108,8 +129,18 @@ impl Values {
     }
 
     /// A wire value for people and programs, by the schema that it names.
-    pub(super) fn decode(&mut self, wire: &[u8]) -> Result<Value, String> {
-        let Some((fingerprint, datum)) = split_single_object(wire) else { return Ok(text_or_hex(wire)) };
+    pub(super) fn decode(&mut self, wire: &[u8], json: Json) -> Result<Value, String> {
+        let Some((schema, datum)) = self.split(wire)? else { return Ok(text_or_hex(wire)) };
+        let decode = match json {
+            Json::People => avro_to_json,
+            Json::Avro => avro_to_json_encoding,
+        };
+        decode(schema, datum).map_err(|error| error.to_string())
+    }
+
+    /// The schema that a wire value names, and the datum behind its header; `None` for a plain value.
+    pub(super) fn split<'a, 'w>(&'a mut self, wire: &'w [u8]) -> Result<Option<(&'a DynamicSchema, &'w [u8])>, String> {
+        let Some((fingerprint, datum)) = split_single_object(wire) else { return Ok(None) };
         if !self.known.contains_key(&fingerprint) {
             let found = self.look_up(fingerprint).map_err(|error| error.to_string())?;
             // A schema that is not known yet may be known later, when somebody follows the topic.
@@ -118,7 +149,7 @@ impl Values {
             }
         }
         match self.known.get(&fingerprint) {
-            Some(schema) => avro_to_json(schema, datum).map_err(|error| error.to_string()),
+            Some(schema) => Ok(Some((schema, datum))),
             None => Err(format!("written with schema {fingerprint:016x}, which topic {} does not keep", self.topic)),
         }
     }

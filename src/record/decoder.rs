@@ -6,7 +6,9 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use super::resolve::Plan;
-use super::{DecodeError, DynamicSchema, Input, RecordSchema, SINGLE_OBJECT_MARKER, Value, split_single_object};
+use super::{
+    DecodeError, DynamicSchema, Input, RecordSchema, SINGLE_OBJECT_MARKER, Value, looks_like, split_single_object,
+};
 
 /// Finds the schema that a fingerprint stands for.
 pub trait SchemaLookup: Send + Sync {
@@ -46,7 +48,7 @@ impl<V: Value> Decoder<V> {
     #[inline]
     pub fn decode(&mut self, wire: &[u8]) -> Result<V, DecodeError> {
         match foreign::<V>(wire) {
-            None => V::decode_value(wire),
+            None => V::decode_value(wire).map_err(|error| explained(error, wire)),
             Some((own, fingerprint, datum)) => V::decode_value(self.resolve(own, fingerprint, datum)?),
         }
     }
@@ -55,7 +57,7 @@ impl<V: Value> Decoder<V> {
     #[inline]
     pub fn view<'a>(&'a mut self, wire: &'a [u8]) -> Result<V::View<'a>, DecodeError> {
         match foreign::<V>(wire) {
-            None => V::view_value(wire),
+            None => V::view_value(wire).map_err(|error| explained(error, wire)),
             Some((own, fingerprint, datum)) => V::view_value(self.resolve(own, fingerprint, datum)?),
         }
     }
@@ -101,6 +103,15 @@ fn compile(own: &RecordSchema, fingerprint: u64, json: &str) -> Result<Plan, Str
             own.fingerprint
         )
     })
+}
+
+/// Adds what the datum looks like instead: in a topic of bare values nothing else tells.
+#[cold]
+pub(crate) fn explained(mut error: DecodeError, wire: &[u8]) -> DecodeError {
+    if let Some(what) = split_single_object(wire).and_then(|(_, datum)| looks_like(datum)) {
+        error.reason = format!("{}; the value looks like {what}", error.reason);
+    }
+    error
 }
 
 #[cold]

@@ -10,17 +10,21 @@ mod field;
 mod frame;
 mod from_json;
 mod input;
+mod json_encoding;
 mod key;
 pub(crate) mod logical;
+mod looks;
 pub(crate) mod recursive;
 mod resolve;
 mod schema;
 mod to_json;
+mod translate;
 mod value;
 
 pub use codec::UnknownSymbol;
-pub use container::{ContainerDatums, container_to_datums};
+pub use container::{Compression, ContainerDatums, ContainerWriter, container_to_datums};
 pub use containers::{ArrayIter, ArrayView, MapIter, MapView};
+pub(crate) use decoder::explained;
 pub use decoder::{Decoder, SchemaLookup};
 pub use duration::Duration;
 pub use field::{FieldType, HasField, field_id};
@@ -30,9 +34,13 @@ pub use frame::{
 };
 pub use from_json::{csv_row_to_avro, json_to_avro};
 pub use input::Input;
+pub use json_encoding::{avro_to_json_encoding, json_encoding_to_avro};
 pub use key::Key;
+pub use looks::looks_like;
+pub use resolve::{Incompatibility, incompatibilities};
 pub use schema::DynamicSchema;
 pub use to_json::{avro_to_json, key_of};
+pub use translate::Translation;
 pub(crate) use value::left_over;
 pub use value::{Value, split_single_object};
 

@@ -296,3 +296,22 @@ fn logical(schemas: &Schemas, ty: &Type) -> Option<Logical> {
         _ => None,
     }
 }
+
+/// Why a reader's schema does not read what a writer's wrote.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Incompatibility {
+    /// Path of the field, or an empty text for the schema itself.
+    pub path: String,
+    /// Short name of the rule that is broken.
+    pub rule: &'static str,
+    /// What is wrong, in whole words.
+    pub message: String,
+}
+
+/// What keeps datums of `writer` from being read as `reader`; nothing where all of them can be.
+pub fn incompatibilities(writer: &DynamicSchema, reader: &DynamicSchema) -> Vec<Incompatibility> {
+    match Plan::compile(writer, reader) {
+        Ok(_) => Vec::new(),
+        Err(message) => vec![Incompatibility { path: String::new(), rule: "resolution", message }],
+    }
+}

@@ -37,6 +37,11 @@ impl DynamicSchema {
         self.0.fingerprint
     }
 
+    /// The Parsing Canonical Form of the specification, which fingerprints are computed of.
+    pub fn canonical(&self) -> String {
+        self.0.schemas.canonical(self.root())
+    }
+
     /// Its full name, or its type for people where it has none.
     pub fn name(&self) -> String {
         match self.root() {

@@ -242,7 +242,7 @@ fn read_logical(logical: Logical, fixed: Option<usize>, input: &mut Input<'_>) -
 }
 
 /// JSON has no numbers for what is not finite.
-fn float(value: f64) -> Value {
+pub(crate) fn float(value: f64) -> Value {
     serde_json::Number::from_f64(value).map_or_else(
         || {
             let text = if value.is_nan() {
@@ -263,6 +263,6 @@ fn float32(value: f32) -> Value {
     float(value.to_string().parse().unwrap_or_else(|_| f64::from(value)))
 }
 
-fn latin1(bytes: &[u8]) -> Value {
+pub(crate) fn latin1(bytes: &[u8]) -> Value {
     Value::String(bytes.iter().copied().map(char::from).collect())
 }

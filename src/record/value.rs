@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use super::{DecodeError, EncodeError, Input, Record, RecordSchema, SINGLE_OBJECT_HEADER_LEN, SINGLE_OBJECT_MARKER};
+use super::{
+    DecodeError, EncodeError, Input, Record, RecordSchema, SINGLE_OBJECT_HEADER_LEN, SINGLE_OBJECT_MARKER, looks_like,
+};
 
 /// What a topic or a table can hold as a value: a record in single-object encoding, or a plain value
 /// (big-endian numbers, UTF-8, bytes as they are: what Kafka's own serializers write).
@@ -46,7 +48,17 @@ fn not_own_schema<R: Record>(wire: &[u8]) -> DecodeError {
             R::SCHEMA.name,
             R::SCHEMA.fingerprint
         ),
-        None => "no single-object header (C3 01 and a fingerprint)".to_owned(),
+        None => {
+            let hint = match looks_like(wire) {
+                None => "if the topic's values have no header, set its format to bare with App::format".to_owned(),
+                Some(what) if what.contains("Confluent") => format!(
+                    "it looks like {what}: set the topic's format to confluent with App::format or, if it is, add the \
+                     schema of that number"
+                ),
+                Some(what) => format!("it looks like {what}, and must be made a record first, e.g. by `send`"),
+            };
+            format!("no single-object header (C3 01 and a fingerprint); {hint}")
+        }
     };
     DecodeError { field: "-".into(), position: 0, reason }
 }

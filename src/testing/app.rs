@@ -14,7 +14,7 @@ use tokio::task::LocalSet;
 use crate::agent::IntoKey;
 use crate::app::App;
 use crate::backend::memory::MemoryBackend;
-use crate::backend::{Backend, ProducerId, Replay};
+use crate::backend::{Backend, ProducerId, Replay, WireLayer};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{Plan, changelog_name, topic_schema};
@@ -36,7 +36,11 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub struct TestApp {
     app: App,
     runtime: Runtime,
-    backend: MemoryBackend,
+    /// Where everything is, in the forms that the topics have on the wire.
+    memory: Arc<dyn Backend>,
+    /// The same as the app sees it.
+    backend: Arc<dyn Backend>,
+    replay: Arc<dyn Replay>,
     clock: Clock,
     options: WorkerOptions,
     partitions: u32,
@@ -79,10 +83,15 @@ impl TestApp {
             .build()
             .map_err(|error| Error::io("cannot start a runtime", error))?;
         let clock = Clock::manual(START_MS);
+        let memory = MemoryBackend::new(clock.clone());
+        let replay = Arc::new(memory.clone());
+        let memory: Arc<dyn Backend> = Arc::new(memory);
         let mut this = Self {
             app,
             runtime,
-            backend: MemoryBackend::new(clock.clone()),
+            backend: memory.clone(),
+            memory,
+            replay,
             clock,
             options: WorkerOptions::default(),
             partitions,
@@ -101,7 +110,11 @@ impl TestApp {
 
     fn start(&mut self) -> Result<()> {
         let agents = self.app.agents();
-        let plan = self.runtime.block_on(Plan::make(self.app.name(), &agents, &self.backend, self.partitions))?;
+        self.backend = Arc::new(WireLayer::new(self.memory.clone(), self.app.formats().clone()));
+        if let Some(replay) = self.backend.replay() {
+            self.replay = replay;
+        }
+        let plan = self.runtime.block_on(Plan::make(self.app.name(), &agents, &*self.backend, self.partitions))?;
         let tasks = LocalSet::new();
         let (stop, stopped) = watch::channel(false);
         let (progress, progress_of_all) = mpsc::unbounded_channel();
@@ -114,7 +127,7 @@ impl TestApp {
                 let signals =
                     Signals { stop: stopped.clone(), idle: busy.clone(), finished: Arc::new(AtomicU64::new(0)) };
                 let context = Context {
-                    backend: Arc::new(self.backend.clone()),
+                    backend: self.backend.clone(),
                     clock: self.clock.clone(),
                     options: self.options.clone(),
                     helpers: self.runtime.handle().clone(),
@@ -204,9 +217,9 @@ impl TestApp {
         self.append::<i64>(topic, Some(&key.into_key()), None, self.clock.now_ms())
     }
 
-    /// Appends bytes as they are, to see what an agent does with what it cannot read.
+    /// Appends bytes as they are, as another program would write them, in whatever format the topic has.
     pub fn send_raw(&mut self, topic: &str, key: Option<&[u8]>, value: Option<&[u8]>) -> Result<()> {
-        self.append_raw(topic, key, value, self.clock.now_ms())
+        self.append_bytes(self.memory.clone(), topic, key, value, self.clock.now_ms())
     }
 
     fn append<V: Value>(&mut self, topic: &str, key: Option<&[u8]>, value: Option<&V>, timestamp: i64) -> Result<()> {
@@ -224,14 +237,20 @@ impl TestApp {
                 self.runtime.block_on(self.backend.create_topic(&spec))?;
             }
         }
-        self.append_raw(topic, key, value.is_some().then_some(&wire), timestamp)
+        self.append_bytes(self.backend.clone(), topic, key, value.is_some().then_some(&wire), timestamp)
     }
 
-    fn append_raw(&mut self, topic: &str, key: Option<&[u8]>, value: Option<&[u8]>, timestamp: i64) -> Result<()> {
+    fn append_bytes(
+        &mut self,
+        backend: Arc<dyn Backend>,
+        topic: &str,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        timestamp: i64,
+    ) -> Result<()> {
         let partition = key.map_or(0, |key| partition_of(key, self.partitions_of(topic).unwrap_or(1)));
         let mut frame = FrameBuilder::new();
         frame.push(key, value, timestamp);
-        let backend = self.backend.clone();
         self.runtime.block_on(async {
             let mut producer = backend.producer(ProducerId::ANONYMOUS).await?;
             producer.append(&TopicPartition::new(topic, partition), &mut frame, None).await
@@ -271,7 +290,7 @@ impl TestApp {
             let place = TopicPartition::new(topic, partition);
             let from = self.received.get(&place).copied().unwrap_or(0);
             let mut frames = Frames::default();
-            if !self.backend.reader(&place, from)?.read(&mut frames)? {
+            if !self.replay.reader(&place, from)?.read(&mut frames)? {
                 continue;
             }
             for frame in frames.iter() {
@@ -340,8 +359,8 @@ impl TestApp {
         let mut contents = Contents { place, stored: BTreeMap::new() };
         for partition in 0..self.partitions_of(&changelog)? {
             let place = TopicPartition::new(changelog.as_str(), partition);
-            let end = self.backend.offsets(&place)?.end;
-            walk(&self.backend, &place, 0, end, &mut contents)?;
+            let end = self.replay.offsets(&place)?.end;
+            walk(&*self.replay, &place, 0, end, &mut contents)?;
         }
         Ok(TestTable { table, stored: contents.stored })
     }

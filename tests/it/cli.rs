@@ -73,7 +73,7 @@ fn command_line() {
     std::process::exit(i32::from(code != ExitCode::SUCCESS) * if code == ExitCode::from(2) { 2 } else { 1 });
 }
 
-fn command(dir: &Path, args: &[&str]) -> Command {
+pub(crate) fn command(dir: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command
         .args(["--exact", "cli::command_line", "--nocapture", "--test-threads=2"])
@@ -85,7 +85,7 @@ fn command(dir: &Path, args: &[&str]) -> Command {
 }
 
 /// Runs a command to its end: exit code, standard output, standard error.
-fn run(dir: &Path, args: &[&str]) -> (i32, String, String) {
+pub(crate) fn run(dir: &Path, args: &[&str]) -> (i32, String, String) {
     finished(command(dir, args).output().unwrap())
 }
 
@@ -97,21 +97,21 @@ fn finished(output: Output) -> (i32, String, String) {
 }
 
 /// The standard output of a command that must work.
-fn good(dir: &Path, args: &[&str]) -> String {
+pub(crate) fn good(dir: &Path, args: &[&str]) -> String {
     let (code, stdout, stderr) = run(dir, args);
     assert_eq!(code, 0, "{args:?}\n{stdout}\n{stderr}");
     stdout
 }
 
 /// The standard error of a command that must not work.
-fn bad(dir: &Path, args: &[&str], code: i32) -> String {
+pub(crate) fn bad(dir: &Path, args: &[&str], code: i32) -> String {
     let (had, stdout, stderr) = run(dir, args);
     assert_eq!(had, code, "{args:?}\n{stdout}\n{stderr}");
     assert_eq!(stdout, "", "{args:?}");
     stderr
 }
 
-fn json_of(dir: &Path, args: &[&str]) -> Value {
+pub(crate) fn json_of(dir: &Path, args: &[&str]) -> Value {
     let text = good(dir, args);
     serde_json::from_str(&text).unwrap_or_else(|error| panic!("{args:?}: {error}\n{text}"))
 }
@@ -121,7 +121,7 @@ fn csv(rows: std::ops::Range<u32>) -> String {
     std::iter::once("order_id,customer,ordered_on,quantity,amount\n".to_owned()).chain(rows).collect()
 }
 
-fn order(customer: &str, quantity: i32) -> String {
+pub(crate) fn order(customer: &str, quantity: i32) -> String {
     json!({"order_id": 1, "customer": customer, "ordered_on": "1997-01-01", "quantity": quantity, "amount": "2.50"})
         .to_string()
 }
@@ -162,7 +162,7 @@ fn a_file_is_sent_once_processed_and_shown() {
     let orders = topics.as_array().unwrap().iter().find(|topic| topic["name"] == "shop-orders").unwrap();
     assert_eq!(
         orders,
-        &json!({"name": "shop-orders", "partitions": 4, "records": 1010, "key": "customer", "schema": "shop.Order"})
+        &json!({"name": "shop-orders", "partitions": 4, "records": 1010, "key": "customer", "format": "single-object", "schema": "shop.Order"})
     );
     let groups = json_of(dir, &["groups", "--json"]);
     assert!(groups.as_array().unwrap().iter().all(|row| row["lag"] == 0), "{groups}");

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use gretchen::backend::Backend;
 use gretchen::backend::log::{Durability, LogBackend, LogOptions};
 use gretchen::backend::memory::MemoryBackend;
+use gretchen::backend::{Backend, WireLayer};
 use gretchen::clock::Clock;
 use gretchen::error::Result;
 use gretchen::testing::conformance::{Subject, run};
@@ -12,6 +12,17 @@ use gretchen::testing::conformance::{Subject, run};
 #[tokio::test]
 async fn memory() {
     run(async || Ok(Subject::new(Arc::new(MemoryBackend::new(Clock::system()))))).await.unwrap();
+}
+
+/// Topics of single objects pass the layer as if it were not there.
+#[tokio::test]
+async fn memory_under_the_layer_of_formats() {
+    run(async || {
+        let memory = Arc::new(MemoryBackend::new(Clock::system()));
+        Ok(Subject::new(Arc::new(WireLayer::new(memory, std::collections::BTreeMap::new()))))
+    })
+    .await
+    .unwrap();
 }
 
 fn log(durability: Durability, segment_bytes: u64, read_bytes: usize) -> Result<Subject> {

@@ -25,14 +25,14 @@ const MAY_SEE: &[(&str, &[&str])] = &[
     // Only from here on are backends, tables and agents seen together.
     ("plan", &["record", "topic", "backend", "table", "agent"]),
     ("worker", &["record", "topic", "backend", "table", "agent", "plan"]),
-    ("app", &["agent", "cli"]),
+    ("app", &["topic", "agent", "cli"]),
     ("session", &["record", "topic", "backend", "table", "agent", "plan", "worker", "publish", "app", "config"]),
     ("config", &["record", "topic", "backend", "worker", "app", "session"]),
     ("cli", &["record", "topic", "backend", "table", "agent", "plan", "worker", "publish", "app", "session", "config"]),
     ("testing", &["record", "topic", "backend", "table", "agent", "plan", "worker", "publish", "app"]),
     // Names things, and holds none.
     ("private", &["record", "table", "agent"]),
-    ("prelude", &["record", "backend", "table", "agent", "app", "session"]),
+    ("prelude", &["record", "topic", "backend", "table", "agent", "app", "session"]),
     ("docs", &[]),
 ];
 

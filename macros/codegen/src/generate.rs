@@ -144,7 +144,7 @@ fn structs(named: &Named, name: &Ident, view_name: &Ident, fields: &[RustField<'
 
 /// Whether any field borrows; without one the view's lifetime would be unused.
 fn borrows(fields: &[RustField<'_>]) -> bool {
-    fields.iter().any(|field| field.rust.view.to_string().contains("'a"))
+    fields.iter().any(|field| field.rust.lends)
 }
 
 fn schema_const(schemas: &Schemas, ty: &Type, named: &Named, fields: &[RustField<'_>]) -> TokenStream {

@@ -22,8 +22,8 @@ pub enum Namespaces {
 }
 
 /// The generated Rust as rustfmt would write it, for people.
-pub fn generate_text(schemas: &Schemas) -> Result<String, SchemaError> {
-    Ok(format(generate(schemas, Namespaces::default())?))
+pub fn generate_text(schemas: &Schemas, namespaces: Namespaces) -> Result<String, SchemaError> {
+    Ok(format(generate(schemas, namespaces)?))
 }
 
 fn format(tokens: TokenStream) -> String {

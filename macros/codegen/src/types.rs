@@ -23,8 +23,13 @@ pub(super) struct Rust {
     pub(super) zero: TokenStream,
     /// Whether `HasField` is there for it.
     pub(super) scalar: bool,
-    /// Whether the view is the owned type, and `Copy`.
+    /// Whether the view is the owned type.
+    pub(super) same_view: bool,
+    /// Whether both are `Copy`.
     pub(super) is_copy: bool,
+    /// Whether the view lends something from the bytes itself, not only by what is in a box: a lifetime that is used
+    /// by nothing but the type that it belongs to counts as unused.
+    pub(super) lends: bool,
     /// What is in the box, if it is one.
     pub(super) boxed: Option<TokenStream>,
 }
@@ -33,16 +38,26 @@ impl Rust {
     fn copied(owned: TokenStream, codec: &str, zero: TokenStream) -> Self {
         let codec = names::ident(codec);
         let codec = quote!(::gretchen::__private::#codec);
-        Self { view: owned.clone(), owned, codec, zero, scalar: true, is_copy: true, boxed: None }
+        Self {
+            view: owned.clone(),
+            owned,
+            codec,
+            zero,
+            scalar: true,
+            same_view: true,
+            is_copy: true,
+            lends: false,
+            boxed: None,
+        }
     }
 
     fn lent(owned: TokenStream, view: TokenStream, codec: &str, zero: TokenStream) -> Self {
-        Self { view, is_copy: false, ..Self::copied(owned, codec, zero) }
+        Self { view, same_view: false, is_copy: false, lends: true, ..Self::copied(owned, codec, zero) }
     }
 
-    /// No scalar, and neither `Copy` nor in a box.
+    /// No scalar, not `Copy`, lent from the bytes and not in a box.
     fn held(owned: TokenStream, view: TokenStream, codec: TokenStream, zero: TokenStream) -> Self {
-        Self { owned, view, codec, zero, scalar: false, is_copy: false, boxed: None }
+        Self { owned, view, codec, zero, scalar: false, same_view: false, is_copy: false, lends: true, boxed: None }
     }
 
     fn in_box(self) -> Self {
@@ -50,6 +65,7 @@ impl Rust {
         let boxed = Some(owned.clone());
         Self {
             boxed,
+            lends: false,
             ..Self::held(
                 quote!(::std::boxed::Box<#owned>),
                 quote!(::std::boxed::Box<#view>),
@@ -69,8 +85,10 @@ pub(super) struct Context<'a> {
     /// The field in hand: its name and where it is defined.
     pub(super) field_name: String,
     pub(super) place: Place,
-    /// Whether neither an array nor a map is between the record and the type in hand.
+    /// Whether the type in hand is held in place, neither in an array nor in a map.
     direct: bool,
+    /// Whether it is a branch of a union: every cycle of records has one, and so a box there is enough.
+    in_union: bool,
     pub(super) unions: Vec<Union>,
 }
 
@@ -85,6 +103,7 @@ impl<'a> Context<'a> {
             field_name: String::new(),
             place: named.place.clone(),
             direct: true,
+            in_union: false,
             unions: Vec::new(),
         }
     }
@@ -158,8 +177,16 @@ impl<'a> Context<'a> {
         rust
     }
 
+    /// A branch of a union that is called `name`, or of an optional.
+    pub(super) fn branch(&mut self, ty: &Type, name: &str) -> Result<Rust, SchemaError> {
+        let in_union = std::mem::replace(&mut self.in_union, true);
+        let rust = self.rust(ty, name);
+        self.in_union = in_union;
+        rust
+    }
+
     fn optional(&mut self, null: usize, inner: &Type, name: &str) -> Result<Rust, SchemaError> {
-        let Rust { owned, view, codec, scalar, is_copy, .. } = self.rust(inner, name)?;
+        let Rust { owned, view, codec, scalar, same_view, is_copy, lends, .. } = self.branch(inner, name)?;
         let null = null as i64;
         Ok(Rust {
             owned: quote!(::core::option::Option<#owned>),
@@ -167,7 +194,9 @@ impl<'a> Context<'a> {
             codec: quote!(::gretchen::__private::Optional<#codec, #null>),
             zero: quote!(::core::option::Option::None),
             scalar,
+            same_view,
             is_copy,
+            lends,
             boxed: None,
         })
     }
@@ -187,15 +216,15 @@ impl<'a> Context<'a> {
                     false => quote!(::gretchen::__private::Nested<#name, #min_len>),
                 };
                 let rust = Rust::held(quote!(#name), quote!(#view<'a>), codec, zero);
-                match self.direct && self.schemas.needs_box(self.id, id) {
+                match self.direct && self.in_union && self.schemas.needs_box(self.id, id) {
                     true => rust.in_box(),
                     false => rust,
                 }
             }
-            Definition::Enum { .. } => Rust {
-                is_copy: true,
-                ..Rust::held(quote!(#name), quote!(#name), quote!(::gretchen::__private::Enum<#name>), zero)
-            },
+            Definition::Enum { .. } => {
+                let codec = quote!(::gretchen::__private::Enum<#name>);
+                Rust { codec, scalar: false, ..Rust::copied(quote!(#name), "Enum", zero) }
+            }
             Definition::Fixed { size, logical: Some(logical) } => rust_logical(*logical, Some(*size)),
             Definition::Fixed { size, logical: None } => Rust::held(
                 quote!(#name),
@@ -264,5 +293,6 @@ fn rust_logical(logical: Logical, fixed: Option<usize>) -> Rust {
 
 fn big_decimal(codec: TokenStream) -> Rust {
     let decimal = quote!(::gretchen::__private::bigdecimal::BigDecimal);
-    Rust::held(decimal.clone(), decimal.clone(), codec, quote!(<#decimal as ::core::default::Default>::default()))
+    let zero = quote!(<#decimal as ::core::default::Default>::default());
+    Rust { codec, scalar: false, is_copy: false, ..Rust::copied(decimal, "BigDecimal", zero) }
 }

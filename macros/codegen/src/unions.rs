@@ -54,12 +54,14 @@ pub(super) fn union(context: &mut Context<'_>, name: &str, branches: &[Type]) ->
         taken.take(&format!("variant of `{name}`"), &variant, &origin(schemas, branch, &context.place))?;
         let rust = match branch {
             Type::Null => None,
-            other => Some(context.rust(other, name)?),
+            other => Some(context.branch(other, name)?),
         };
         let doc = format!("`{}`", schemas.type_name(branch));
         found.push(Branch { ident: names::ident(&variant), doc, rust });
     }
-    let borrows = found.iter().filter_map(|branch| branch.rust.as_ref()).any(|rust| !rust.is_copy);
+    let any = |is: fn(&Rust) -> bool| found.iter().filter_map(|branch| branch.rust.as_ref()).any(is);
+    let (borrows, is_copy) = (any(|rust| !rust.same_view), !any(|rust| !rust.is_copy));
+    let lends = any(|rust| rust.lends);
     let first = schemas.first_branch(branches);
     let tokens = tokens(context, name, branches, &found, first, borrows);
     context.unions.push(Union { name: name.to_owned(), place: context.place.clone(), borrows, tokens });
@@ -71,7 +73,9 @@ pub(super) fn union(context: &mut Context<'_>, name: &str, branches: &[Type]) ->
         codec: quote!(#owned),
         zero: quote!(<#owned as ::core::default::Default>::default()),
         scalar: false,
-        is_copy: !borrows,
+        same_view: !borrows,
+        is_copy,
+        lends,
         boxed: None,
     })
 }
@@ -94,7 +98,8 @@ fn tokens(
         found.iter().map(move |branch| branch.rust.as_ref().map(of).map(|ty| quote!((#ty)))).collect::<Vec<_>>()
     };
     let (owned_payload, view_payload) = (payload(|rust| &rust.owned), payload(|rust| &rust.view));
-    let copy = (!borrows).then(|| quote!(Copy,));
+    let is_copy = found.iter().all(|branch| branch.rust.as_ref().is_none_or(|rust| rust.is_copy));
+    let copy = is_copy.then(|| quote!(Copy,));
     let initial = match found.get(first) {
         Some(Branch { ident, rust: Some(rust), .. }) => {
             let zero = &rust.zero;

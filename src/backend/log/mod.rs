@@ -218,6 +218,10 @@ impl Replay for LogBackend {
         self.partition(place)?.next_sequence(producer)
     }
 
+    fn topic(&self, name: &str) -> Result<Topic> {
+        self.0.topics.read(name)
+    }
+
     fn schema(&self, topic: &str, fingerprint: u64) -> Result<Option<Arc<str>>> {
         let schemas = self.0.topics.read(topic)?.schemas;
         Ok(schemas.into_iter().find(|schema| schema.fingerprint == fingerprint).map(|schema| schema.json))

@@ -13,7 +13,7 @@ use super::files::{
 use super::partition::users_path;
 use crate::backend::Topic;
 use crate::error::{Error, ErrorKind, Result};
-use crate::topic::{Cleanup, TopicSchema, TopicSpec, check_name, check_spec};
+use crate::topic::{Cleanup, TopicSchema, TopicSpec, WireFormat, check_name, check_spec};
 
 /// The version of `topic.json` that this build writes.
 const FORMAT: u32 = 1;
@@ -27,6 +27,9 @@ struct Stored {
     key_field: Option<String>,
     cleanup: StoredCleanup,
     internal: bool,
+    /// `single-object` where nothing is said.
+    #[serde(default)]
+    wire: WireFormat,
     /// Fingerprints, oldest first; each names a file.
     schemas: Vec<String>,
 }
@@ -108,6 +111,7 @@ impl Topics {
                 Cleanup::Compact => StoredCleanup::Compact,
             },
             internal: spec.internal,
+            wire: spec.format.unwrap_or_default(),
             schemas: Vec::new(),
         };
         write_stored(&draft, &stored)?;
@@ -155,6 +159,7 @@ impl Topics {
                 StoredCleanup::Compact => Cleanup::Compact,
             },
             internal: stored.internal,
+            format: Some(stored.wire),
         };
         Ok(Topic { spec, schemas })
     }

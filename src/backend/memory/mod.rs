@@ -124,6 +124,12 @@ impl Replay for MemoryBackend {
         Ok(self.partition(place)?.log().sequences.get(&producer.0).copied().unwrap_or(0))
     }
 
+    fn topic(&self, name: &str) -> Result<Topic> {
+        let topics = self.topics();
+        let found = topics.get(name).map(|topic| topic.topic.clone());
+        found.ok_or_else(|| Error::new(ErrorKind::NotFound, format!("topic {name} does not exist")))
+    }
+
     fn schema(&self, topic: &str, fingerprint: u64) -> Result<Option<Arc<str>>> {
         let topics = self.topics();
         let schemas = topics.get(topic).map(|topic| topic.topic.schemas.as_slice()).unwrap_or_default();

@@ -44,7 +44,10 @@ impl Partition {
 pub(super) fn create(topics: &mut BTreeMap<Arc<str>, StoredTopic>, spec: &TopicSpec) -> Result<Topic> {
     check_spec(spec)?;
     let stored = topics.entry(spec.name.clone()).or_insert_with(|| StoredTopic {
-        topic: Topic { spec: TopicSpec { schema: None, ..spec.clone() }, schemas: Vec::new() },
+        topic: Topic {
+            spec: TopicSpec { schema: None, format: Some(spec.format.unwrap_or_default()), ..spec.clone() },
+            schemas: Vec::new(),
+        },
         partitions: (0..spec.partitions).map(|_| Arc::default()).collect(),
     });
     stored.topic.spec.check_fits(spec)?;

@@ -2,7 +2,7 @@
 
 use super::{Subject, append, kind_of};
 use crate::error::{ErrorKind, Result};
-use crate::topic::{Cleanup, TopicPartition, TopicSchema, TopicSpec};
+use crate::topic::{Cleanup, TopicPartition, TopicSchema, TopicSpec, WireFormat};
 
 fn schema(fingerprint: u64) -> TopicSchema {
     TopicSchema { fingerprint, json: format!("{{\"type\":\"fixed\",\"name\":\"F\",\"size\":{fingerprint}}}").into() }
@@ -11,7 +11,8 @@ fn schema(fingerprint: u64) -> TopicSchema {
 /// All topics are listed, by name, with what they were created with.
 pub async fn topics_are_listed_by_name(subject: Subject) -> Result<()> {
     assert!(subject.backend.topics().await?.is_empty());
-    let spec = TopicSpec { cleanup: Cleanup::Compact, internal: true, ..TopicSpec::new("b.changes", 3) };
+    let format = Some(WireFormat::Bare);
+    let spec = TopicSpec { cleanup: Cleanup::Compact, internal: true, format, ..TopicSpec::new("b.changes", 3) };
     for spec in [&TopicSpec::new("c", 1), &spec, &TopicSpec::new("a", 2)] {
         subject.backend.create_topic(spec).await?;
     }
@@ -23,20 +24,22 @@ pub async fn topics_are_listed_by_name(subject: Subject) -> Result<()> {
 
 /// Creating a topic again returns it, also without naming its key.
 pub async fn an_existing_topic_is_returned(subject: Subject) -> Result<()> {
-    let spec = TopicSpec { key_field: Some("customer".into()), ..TopicSpec::new("orders", 4) };
-    assert_eq!(subject.backend.create_topic(&spec).await?.spec, spec);
-    assert_eq!(subject.backend.create_topic(&spec).await?.spec, spec);
-    assert_eq!(subject.backend.create_topic(&TopicSpec::new("orders", 4)).await?.spec, spec);
+    let wanted = TopicSpec { key_field: Some("customer".into()), ..TopicSpec::new("orders", 4) };
+    let made = TopicSpec { format: Some(WireFormat::SingleObject), ..wanted.clone() };
+    assert_eq!(subject.backend.create_topic(&wanted).await?.spec, made);
+    assert_eq!(subject.backend.create_topic(&made).await?.spec, made);
+    assert_eq!(subject.backend.create_topic(&TopicSpec::new("orders", 4)).await?.spec, made);
     Ok(())
 }
 
-/// Another number of partitions or another key is a conflict whose message names both.
+/// Another number of partitions, another key or another format is a conflict whose message names both.
 pub async fn a_topic_with_other_properties_conflicts(subject: Subject) -> Result<()> {
     let spec = TopicSpec { key_field: Some("customer".into()), ..TopicSpec::new("orders", 4) };
     subject.backend.create_topic(&spec).await?;
     for (other, names) in [
         (TopicSpec { partitions: 7, ..spec.clone() }, ["4", "7"]),
         (TopicSpec { key_field: Some("seller".into()), ..spec.clone() }, ["customer", "seller"]),
+        (TopicSpec { format: Some(WireFormat::Bare), ..spec.clone() }, ["single-object", "bare"]),
     ] {
         let Err(error) = subject.backend.create_topic(&other).await else { panic!("{other:?} was accepted") };
         assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");

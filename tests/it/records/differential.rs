@@ -1,6 +1,6 @@
 //! Random schemas and values: the side that needs no generated type, held against apache-avro.
 
-use gretchen::record::{DynamicSchema, avro_to_json, json_to_avro};
+use gretchen::record::{DynamicSchema, avro_to_json, avro_to_json_encoding, json_encoding_to_avro, json_to_avro};
 use proptest::prelude::*;
 
 use super::arbitrary::{Choices, Datum, Limits, Schema, Style, encode, evolve, random_datum, random_schema};
@@ -69,6 +69,11 @@ proptest! {
             if !schema.has_wide_union() {
                 prop_assert_eq!(&written, bytes, "{}", shown);
             }
+            // The specification's JSON does.
+            let tagged = avro_to_json_encoding(ours, bytes).expect("bytes of the schema");
+            written.clear();
+            json_encoding_to_avro(ours, &tagged, &mut written).expect("its own JSON");
+            prop_assert_eq!(&written, bytes, "{}", tagged);
         }
     }
 

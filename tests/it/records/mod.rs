@@ -8,6 +8,7 @@ mod generated;
 mod oracles;
 mod resolution;
 mod text;
+mod types;
 
 use gretchen::record::{HasField, Input, Record, Value, field_id};
 use rust_decimal::Decimal;

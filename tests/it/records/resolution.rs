@@ -1,6 +1,6 @@
 //! What another schema wrote, held against Java's answers.
 
-use gretchen::record::{DynamicSchema, container_to_datums};
+use gretchen::record::{DynamicSchema, Translation, incompatibilities};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -103,6 +103,9 @@ fn java_resolves_to_the_same_bytes() {
     let (mut same, mut refused) = (0, 0);
     for line in std::fs::read_to_string(SAMPLE).unwrap().lines() {
         let Answered { writer, reader, datum, java, compatible } = serde_json::from_str(line).unwrap();
+        let [old, new] = [&writer, &reader].map(|schema| DynamicSchema::parse(&schema.to_string()).unwrap());
+        let wrong = incompatibilities(&old, &new);
+        assert_eq!(wrong.is_empty(), compatible, "{wrong:?}: {line}");
         match (resolved(&writer, &reader, &unhex(&datum)), java.map(|java| unhex(&java))) {
             (Ok(ours), Some(theirs)) => {
                 // In how many blocks a list comes is free.
@@ -122,36 +125,12 @@ fn java_resolves_to_the_same_bytes() {
     assert!(same > 600 && refused > 100, "{same} the same, {refused} refused");
 }
 
-/// The reader's bytes for the writer's, by way of a container file of one record.
+/// The reader's bytes for the writer's.
 pub(super) fn resolved(writer: &Value, reader: &Value, datum: &[u8]) -> Result<Vec<u8>, String> {
-    let target = DynamicSchema::parse(&reader.to_string()).map_err(|error| error.to_string())?;
-    let file = container(&writer.to_string(), &[datum]);
-    let mut datums = container_to_datums(file.as_slice(), &target).map_err(|error| error.to_string())?;
-    let datum = datums.next().expect("one record");
-    datum.map_err(|error| format!("{error}: {:?}", std::error::Error::source(&error).map(ToString::to_string)))
-}
-
-/// A container file without compression, of one block.
-pub(super) fn container(schema: &str, datums: &[&[u8]]) -> Vec<u8> {
-    let mut file = b"Obj\x01\x02".to_vec();
-    for part in [&b"avro.schema"[..], schema.as_bytes()] {
-        long(part.len(), &mut file);
-        file.extend_from_slice(part);
-    }
-    file.push(0);
-    file.extend_from_slice(&[7; 16]);
-    long(datums.len(), &mut file);
-    long(datums.iter().map(|datum| datum.len()).sum(), &mut file);
-    datums.iter().for_each(|datum| file.extend_from_slice(datum));
-    file.extend_from_slice(&[7; 16]);
-    file
-}
-
-fn long(value: usize, out: &mut Vec<u8>) {
-    let mut zigzag = value << 1;
-    while zigzag >= 0x80 {
-        out.push(zigzag as u8 | 0x80);
-        zigzag >>= 7;
-    }
-    out.push(zigzag as u8);
+    let [writer, reader] = [writer, reader].map(|schema| DynamicSchema::parse(&schema.to_string()));
+    let (writer, reader) = (writer.map_err(|error| error.to_string())?, reader.map_err(|error| error.to_string())?);
+    let translation = Translation::compile(&writer, &reader).map_err(|error| error.to_string())?;
+    let mut out = Vec::new();
+    translation.run(datum, &mut out).map_err(|error| error.to_string())?;
+    Ok(out)
 }

@@ -96,7 +96,9 @@ fn wide_unions_and_recursion_go_through_json() {
     assert_eq!(datum, [2, 6, 2, 4, 2, b'x', 2, 0, 0]);
     assert_eq!(avro_to_json(&schema, &datum).expect("a datum"), value);
     let deep = [0, 2].repeat(10_000);
-    assert!(avro_to_json(&schema, &deep).expect_err("too deep").to_string().contains("nested deeper than 64 levels"));
+    assert!(
+        avro_to_json(&schema, &deep).expect_err("too deep").to_string().contains("records nested more than 128 deep")
+    );
 }
 
 #[test]

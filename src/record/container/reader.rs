@@ -1,20 +1,16 @@
-//! Avro object container files: a header with the schema, then blocks of datums.
+//! Reading a container.
 
 use std::fmt;
 use std::io::{BufRead, BufReader, Read};
 
-use super::resolve::Plan;
-use super::{DynamicSchema, Input};
+use super::header::{Header, read_bytes, read_exact, read_long};
+use super::{SYNC_LEN, broken};
 use crate::error::{Error, ErrorKind, Result};
+use crate::record::resolve::Plan;
+use crate::record::{DynamicSchema, Input};
 
-const MAGIC: &[u8; 4] = b"Obj\x01";
-/// Bytes that a block, a schema or another entry of the header may have, also after decompression.
-const MAX_LEN: usize = 64 << 20;
 /// Records of one block that may take no bytes.
 const MAX_EMPTY_RECORDS: u64 = 65_536;
-/// Entries that the header may have.
-const MAX_ENTRIES: usize = 1_000;
-
 /// Reads a container file; its records come out as bare datums of `target`, resolved by the specification's rules.
 ///
 /// An error names the index of the record, from 0; nothing follows it.
@@ -92,15 +88,15 @@ impl<R: Read> ContainerDatums<R> {
         }
         let count = read_long(&mut self.reader)?;
         let packed = read_bytes(&mut self.reader)?;
-        let sync = read_exact(&mut self.reader, 16)?;
+        let sync = read_exact(&mut self.reader, SYNC_LEN)?;
         if sync != self.header.sync {
             return Err(broken(format!("the block at record {} does not end with the file's marker", self.index)));
         }
-        self.block = match self.header.deflate {
-            false => packed,
-            true => miniz_oxide::inflate::decompress_to_vec_with_limit(&packed, MAX_LEN)
-                .map_err(|error| broken(format!("the block at record {} cannot be inflated: {error}", self.index)))?,
-        };
+        self.block = self
+            .header
+            .compression
+            .unpack(packed)
+            .map_err(|why| broken(format!("the block at record {} cannot be unpacked: {why}", self.index)))?;
         self.left = u64::try_from(count).map_err(|_| broken(format!("a block of {count} records")))?;
         self.at = 0;
         // Records without a byte could be claimed without end.
@@ -108,82 +104,5 @@ impl<R: Read> ContainerDatums<R> {
             return Err(broken(format!("a block of {count} records in {} bytes", self.block.len())));
         }
         Ok(true)
-    }
-}
-
-struct Header {
-    schema: String,
-    deflate: bool,
-    sync: Vec<u8>,
-}
-
-impl Header {
-    fn read(reader: &mut impl Read) -> Result<Self> {
-        if read_exact(reader, 4)? != MAGIC {
-            return Err(broken("it does not begin with Obj and 1; is it an Avro container?"));
-        }
-        let (mut schema, mut codec, mut entries) = (None, Vec::new(), 0_usize);
-        loop {
-            let count = read_long(reader)?;
-            if count < 0 {
-                read_long(reader)?;
-            }
-            if count == 0 {
-                break;
-            }
-            for _ in 0..count.unsigned_abs() {
-                entries += 1;
-                if entries > MAX_ENTRIES {
-                    return Err(broken(format!("its header has more than {MAX_ENTRIES} entries")));
-                }
-                let (key, value) = (read_bytes(reader)?, read_bytes(reader)?);
-                match key.as_slice() {
-                    b"avro.schema" => schema = Some(value),
-                    b"avro.codec" => codec = value,
-                    _ => {}
-                }
-            }
-        }
-        let deflate = match codec.as_slice() {
-            b"" | b"null" => false,
-            b"deflate" => true,
-            other => {
-                let other = String::from_utf8_lossy(other).into_owned();
-                let message = format!("the container is compressed with {other:?}; write it with null or deflate");
-                return Err(Error::new(ErrorKind::Unsupported, message));
-            }
-        };
-        let schema = schema.and_then(|schema| String::from_utf8(schema).ok());
-        let schema = schema.ok_or_else(|| broken("its header has no schema"))?;
-        Ok(Self { schema, deflate, sync: read_exact(reader, 16)? })
-    }
-}
-
-fn broken(what: impl fmt::Display) -> Error {
-    Error::new(ErrorKind::Decode, format!("the container is broken: {what}"))
-}
-
-fn read_exact(reader: &mut impl Read, len: usize) -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    // Grows with what is there, not with what is claimed.
-    reader.take(len as u64).read_to_end(&mut bytes).map_err(|error| Error::io("cannot read the container", error))?;
-    if bytes.len() == len { Ok(bytes) } else { Err(broken("it ends in the middle; copy it again")) }
-}
-
-fn read_long(reader: &mut impl Read) -> Result<i64> {
-    let mut bytes = Vec::with_capacity(10);
-    loop {
-        bytes.extend_from_slice(&read_exact(reader, 1)?);
-        if bytes.last().is_some_and(|last| *last < 0x80) || bytes.len() == 10 {
-            return Input::new(&bytes).read_long().map_err(broken);
-        }
-    }
-}
-
-fn read_bytes(reader: &mut impl Read) -> Result<Vec<u8>> {
-    let len = read_long(reader)?;
-    match usize::try_from(len) {
-        Ok(len) if len <= MAX_LEN => read_exact(reader, len),
-        _ => Err(broken(format!("a part of {len} bytes where {MAX_LEN} are allowed"))),
     }
 }

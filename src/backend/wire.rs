@@ -1,0 +1,332 @@
+//! Topics whose values have another form on the wire than single objects, as a layer over any backend.
+//!
+//! Above the layer every value of a record is a single object, whatever its topic holds: readers put the header in
+//! front that names the schema, producers take it off. Topics of single objects pass untouched.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+
+use super::{
+    Appended, AssignmentSet, Backend, Capabilities, Consumer, Offsets, Producer, ProducerId, Reader, Replay, Topic,
+};
+use crate::error::{Error, ErrorKind, Result};
+use crate::record::{FrameBuilder, FrameHeader, Frames, SINGLE_OBJECT_MARKER, split_single_object};
+use crate::topic::{TopicPartition, TopicSpec, WireFormat};
+
+/// Byte that begins a value with a Confluent header; the number of its schema follows, big-endian.
+const CONFLUENT_MAGIC: u8 = 0;
+
+/// Length of that header.
+const CONFLUENT_HEADER_LEN: usize = 5;
+
+/// A backend whose topics may hold values in any [`WireFormat`].
+#[derive(Clone, Debug)]
+pub struct WireLayer {
+    inner: Arc<dyn Backend>,
+    replay: Option<Arc<WireReplay>>,
+    /// What the app says of its topics.
+    formats: Arc<BTreeMap<String, WireFormat>>,
+}
+
+impl WireLayer {
+    /// The layer over a backend; topics that are created get the format that `formats` says for them.
+    pub fn new(inner: Arc<dyn Backend>, formats: BTreeMap<String, WireFormat>) -> Self {
+        let replay = inner.replay().map(|inner| Arc::new(WireReplay { inner, formats: Mutex::default() }));
+        Self { inner, replay, formats: Arc::new(formats) }
+    }
+}
+
+#[async_trait]
+impl Backend for WireLayer {
+    fn capabilities(&self) -> Capabilities {
+        self.inner.capabilities()
+    }
+
+    async fn create_topic(&self, spec: &TopicSpec) -> Result<Topic> {
+        match self.formats.get(&*spec.name) {
+            Some(format) => self.inner.create_topic(&TopicSpec { format: Some(*format), ..spec.clone() }).await,
+            None => self.inner.create_topic(spec).await,
+        }
+    }
+
+    async fn topics(&self) -> Result<Vec<Topic>> {
+        self.inner.topics().await
+    }
+
+    async fn producer(&self, id: ProducerId) -> Result<Box<dyn Producer>> {
+        let inner = self.inner.producer(id).await?;
+        Ok(match &self.replay {
+            Some(replay) => Box::new(WireProducer {
+                inner,
+                replay: replay.clone(),
+                wires: HashMap::new(),
+                frame: FrameBuilder::new(),
+            }),
+            None => inner,
+        })
+    }
+
+    async fn consumer(&self, group: &str, sets: &[AssignmentSet]) -> Result<Box<dyn Consumer>> {
+        self.inner.consumer(group, sets).await
+    }
+
+    fn replay(&self) -> Option<Arc<dyn Replay>> {
+        self.replay.clone().map(|replay| replay as _)
+    }
+}
+
+/// The other side of the layer: what reads.
+#[derive(Debug)]
+struct WireReplay {
+    inner: Arc<dyn Replay>,
+    /// A topic's format never changes, and every commit opens a reader.
+    formats: Mutex<HashMap<Arc<str>, WireFormat>>,
+}
+
+impl WireReplay {
+    fn formats(&self) -> MutexGuard<'_, HashMap<Arc<str>, WireFormat>> {
+        self.formats.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How the topic's values are turned into single objects and back; `None` where they are that.
+    fn wire(&self, topic: &Arc<str>) -> Result<Option<Wire>> {
+        if self.formats().get(topic) == Some(&WireFormat::SingleObject) {
+            return Ok(None);
+        }
+        let found = self.inner.topic(topic)?;
+        let format = found.spec.format.unwrap_or_default();
+        self.formats().insert(topic.clone(), format);
+        Ok(match format {
+            WireFormat::SingleObject => None,
+            WireFormat::Bare | WireFormat::Confluent => Some(Wire::new(self.inner.clone(), format, &found)),
+        })
+    }
+}
+
+#[async_trait]
+impl Replay for WireReplay {
+    fn reader(&self, partition: &TopicPartition, from: u64) -> Result<Box<dyn Reader>> {
+        let inner = self.inner.reader(partition, from)?;
+        Ok(match self.wire(&partition.topic)? {
+            Some(wire) => Box::new(WireReader { inner, wire, raw: Frames::default(), frame: FrameBuilder::new() }),
+            None => inner,
+        })
+    }
+
+    fn offsets(&self, partition: &TopicPartition) -> Result<Offsets> {
+        self.inner.offsets(partition)
+    }
+
+    async fn sync(&self, partition: &TopicPartition, up_to: u64) -> Result<()> {
+        self.inner.sync(partition, up_to).await
+    }
+
+    fn next_sequence(&self, partition: &TopicPartition, producer: ProducerId) -> Result<u64> {
+        self.inner.next_sequence(partition, producer)
+    }
+
+    fn position(&self, group: &str, partition: &TopicPartition) -> Result<Option<u64>> {
+        self.inner.position(group, partition)
+    }
+
+    fn forget(&self, group: &str, partition: &TopicPartition) -> Result<()> {
+        self.inner.forget(group, partition)
+    }
+
+    fn topic(&self, name: &str) -> Result<Topic> {
+        self.inner.topic(name)
+    }
+
+    fn schema(&self, topic: &str, fingerprint: u64) -> Result<Option<Arc<str>>> {
+        self.inner.schema(topic, fingerprint)
+    }
+
+    async fn delete_topic(&self, name: &str) -> Result<()> {
+        self.inner.delete_topic(name).await?;
+        self.formats().remove(name);
+        Ok(())
+    }
+}
+
+/// Turns values of one topic into single objects and back.
+struct Wire {
+    replay: Arc<dyn Replay>,
+    topic: Arc<str>,
+    format: WireFormat,
+    /// Fingerprints of the schemas that the topic keeps: the first is that of bare values, and number n of a Confluent
+    /// header stands for the n-th.
+    schemas: Vec<u64>,
+}
+
+impl Wire {
+    fn new(replay: Arc<dyn Replay>, format: WireFormat, topic: &Topic) -> Self {
+        let schemas = topic.schemas.iter().map(|schema| schema.fingerprint).collect();
+        Self { replay, topic: topic.spec.name.clone(), format, schemas }
+    }
+
+    /// Schemas may have come since.
+    fn refresh(&mut self) -> Result<()> {
+        self.schemas = self.replay.topic(&self.topic)?.schemas.iter().map(|schema| schema.fingerprint).collect();
+        Ok(())
+    }
+
+    /// Appends the value as a single object. What is not of the topic's format stays as it is, so that whoever decodes
+    /// it says what it looks like.
+    fn wrap(&self, value: &[u8], out: &mut Vec<u8>) {
+        let (fingerprint, datum) = match self.format {
+            WireFormat::Confluent => match self.split(value) {
+                Some((fingerprint, datum)) => (Some(fingerprint), datum),
+                None => (None, value),
+            },
+            // Ten bytes that are the header of one of the topic's schemas are no coincidence.
+            WireFormat::Bare if split_single_object(value).is_some_and(|(found, _)| self.schemas.contains(&found)) => {
+                (None, value)
+            }
+            WireFormat::Bare => (self.schemas.first().copied(), value),
+            WireFormat::SingleObject => (None, value),
+        };
+        if let Some(fingerprint) = fingerprint {
+            out.extend_from_slice(&SINGLE_OBJECT_MARKER);
+            out.extend_from_slice(&fingerprint.to_le_bytes());
+        }
+        out.extend_from_slice(datum);
+    }
+
+    /// The fingerprint that a Confluent header's number stands for, and what follows.
+    fn split<'a>(&self, value: &'a [u8]) -> Option<(u64, &'a [u8])> {
+        let (header, datum) = value.split_first_chunk::<CONFLUENT_HEADER_LEN>()?;
+        let [CONFLUENT_MAGIC, number @ ..] = *header else { return None };
+        let place = (u32::from_be_bytes(number) as usize).checked_sub(1)?;
+        Some((*self.schemas.get(place)?, datum))
+    }
+
+    /// Appends a single object as the topic has its values.
+    fn unwrap(&mut self, value: &[u8], out: &mut Vec<u8>) -> Result<()> {
+        let refused = |what: String| {
+            let message = format!("topic {} has values in the format {}: {what}", self.topic, self.format);
+            Err(Error::new(ErrorKind::Encode, message))
+        };
+        let Some((fingerprint, datum)) = split_single_object(value) else {
+            return refused("this one names no schema; put records there, or use another topic".to_owned());
+        };
+        if !self.schemas.contains(&fingerprint) {
+            let schemas = self.replay.topic(&self.topic)?.schemas;
+            self.schemas = schemas.iter().map(|schema| schema.fingerprint).collect();
+        }
+        let place = self.schemas.iter().position(|known| *known == fingerprint);
+        match (self.format, place) {
+            (WireFormat::Bare, Some(0)) | (WireFormat::SingleObject, _) => {}
+            (WireFormat::Bare, _) => {
+                let first = self.schemas.first().copied().unwrap_or_default();
+                return refused(format!(
+                    "they are all of schema {first:016x}, and this one is of {fingerprint:016x}; use a new topic for it"
+                ));
+            }
+            (WireFormat::Confluent, Some(place)) => {
+                out.push(CONFLUENT_MAGIC);
+                out.extend_from_slice(&(place as u32 + 1).to_be_bytes());
+            }
+            (WireFormat::Confluent, None) => {
+                return refused(format!("it does not keep schema {fingerprint:016x} of this one; add it"));
+            }
+        }
+        out.extend_from_slice(if self.format == WireFormat::SingleObject { value } else { datum });
+        Ok(())
+    }
+}
+
+/// Reads a partition and makes single objects of what is in it.
+struct WireReader {
+    inner: Box<dyn Reader>,
+    wire: Wire,
+    raw: Frames,
+    frame: FrameBuilder,
+}
+
+#[async_trait]
+impl Reader for WireReader {
+    fn read(&mut self, into: &mut Frames) -> Result<bool> {
+        into.clear();
+        if !self.inner.read(&mut self.raw)? {
+            return Ok(false);
+        }
+        // Whoever wrote these may have added schemas first.
+        self.wire.refresh()?;
+        let mut value = Vec::new();
+        for frame in self.raw.iter() {
+            if frame.header.count == 0 {
+                into.push(&frame);
+                continue;
+            }
+            self.frame.clear();
+            for mut record in frame.records() {
+                if let Some(had) = record.value {
+                    value.clear();
+                    self.wire.wrap(had, &mut value);
+                    record.value = Some(&value);
+                }
+                self.frame.push_raw(&record);
+            }
+            let FrameHeader { kind, base_offset, producer, sequence, durable, .. } = frame.header;
+            let sealed = self.frame.seal(kind, base_offset, producer, sequence, durable);
+            let header = FrameHeader::parse(sealed).map_err(|error| {
+                Error::new(ErrorKind::Corrupt, format!("topic {}: a frame is too large", self.wire.topic))
+                    .with_source(error)
+            })?;
+            into.frames.push((header, into.bytes.len()));
+            into.bytes.extend_from_slice(&sealed[sealed.len() - (header.len - crate::record::HEADER_LEN)..]);
+        }
+        Ok(true)
+    }
+
+    async fn ready(&mut self) -> Result<()> {
+        self.inner.ready().await
+    }
+
+    fn position(&self) -> u64 {
+        self.inner.position()
+    }
+}
+
+/// Appends single objects in the format of their topic.
+struct WireProducer {
+    inner: Box<dyn Producer>,
+    replay: Arc<WireReplay>,
+    /// `None` for topics of single objects.
+    wires: HashMap<Arc<str>, Option<Wire>>,
+    frame: FrameBuilder,
+}
+
+#[async_trait]
+impl Producer for WireProducer {
+    async fn append(
+        &mut self,
+        to: &TopicPartition,
+        frame: &mut FrameBuilder,
+        sequence: Option<u64>,
+    ) -> Result<Appended> {
+        if !self.wires.contains_key(&to.topic) {
+            self.wires.insert(to.topic.clone(), self.replay.wire(&to.topic)?);
+        }
+        let Some(Some(wire)) = self.wires.get_mut(&to.topic) else {
+            return self.inner.append(to, frame, sequence).await;
+        };
+        self.frame.clear();
+        let mut value = Vec::new();
+        for mut record in frame.records() {
+            if let Some(single) = record.value {
+                value.clear();
+                wire.unwrap(single, &mut value).map_err(|error| error.at(to))?;
+                record.value = Some(&value);
+            }
+            self.frame.push_raw(&record);
+        }
+        self.inner.append(to, &mut self.frame, sequence).await
+    }
+
+    async fn flush(&mut self) -> Result<()> {
+        self.inner.flush().await
+    }
+}

@@ -1,0 +1,78 @@
+//! `schema check`: are the files right, also together, and what is in them?
+
+use gretchen_codegen::Namespaces;
+use gretchen_schema::{Definition, SchemaError, Schemas, Source, Type};
+use serde_json::Value;
+
+use super::problem::{Weight, tell};
+use super::text::{Text, broken};
+use crate::cli::context::Context;
+use crate::cli::failure::Done;
+use crate::cli::output::{Column, counted};
+
+pub(super) fn run(context: &mut Context, files: &[String]) -> Done {
+    let texts = Text::read_all(files)?;
+    let schemas = match parse_all(&texts) {
+        Ok(schemas) => schemas,
+        Err(errors) => return Err(broken(context, &texts, &errors)?),
+    };
+    if let (Err(error), false) = (gretchen_codegen::generate(&schemas, Namespaces::Nested), context.out.json) {
+        let message = format!("this is Avro, but records! makes no Rust of it: {}", error.message);
+        tell(&texts, &SchemaError { message, ..error }, Weight::Warning)?;
+    }
+    let columns = ["name", "kind", "size", "fingerprint", "file"].map(Column::text);
+    let rows = rows(&schemas, &texts);
+    Ok(context.out.list(&columns, &rows, "there is nothing in it")?)
+}
+
+/// All files together; on a mistake what is wrong in each, as far as a file can be judged without the broken ones.
+fn parse_all(texts: &[Text]) -> Result<Schemas, Vec<SchemaError>> {
+    let mut left: Vec<(usize, Source<'_>)> = texts.iter().map(Text::source).enumerate().collect();
+    let mut errors: Vec<SchemaError> = Vec::new();
+    loop {
+        let sources: Vec<Source<'_>> = left.iter().map(|(_, source)| *source).collect();
+        let mut error = match Schemas::parse(&sources) {
+            Ok(schemas) if errors.is_empty() => return Ok(schemas),
+            Ok(_) => break,
+            Err(error) => error,
+        };
+        let (index, _) = left.remove(error.place.source);
+        error.place.source = index;
+        let elsewhere = |other: &SchemaError| texts[other.place.source].text.contains(&unknown_type(&error.message));
+        if unknown_type(&error.message).is_empty() || !errors.iter().any(elsewhere) {
+            errors.push(error);
+        }
+    }
+    errors.sort_by_key(|error| error.place.source);
+    Err(errors)
+}
+
+/// The simple name, in quotes, of a type that is unknown: it may be defined in a file that was left out.
+fn unknown_type(message: &str) -> String {
+    let name = message.strip_prefix("unknown type \"").and_then(|rest| rest.split('"').next());
+    name.map_or_else(String::new, |name| format!("\"{}\"", name.rsplit('.').next().unwrap_or(name)))
+}
+
+fn rows(schemas: &Schemas, texts: &[Text]) -> Vec<Vec<Value>> {
+    let mut rows = Vec::new();
+    for (index, text) in texts.iter().enumerate() {
+        let mut row = |name: String, kind: &str, size: String, ty: &Type| {
+            let fingerprint = format!("{:016x}", schemas.fingerprint(ty));
+            rows.push(vec![name.into(), kind.into(), size.into(), fingerprint.into(), text.name.as_str().into()]);
+        };
+        match &schemas.roots()[index] {
+            // Named types have rows of their own.
+            Type::Named(_) => {}
+            other => row(schemas.type_name(other), other.primitive_name(), "-".to_owned(), other),
+        }
+        for (id, named) in schemas.named().filter(|(_, named)| named.place.source == index) {
+            let (kind, size) = match &named.definition {
+                Definition::Record(fields) => ("record", counted(fields.len() as u64, "field")),
+                Definition::Enum { symbols, .. } => ("enum", counted(symbols.len() as u64, "symbol")),
+                Definition::Fixed { size, .. } => ("fixed", counted(*size as u64, "byte")),
+            };
+            row(named.name.clone(), kind, size, &Type::Named(id));
+        }
+    }
+    rows
+}

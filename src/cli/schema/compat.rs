@@ -1,0 +1,85 @@
+//! `schema compat`: does a new schema read what older ones wrote, and the older ones what it writes?
+
+use serde_json::{Value, json};
+
+use super::text::{self, Asked};
+use crate::cli::args::Mode;
+use crate::cli::context::Context;
+use crate::cli::failure::{Done, Failure};
+use crate::cli::output::safe;
+use crate::record::{Incompatibility, incompatibilities};
+
+/// What a reader makes of what a writer wrote.
+pub(super) struct Pair {
+    writer: String,
+    reader: String,
+    problems: Vec<Incompatibility>,
+}
+
+impl Pair {
+    pub(super) fn check(writer: &Asked, reader: &Asked) -> Self {
+        let problems = incompatibilities(&writer.schema, &reader.schema);
+        Self { writer: writer.name.clone(), reader: reader.name.clone(), problems }
+    }
+
+    pub(super) fn json(&self) -> Value {
+        let problems: Vec<Value> = self
+            .problems
+            .iter()
+            .map(|problem| json!({"path": problem.path, "rule": problem.rule, "message": problem.message}))
+            .collect();
+        json!({
+            "writer": self.writer, "reader": self.reader, "compatible": self.problems.is_empty(),
+            "incompatibilities": problems,
+        })
+    }
+}
+
+/// Says of one direction whether it works, and if not, why.
+pub(super) fn tell(context: &mut Context, direction: &str, pair: &Pair) -> Done {
+    let answer = if pair.problems.is_empty() { "yes" } else { "no" };
+    context.out.line(&format!("{}: {answer}", safe(direction)))?;
+    for problem in &pair.problems {
+        let path = if problem.path.is_empty() { "(schema)" } else { &problem.path };
+        let line = format!("  {}: {}: {}", safe(path), safe(problem.rule.as_ref()), safe(&problem.message));
+        context.out.line(&line)?;
+    }
+    Ok(())
+}
+
+pub(super) async fn run(context: &mut Context, mode: Mode, asked: &[String]) -> Done {
+    let all = text::several(context, asked).await?;
+    let Some((latest, earlier)) = all.split_last().filter(|(_, earlier)| !earlier.is_empty()) else {
+        return Err(Failure::usage("there is one schema, and nothing to hold it against")
+            .help("name the older ones first and the latest last; topic:NAME stands for all that a topic keeps"));
+    };
+    // Against the one before the latest, or against all of them.
+    let against = if mode.transitive() { earlier } else { &earlier[earlier.len() - 1..] };
+    let mut pairs = Vec::new();
+    for other in against {
+        if mode.backward() {
+            pairs.push(("backward", Pair::check(other, latest)));
+        }
+        if mode.forward() {
+            pairs.push(("forward", Pair::check(latest, other)));
+        }
+    }
+    let compatible = pairs.iter().all(|(_, pair)| pair.problems.is_empty());
+    if context.out.json {
+        let pairs: Vec<Value> = pairs
+            .iter()
+            .map(|(direction, pair)| {
+                let mut pair = pair.json();
+                pair["direction"] = (*direction).into();
+                pair
+            })
+            .collect();
+        context.out.json_pretty(&json!({"mode": mode.name(), "compatible": compatible, "checks": pairs}))?;
+    } else {
+        for (direction, pair) in &pairs {
+            let question = format!("{direction}: {} reads what {} wrote", pair.reader, pair.writer);
+            tell(context, &question, pair)?;
+        }
+    }
+    if compatible { Ok(()) } else { Err(Failure::said()) }
+}

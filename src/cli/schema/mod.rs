@@ -1,0 +1,24 @@
+//! `schema`: checks, compares and shows Avro schemas, in files or as topics keep them.
+
+mod check;
+mod compat;
+mod diff;
+mod expand;
+mod fingerprint;
+mod problem;
+mod text;
+
+use super::args::SchemaCommand;
+use super::context::Context;
+use super::failure::Done;
+
+pub(super) async fn run(context: &mut Context, command: SchemaCommand) -> Done {
+    match command {
+        SchemaCommand::Check { files } => check::run(context, &files),
+        SchemaCommand::Diff { before, after } => diff::run(context, &before, &after).await,
+        SchemaCommand::Compat { mode, schemas } => compat::run(context, mode, &schemas).await,
+        SchemaCommand::Fingerprint { algorithm, schemas } => fingerprint::run(context, algorithm, &schemas).await,
+        SchemaCommand::Canonical { schema } => fingerprint::canonical(context, &schema).await,
+        SchemaCommand::Expand { flat, files } => expand::run(context, &files, flat),
+    }
+}

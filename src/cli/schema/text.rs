@@ -1,0 +1,130 @@
+//! Where a schema's text comes from: a file, the standard input, or a topic that keeps it.
+
+use std::fs::File;
+use std::io::Read;
+
+use gretchen_schema::{SchemaError, Schemas, Source};
+
+use super::problem::show;
+use crate::cli::context::Context;
+use crate::cli::failure::{Done, Failure};
+use crate::record::DynamicSchema;
+
+/// The longest schema that is read.
+const MAX_BYTES: u64 = 16 << 20;
+
+/// What a topic's schemas are named with.
+const TOPIC: &str = "topic:";
+
+/// A schema's text and the name under which it is spoken of.
+pub(super) struct Text {
+    pub(super) name: String,
+    pub(super) text: String,
+}
+
+impl Text {
+    pub(super) fn source(&self) -> Source<'_> {
+        Source { name: &self.name, text: &self.text }
+    }
+
+    /// Reads a file; `-` is the standard input.
+    pub(super) fn read(path: &str) -> Done<Self> {
+        let (name, reader): (_, Box<dyn Read>) = match path {
+            "-" => ("<stdin>", Box::new(std::io::stdin().lock())),
+            _ => match File::open(path) {
+                Ok(file) => (path, Box::new(file)),
+                Err(error) => return Err(unreadable(path, &error)),
+            },
+        };
+        let mut bytes = Vec::new();
+        reader.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(|error| unreadable(name, &error))?;
+        if bytes.len() as u64 > MAX_BYTES {
+            return Err(Failure::new(format!("{name} has more than {} MiB; is it a schema?", MAX_BYTES >> 20)));
+        }
+        if bytes.starts_with(b"Obj\x01") {
+            return Err(Failure::new(format!("{name} is an Avro container file, not a schema"))
+                .help("`send TOPIC --file` sends its records; the schema of a container stands in its header"));
+        }
+        let text = String::from_utf8(bytes).map_err(|error| {
+            let at = error.utf8_error().valid_up_to();
+            Failure::new(format!("{name} is not UTF-8 at byte {at}")).help("a schema is JSON text; save it as UTF-8")
+        })?;
+        Ok(Self { name: name.to_owned(), text: text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text) })
+    }
+
+    /// Reads files that may name each other's types.
+    pub(super) fn read_all(paths: &[String]) -> Done<Vec<Self>> {
+        for (index, path) in paths.iter().enumerate() {
+            if paths[..index].contains(path) {
+                return Err(Failure::usage(format!("{path} is named twice")).help("name every file once"));
+            }
+        }
+        paths.iter().map(|path| Self::read(path)).collect()
+    }
+
+    /// Its schema alone; what is wrong with it is shown with its place.
+    pub(super) fn parse(&self, context: &mut Context) -> Done<DynamicSchema> {
+        match Schemas::parse(&[self.source()]) {
+            Ok(_) => Ok(DynamicSchema::parse_named(&self.name, &self.text)?),
+            Err(error) => Err(broken(context, std::slice::from_ref(self), &[error])?),
+        }
+    }
+}
+
+fn unreadable(name: &str, error: &std::io::Error) -> Failure {
+    Failure::new(format!("cannot read {name}: {error}"))
+}
+
+/// Shows what is wrong and ends the command.
+pub(super) fn broken(context: &mut Context, texts: &[Text], errors: &[SchemaError]) -> Done<Failure> {
+    show(context, texts, errors)?;
+    Ok(Failure::said())
+}
+
+/// A schema under the name that it was asked for by.
+pub(super) struct Asked {
+    pub(super) name: String,
+    pub(super) schema: DynamicSchema,
+}
+
+/// The schema of a file, or the newest of `topic:NAME`.
+pub(super) async fn one(context: &mut Context, asked: &str) -> Done<Asked> {
+    let mut all = several(context, std::slice::from_ref(&asked.to_owned())).await?;
+    // A topic keeps its schemas oldest first, and `several` leaves none without one.
+    all.pop().map(|found| Asked { name: asked.to_owned(), ..found }).ok_or_else(|| Failure::new("there is no schema"))
+}
+
+/// The schemas of files, each on its own; `topic:NAME` stands for all that the topic keeps, oldest first.
+pub(super) async fn several(context: &mut Context, asked: &[String]) -> Done<Vec<Asked>> {
+    let mut found = Vec::new();
+    for name in asked {
+        match name.strip_prefix(TOPIC) {
+            Some(topic) => found.extend(of_topic(context, topic).await?),
+            None => {
+                let text = Text::read(name)?;
+                let schema = text.parse(context)?;
+                found.push(Asked { name: text.name, schema });
+            }
+        }
+    }
+    Ok(found)
+}
+
+async fn of_topic(context: &mut Context, name: &str) -> Done<Vec<Asked>> {
+    let topic = context.open_existing()?.topic(name).await?;
+    if topic.schemas.is_empty() {
+        return Err(Failure::new(format!("topic {name} keeps no schema: it holds plain values")));
+    }
+    let several = topic.schemas.len() > 1;
+    topic
+        .schemas
+        .iter()
+        .map(|schema| {
+            let name = match several {
+                true => format!("{TOPIC}{name} {:016x}", schema.fingerprint),
+                false => format!("{TOPIC}{name}"),
+            };
+            Ok(Asked { schema: DynamicSchema::parse_named(&name, &schema.json)?, name })
+        })
+        .collect()
+}

@@ -1,0 +1,190 @@
+//! `schema …`, containers and the JSON encoding of the specification, on the command line.
+
+use std::fs;
+use std::path::Path;
+
+use gretchen::record::{Record, container_to_datums};
+use serde_json::{Value, json};
+
+use crate::cli::shop::Order;
+use crate::cli::{bad, command, good, json_of, order, run};
+
+const V1: &str = include_str!("../../schemas/order.avsc");
+
+/// A folder with two versions of a schema.
+fn folder() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("v1.avsc"), V1).unwrap();
+    let v2 = V1.replace(r#""name": "quantity", "type": "int""#, r#""name": "quantity", "type": "long""#);
+    fs::write(dir.path().join("v2.avsc"), v2).unwrap();
+    let v3 = V1.replace(r#"{"name": "customer""#, r#"{"name": "note", "type": "string"}, {"name": "customer""#);
+    fs::write(dir.path().join("v3.avsc"), v3).unwrap();
+    dir
+}
+
+#[test]
+fn schemas_are_checked_and_shown() {
+    let dir = folder();
+    let dir = dir.path();
+    fs::write(
+        dir.join("basket.avsc"),
+        r#"{"type": "record", "name": "Basket", "namespace": "shop", "fields": [
+            {"name": "orders", "type": {"type": "array", "items": "Order"}}]}"#,
+    )
+    .unwrap();
+    let shown = good(dir, &["schema", "check", "basket.avsc", "v1.avsc"]);
+    assert!(
+        shown.contains("shop.Basket  record  1 field") && shown.contains("shop.Order   record  5 fields"),
+        "{shown}"
+    );
+    let found = json_of(dir, &["schema", "check", "v1.avsc", "--json"]);
+    assert_eq!(found[0]["fingerprint"], json!(format!("{:016x}", Order::SCHEMA.fingerprint)));
+    assert_eq!(dir.read_dir().unwrap().count(), 4, "nothing is made");
+
+    let error = bad(dir, &["schema", "check", "basket.avsc"], 1);
+    assert!(error.contains("unknown type \"shop.Order\"") && error.contains("basket.avsc:2:67"), "{error}");
+    assert!(error.contains(&format!("  | {}^^^^^^^\n", " ".repeat(66))), "{error}");
+    fs::write(dir.join("broken.avsc"), "{\"type\": \"enum\", \"name\": \"E\", \"symbols\": [\"A\", \"A\"]}").unwrap();
+    fs::write(dir.join("torn.avsc"), "{\"type\": \"record\",").unwrap();
+    // A broken file does not hide what is wrong with another, nor is it blamed on those that name its types.
+    let error = bad(dir, &["schema", "check", "torn.avsc", "v1.avsc", "broken.avsc"], 1);
+    assert!(error.contains("torn.avsc:1:") && error.contains("broken.avsc:1:48"), "{error}");
+    assert_eq!(error.matches("error:").count(), 2, "{error}");
+    let (code, errors, _) = run(dir, &["schema", "check", "broken.avsc", "--json"]);
+    let errors: Value = serde_json::from_str(&errors).unwrap();
+    assert_eq!((code, &errors["errors"][0]["column"]), (1, &json!(48)));
+    fs::write(dir.join("evil.avsc"), "\"\u{1b}[31m\u{9b}\"").unwrap();
+    assert!(!bad(dir, &["schema", "check", "evil.avsc"], 1).contains(['\u{1b}', '\u{9b}']));
+    assert!(bad(dir, &["schema", "check", "none.avsc"], 1).contains("cannot read none.avsc"));
+    assert!(bad(dir, &["schema", "check", "v1.avsc", "v1.avsc"], 2).contains("named twice"));
+}
+
+#[test]
+fn schemas_are_compared() {
+    let dir = folder();
+    let dir = dir.path();
+    let diff = good(dir, &["schema", "diff", "v1.avsc", "v2.avsc"]);
+    assert!(diff.contains("quantity  type    int     long"), "{diff}");
+    assert!(diff.contains("after reads what before wrote: yes") && diff.contains("before reads what after wrote: no"));
+    let diff = json_of(dir, &["schema", "diff", "v1.avsc", "v3.avsc", "--json"]);
+    assert_eq!(diff["changes"], json!([{"path": "note", "change": "added", "before": null, "after": "string"}]));
+    assert_eq!((&diff["backward"]["compatible"], &diff["forward"]["compatible"]), (&json!(false), &json!(true)));
+
+    assert!(good(dir, &["schema", "compat", "v1.avsc", "v2.avsc"]).contains("v2.avsc reads what v1.avsc wrote: yes"));
+    for (mode, files, code) in [
+        ("backward", ["v1.avsc", "v2.avsc"].as_slice(), 0),
+        ("forward", &["v1.avsc", "v2.avsc"], 1),
+        ("full", &["v1.avsc", "v2.avsc"], 1),
+        ("backward", &["v1.avsc", "v3.avsc"], 1),
+        ("forward", &["v1.avsc", "v3.avsc"], 0),
+        ("backward", &["v3.avsc", "v2.avsc", "v1.avsc", "v2.avsc"], 0),
+        ("forward", &["v2.avsc", "v1.avsc", "v3.avsc"], 0),
+        ("forward-transitive", &["v2.avsc", "v1.avsc", "v3.avsc"], 0),
+        ("backward-transitive", &["v2.avsc", "v3.avsc", "v1.avsc"], 1),
+        ("full-transitive", &["v1.avsc", "v1.avsc"], 0),
+    ] {
+        let args = [&["schema", "compat", "--mode", mode], files].concat();
+        let (had, said, error) = run(dir, &args);
+        assert_eq!(had, code, "{args:?}\n{said}\n{error}");
+        assert_eq!(said.contains(": no"), code == 1, "{said}");
+    }
+    let (_, said, _) = run(dir, &["schema", "compat", "v1.avsc", "v3.avsc", "--json"]);
+    let said: Value = serde_json::from_str(&said).unwrap();
+    assert!(said["checks"][0]["incompatibilities"][0]["message"].as_str().unwrap().contains("note"), "{said}");
+    assert!(bad(dir, &["schema", "compat", "v1.avsc"], 2).contains("latest last"));
+
+    // What a topic keeps stands for itself.
+    good(dir, &["send", "shop-orders", &order("a", 1)]);
+    assert!(good(dir, &["schema", "diff", "topic:shop-orders", "v1.avsc"]).contains("they are the same"));
+    assert!(good(dir, &["schema", "compat", "topic:shop-orders", "v2.avsc"]).contains(": yes"));
+    assert!(bad(dir, &["schema", "canonical", "topic:shop-order"], 1).contains("did you mean shop-orders?"));
+}
+
+#[test]
+fn canonical_forms_fingerprints_and_rust_are_printed() {
+    let dir = folder();
+    let dir = dir.path();
+    let canonical = good(dir, &["schema", "canonical", "v1.avsc"]);
+    assert!(
+        canonical.starts_with(r#"{"name":"shop.Order","type":"record","fields":[{"name":"order_id","type":"long"}"#)
+    );
+    let crc = good(dir, &["schema", "fingerprint", "v1.avsc"]);
+    assert_eq!(crc.trim(), format!("{:016x}  v1.avsc", Order::SCHEMA.fingerprint));
+    let of = |algorithm: &str| good(dir, &["schema", "fingerprint", "v1.avsc", "v2.avsc", "--algorithm", algorithm]);
+    assert_eq!(of("md5").lines().map(|line| line.find("  ")).collect::<Vec<_>>(), [Some(32); 2]);
+    assert_eq!(of("sha256").lines().map(|line| line.find("  ")).collect::<Vec<_>>(), [Some(64); 2]);
+    let rust = good(dir, &["schema", "expand", "v1.avsc"]);
+    assert!(rust.contains("pub mod shop {\n") && rust.contains("        pub order_id: i64,\n"), "{rust}");
+    let rust = good(dir, &["schema", "expand", "v1.avsc", "--flat"]);
+    assert!(!rust.contains("pub mod shop") && rust.contains("\n    pub order_id: i64,\n"), "{rust}");
+    assert!(bad(dir, &["schema", "expand", "v1.avsc", "v2.avsc"], 1).contains("is defined already at v1.avsc:3:11"));
+}
+
+/// What `read --format avro` writes.
+fn exported(dir: &Path, args: &[&str]) -> Vec<u8> {
+    let output = command(dir, args).output().unwrap();
+    assert!(output.status.success(), "{args:?}\n{}", String::from_utf8_lossy(&output.stderr));
+    let begins = output.stdout.windows(4).position(|bytes| bytes == b"Obj\x01").unwrap();
+    output.stdout[begins..].to_vec()
+}
+
+#[test]
+fn containers_come_out_and_go_in_again() {
+    let dir = folder();
+    let dir = dir.path();
+    for customer in ["a", "b", "c"] {
+        good(dir, &["send", "shop-orders", &order(customer, 1), "--partition", "0"]);
+    }
+    let orders = good(dir, &["read", "shop-orders"]);
+    let target = gretchen::record::DynamicSchema::parse(Order::SCHEMA.json).unwrap();
+    for codec in ["null", "deflate", "snappy", "zstandard"] {
+        let file = exported(dir, &["read", "shop-orders", "--format", "avro", "--codec", codec]);
+        let datums = container_to_datums(file.as_slice(), &target).unwrap().count();
+        assert_eq!(datums, 3, "{codec}");
+        let data = format!("{codec}-data");
+        fs::write(dir.join("orders.avro"), &file).unwrap();
+        let sent = json_of(dir, &["send", "shop-orders", "-f", "orders.avro", "--json", "--data-dir", &data]);
+        assert_eq!(sent["added"], json!(3));
+        let mut back: Vec<String> =
+            good(dir, &["read", "shop-orders", "--data-dir", &data]).lines().map(str::to_owned).collect();
+        back.sort();
+        assert_eq!(back, orders.lines().collect::<Vec<_>>(), "{codec}");
+        // A file that was cut anywhere, or is empty, sends nothing.
+        for cut in [0, 3, 40, file.len() / 2, file.len() - 1] {
+            fs::write(dir.join("cut.avro"), &file[..cut]).unwrap();
+            let error = bad(dir, &["send", "shop-orders", "-f", "cut.avro", "--data-dir", &data], 1);
+            assert!(error.contains("cut.avro"), "{codec} cut at {cut}: {error}");
+        }
+    }
+    // Another implementation reads it.
+    let file = exported(dir, &["read", "shop-orders", "--format", "avro"]);
+    let values: Vec<_> = apache_avro::Reader::new(file.as_slice()).unwrap().collect::<Result<_, _>>().unwrap();
+    assert_eq!(values.len(), 3);
+
+    let bzip2 =
+        [&file[..4], &exported(dir, &["read", "shop-orders", "--format", "avro", "--codec", "null"])[4..]].concat();
+    let at = bzip2.windows(5).position(|bytes| bytes == b"\x08null").unwrap();
+    let bzip2 = [&bzip2[..at], b"\x0abzip2", &bzip2[at + 5..]].concat();
+    fs::write(dir.join("packed.avro"), bzip2).unwrap();
+    assert!(bad(dir, &["send", "shop-orders", "-f", "packed.avro"], 1).contains("packed with \"bzip2\""));
+    fs::write(dir.join("json.avro"), order("a", 1)).unwrap();
+    assert!(bad(dir, &["send", "shop-orders", "-f", "json.avro"], 1).contains("it looks like JSON text"));
+    assert!(bad(dir, &["read", "shop-orders", "--format", "avro", "--json"], 2).contains("values alone"));
+    assert!(bad(dir, &["read", "shop-orders", "--codec", "null"], 2).contains("--format avro"));
+}
+
+#[test]
+fn the_json_of_the_specification_goes_in_and_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let value = json!({"order_id": 7, "customer": "a", "ordered_on": 9862, "quantity": 1, "amount": "\u{0}\u{fa}"});
+    good(dir, &["send", "shop-orders", &value.to_string(), "--format", "avro-json"]);
+    assert!(good(dir, &["read", "shop-orders"]).contains(r#""ordered_on":"1997-01-01","quantity":1,"amount":"2.50""#));
+    let read = good(dir, &["read", "shop-orders", "--format", "avro-json"]);
+    // Two's complement in as few bytes as hold it is what is written; the leading zero is needed here.
+    assert_eq!(serde_json::from_str::<Value>(&read).unwrap(), value);
+    fs::write(dir.join("rows.json"), format!("{value}\n{{}}\n")).unwrap();
+    let error = bad(dir, &["send", "shop-orders", "-f", "rows.json", "--format", "avro-json"], 1);
+    assert!(error.contains("rows.json:2: field order_id: missing"), "{error}");
+    assert!(bad(dir, &["send", "shop-orders", "{}", "--format", "csv"], 2).contains("avro-json"));
+}
