@@ -80,18 +80,24 @@ pub fn aggregate(tokens: TokenStream) -> TokenStream {
     aggregate::expand(tokens.into()).into()
 }
 
-/// Generates a type for every record, enum and fixed of Avro schema files, with a codec specialised to it.
+/// Generates a type for every record, enum, fixed and wide union of Avro schema files, with a codec specialised to it.
 ///
 /// ```ignore
 /// gretchen::records!("schemas/order.avsc", "schemas/order_total.avsc");
+///
+/// use shop::{Order, OrderTotal};
 /// ```
 ///
 /// Paths are relative to the crate's `Cargo.toml`. The files may name each other's types, in any order; an edited
-/// file rebuilds the crate, and a broken one is an error on its path with the file's line and column.
+/// file rebuilds the crate, and a broken one is an error on its path with the file's line and column. A file may hold
+/// one type or a list of them; of what has no name of its own (a primitive, an array, a map, the list itself) only the
+/// named types inside are generated.
 ///
 /// A record `shop.Order` becomes `struct Order` (cloned, printed, compared, and with the schema's defaults as its
-/// `Default`) and `struct OrderView<'a>`, the same borrowed from the bytes it was read from. All types stand in the
-/// module that calls the macro.
+/// `Default`) and `struct OrderView<'a>`, the same borrowed from the bytes it was read from, both in a module `shop`. A
+/// namespace is a module for each of its parts, which stand where the macro is called, so that one call in a module
+/// should name all the files of a namespace; with `namespaces = flat` behind the files all types stand there
+/// themselves. What has no namespace always does.
 ///
 /// | Avro | owned | view |
 /// | --- | --- | --- |
@@ -99,15 +105,31 @@ pub fn aggregate(tokens: TokenStream) -> TokenStream {
 /// | `string`, `bytes` | `String`, `bytes::Bytes` | `&str`, `&[u8]` |
 /// | `array`, `map` | `Vec<T>`, `BTreeMap<String, T>` | `ArrayView`, `MapView` |
 /// | `["null", T]`, `[T, "null"]` | `Option<T>` | `Option` |
+/// | any other union | an enum with a variant for each branch | its view; the same where nothing is borrowed |
 /// | `record`, `enum` | the type of that name | its view; the same |
 /// | `fixed` | a struct around `[u8; N]` | `&[u8; N]` |
-/// | `decimal` | `rust_decimal::Decimal` | the same |
+/// | `decimal` | `rust_decimal::Decimal`, above 28 digits `bigdecimal::BigDecimal` | the same |
+/// | `big-decimal` | `bigdecimal::BigDecimal` | the same |
 /// | `date`, `time-*` | `jiff::civil::Date`, `jiff::civil::Time` | the same |
 /// | `timestamp-*`, `local-timestamp-*` | `jiff::Timestamp`, `jiff::civil::DateTime` | the same |
+/// | `duration` | `gretchen::record::Duration` | the same |
 /// | `uuid` | `uuid::Uuid` | the same |
 ///
-/// A decimal is written exactly or not at all; of a time or timestamp, what is finer than its unit is cut off.
-/// Wider unions and records that contain themselves are refused.
+/// The enum of a union is named after its record and field: `value` of `Reading` is a `ReadingValue`, in an array
+/// `ReadingValueItem`, in a map `ReadingValueValue`. Its variants are named after their types (`Null`, `Int`,
+/// `String`, `Array`), named types by their name and logical types by theirs (`Date`, `TimestampMillis`); `From` is
+/// there for each branch whose Rust type is its own. Each place has its own enum, even where unions are the same.
+///
+/// A record that contains itself has a `Box` at the branch of the union that leads back; arrays and maps need none. Its
+/// values may be 128 records deep; deeper ones are an error, written or read.
+///
+/// Names become Rust's: fields `snake_case`, types `CamelCase`, keywords raw (`r#type`; `self_`, since that one cannot
+/// be), and what begins with `__` ends with `_`. Two that become one are an error that names both places.
+///
+/// A decimal is written exactly or not at all; of a time or timestamp, what is finer than its unit is cut off. An
+/// unknown logical type is the type underneath. A known one on another type, with wrong attributes or with a letter
+/// wrong is an error here; a schema that is read when the program runs has the type underneath instead, as the
+/// specification says. Attributes that the specification does not know are ignored.
 #[proc_macro]
 pub fn records(input: TokenStream) -> TokenStream {
     records::expand(input.into()).unwrap_or_else(|error| error.to_compile_error()).into()

@@ -8,12 +8,12 @@ use std::path::{Path, PathBuf};
 use proc_macro2::TokenStream;
 use quote::ToTokens;
 
-fn cases(folder: &str) -> Vec<PathBuf> {
+fn cases(folder: &str, ending: &str) -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/expand").join(folder);
     let mut cases: Vec<PathBuf> = fs::read_dir(folder)
         .unwrap()
         .map(|entry| entry.unwrap().path())
-        .filter(|path| path.to_string_lossy().ends_with(".rs") && !path.to_string_lossy().ends_with(".expanded.rs"))
+        .filter(|path| path.to_string_lossy().ends_with(ending) && !path.to_string_lossy().ends_with(".expanded.rs"))
         .collect();
     cases.sort();
     assert!(!cases.is_empty());
@@ -34,7 +34,7 @@ fn check(case: &Path, expanded: TokenStream) {
 
 #[test]
 fn agents_expand() {
-    for case in cases("agent") {
+    for case in cases("agent", ".rs") {
         let mut item: syn::ItemFn = syn::parse_str(&fs::read_to_string(&case).unwrap()).unwrap();
         let at = item.attrs.iter().position(|attribute| attribute.path().is_ident("agent")).unwrap();
         let attribute = item.attrs.remove(at);
@@ -45,8 +45,18 @@ fn agents_expand() {
 
 #[test]
 fn aggregates_expand() {
-    for case in cases("aggregate") {
+    for case in cases("aggregate", ".rs") {
         let tokens = fs::read_to_string(&case).unwrap().parse().unwrap();
         check(&case, crate::aggregate::expand(tokens));
+    }
+}
+
+#[test]
+fn records_expand() {
+    for case in cases("records", ".avsc") {
+        let text = fs::read_to_string(&case).unwrap();
+        let name = case.file_name().unwrap().to_string_lossy();
+        let schemas = gretchen_schema::Schemas::parse(&[gretchen_schema::Source { name: &name, text: &text }]).unwrap();
+        check(&case, gretchen_codegen::generate(&schemas, gretchen_codegen::Namespaces::Nested).unwrap());
     }
 }

@@ -51,7 +51,7 @@ pub(super) fn union(context: &mut Context<'_>, name: &str, branches: &[Type]) ->
     let mut found = Vec::with_capacity(branches.len());
     for branch in branches {
         let variant = variant(schemas, branch);
-        taken.take(&format!("variant of `{name}`"), &variant, &origin(schemas, branch, &context.place))?;
+        taken.take("variant", &format!("{name}::{variant}"), &origin(schemas, branch, &context.place))?;
         let rust = match branch {
             Type::Null => None,
             other => Some(context.branch(other, name)?),

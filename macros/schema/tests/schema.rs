@@ -66,29 +66,31 @@ fn errors_say_where_and_what_to_do() {
     let cases = [
         ("{\n  \"type\" 3}".to_owned(), "a.avsc:2:"),
         (String::new(), "a.avsc:1:1: the file is empty"),
-        ("[".repeat(100), "a.avsc:1:65: nested deeper than 64 levels"),
+        ("[".repeat(10_000), "a.avsc:1:101: nested deeper than 100 levels"),
         (field("\"type\": \"strin\""), "a.avsc:2:25: unknown type \"strin\"; did you mean \"string\"?"),
         (field("\"type\": \"int\", \"default\": \"x\""), "default \"x\" does not fit int: write a whole number"),
         (field("\"type\": \"int\", \"default\": 3000000000"), "a.avsc:2:43: default 3000000000 does not fit int"),
-        (field("\"type\": \"int\", \"logicalType\": \"date\""), "\"logicalType\" belongs into the type"),
         (field("\"type\": []"), "the union is empty"),
         (field("\"type\": [\"int\", \"int\"]"), "the union has this type already"),
         (field("\"type\": \"R\""), "a.avsc:1:28: record \"R\" contains itself without end"),
+        (field("\"type\": [\"R\"]"), "a.avsc:1:28: record \"R\" contains itself without end"),
+        (field("\"type\": [\"int\", [\"null\", \"long\"]]"), "a.avsc:2:33: a union directly in a union"),
         (
-            field("\"type\": {\"type\": \"bytes\", \"logicalType\": \"decimal\", \"precision\": 2, \"scale\": 3}"),
-            "scale 3 is more than precision 2",
+            field("\"type\": [\"string\", {\"type\": \"string\", \"logicalType\": \"uuid\"}]"),
+            "a.avsc:2:36: the union has this type already at a.avsc:2:26",
         ),
-        (field("\"type\": {\"type\": \"bytes\", \"logicalType\": \"decimal\"}"), "the decimal has no precision"),
+        (field("\"type\": \"double\", \"default\": \"NaN\""), "default \"NaN\" does not fit double: write a number"),
+        (field("\"type\": [\"int\", \"string\"], \"default\": null"), "write a value of one of the union's types"),
+        (field("\"type\": \"record\""), "\"record\" needs an object"),
         (r#"{"type": "enum", "name": "E", "symbols": []}"#.into(), "the enum has no symbols"),
         (r#"{"type": "enum", "name": "E", "symbols": ["A", "A"]}"#.into(), "symbol \"A\" stands twice"),
         (r#"{"type": "enum", "name": "E", "symbols": ["A-B"]}"#.into(), "\"A-B\" cannot be a name"),
         (r#"{"type": "enum", "name": "E", "symbols": ["AB", "C"], "default": "CC"}"#.into(), "did you mean \"C\"?"),
         (r#"{"type": "fixed", "name": "9", "size": 1}"#.into(), "\"9\" cannot be a name"),
         (r#"{"type": "fixed", "name": "F"}"#.into(), "the fixed has no size"),
-        (
-            r#"{"type": "fixed", "name": "F", "size": 2, "logicalType": "decimal", "precision": 5}"#.into(),
-            "this one holds 4 digits",
-        ),
+        (r#"{"type": "fixed", "name": "a..F", "size": 1}"#.into(), "\"\" cannot be a name"),
+        (r#"{"type": "fixed", "name": "F", "namespace": "1a", "size": 1}"#.into(), "\"1a\" cannot be a name"),
+        (r#"{"type": "fixed", "name": "bytes", "size": 1}"#.into(), "\"bytes\" is the name of a primitive type"),
         (
             r#"{"type": "record", "name": "R", "fields": [{"name": "a", "type": "int"}, {"name": "a", "type": "int"}]}"#
                 .into(),
@@ -105,4 +107,173 @@ fn errors_say_where_and_what_to_do() {
         parse(&[twice, twice]).expect_err("a name twice"),
         "b.avsc:1:27: \"F\" is defined already at a.avsc:1:27; rename one of the two"
     );
+}
+
+fn ignored(text: &str) -> Vec<String> {
+    parse(&[text]).expect("a schema").ignored().iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn a_logical_type_never_makes_a_schema_unreadable() {
+    for (text, base, expected) in [
+        (r#"{"type": "bytes", "logicalType": "decimal"}"#, "bytes", "a.avsc:1:34: the decimal has no precision"),
+        (r#"{"type": "bytes", "logicalType": "decimal", "precision": 2, "scale": 3}"#, "bytes", "scale 3 is more than"),
+        (r#"{"type": "bytes", "logicalType": "decimal", "precision": "x"}"#, "bytes", "write a whole number"),
+        (r#"{"type": "bytes", "logicalType": "decimal", "precision": 0}"#, "bytes", "precision 0 holds nothing"),
+        (
+            r#"{"type": "string", "logicalType": "date"}"#,
+            "string",
+            "date does not stand on string; write \"type\": \"int\"",
+        ),
+        (r#"{"type": "long", "logicalType": "timestamp-milis"}"#, "long", "did you mean \"timestamp-millis\"?"),
+        (r#"{"type": "fixed", "name": "F", "size": 11, "logicalType": "duration"}"#, "F", "a fixed of 12 bytes"),
+        (
+            r#"{"type": "fixed", "name": "F", "size": 2, "logicalType": "decimal", "precision": 5}"#,
+            "F",
+            "holds 4 digits",
+        ),
+    ] {
+        let schemas = parse(&[text]).expect(text);
+        assert_eq!(schemas.type_name(&schemas.roots()[0]), base, "{text}");
+        let ignored = ignored(text);
+        assert!(ignored.len() == 1 && ignored[0].contains(expected), "{text}\n  gave     {ignored:?}");
+    }
+    for unknown in [
+        r#"{"type": "long", "logicalType": "time-nanos"}"#,
+        r#"{"type": "string", "logicalType": "my-own"}"#,
+        r#"{"type": "string", "logicalType": 7}"#,
+        r#"{"type": "string", "avro.java.string": "String", "order": "ignore"}"#,
+    ] {
+        assert_eq!(ignored(unknown), [""; 0], "{unknown}");
+    }
+    let misplaced =
+        r#"{"type": "record", "name": "R", "fields": [{"name": "d", "type": "int", "logicalType": "date"}]}"#;
+    assert!(ignored(misplaced)[0].contains("\"logicalType\" belongs into the type"));
+}
+
+#[test]
+fn names_are_resolved_by_the_specification() {
+    let text = r#"{"type": "record", "name": "a.b.R", "namespace": "ignored", "aliases": ["Old", "x.Old"], "fields": [
+        {"name": "same", "type": {"type": "fixed", "name": "F", "size": 1}},
+        {"name": "none", "type": {"type": "fixed", "name": "F", "namespace": "", "size": 2}},
+        {"name": "other", "type": {"type": "error", "name": "E", "namespace": "c", "fields": [
+            {"name": "r", "type": ["null", "a.b.R"]}, {"name": "e", "type": ["null", "E"]}]}},
+        {"name": "again", "type": "F"},
+        {"name": "nested", "type": {"type": {"type": {"type": "string"}}}},
+        {"name": "only", "type": {"type": "enum", "name": "Only", "namespace": null, "symbols": ["A"]}},
+        {"name": "only_again", "type": "Only"}]}"#;
+    let schemas = parse(&[text]).expect("a schema");
+    let named = schemas.named().map(|(_, named)| (named.name.as_str(), named.aliases.join(" "))).collect::<Vec<_>>();
+    let none = String::new;
+    assert_eq!(
+        named,
+        [("a.b.R", "a.b.Old x.Old".to_owned()), ("a.b.F", none()), ("F", none()), ("c.E", none()), ("Only", none())]
+    );
+    let json = schemas.full_json(&schemas.roots()[0]);
+    assert!(json.contains(r#"{"name":"Only","type":"enum","namespace":"","symbols":["A"]}"#), "{json}");
+    let again = parse(&[&json]).expect("its own text");
+    assert_eq!(again.full_json(&again.roots()[0]), json);
+    assert_eq!(again.canonical(&again.roots()[0]), schemas.canonical(&schemas.roots()[0]));
+}
+
+fn record(name: usize, field: &str) -> String {
+    format!(r#"{{"type": "record", "name": "R{name}", "fields": [{{"name": "f", "type": {field}}}]}}"#)
+}
+
+/// Records that name each other, 10,000 of them, whichever way they are connected and listed.
+#[test]
+fn a_chain_of_types_is_as_deep_as_one_that_is_nested() {
+    type Connection = fn(usize) -> String;
+    let connections: [Connection; 4] = [
+        |next| format!("\"R{next}\""),
+        |next| format!("[\"null\", \"R{next}\"]"),
+        |next| format!("{{\"type\": \"array\", \"items\": \"R{next}\"}}"),
+        |next| format!("[\"R{next}\"]"),
+    ];
+    for connection in connections {
+        for backwards in [false, true] {
+            let mut records = (0..9_999).map(|n| record(n, &connection(n + 1))).collect::<Vec<_>>();
+            records.push(record(9_999, "\"int\""));
+            if backwards {
+                records.reverse();
+            }
+            let error = parse(&[&format!("[{}]", records.join(","))]).expect_err("a long chain");
+            assert!(error.contains("is nested deeper than 100 types; flatten them"), "{error}");
+        }
+    }
+    let mut cycle = (0..9_999).map(|n| record(n, &format!("\"R{}\"", n + 1))).collect::<Vec<_>>();
+    cycle.push(record(9_999, "[\"null\", \"R0\"]"));
+    let error = parse(&[&format!("[{}]", cycle.join(","))]).expect_err("a long cycle");
+    assert!(error.contains("is more than 100 records deep"), "{error}");
+}
+
+#[test]
+fn what_is_written_out_can_be_read_again() {
+    // 30 records in records are 90 levels, and what is in the last may be no deeper than is read.
+    let text = |extra: usize| {
+        let mut records = (0..29).map(|n| record(n, &format!("\"R{}\"", n + 1))).collect::<Vec<_>>();
+        let arrays = "{\"type\": \"array\", \"items\": ".repeat(extra);
+        records.push(record(29, &format!("{arrays}\"int\"{}", "}".repeat(extra))));
+        format!("[{}]", records.join(","))
+    };
+    let (mut read, mut refused) = (0, 0);
+    for extra in 0..20 {
+        match parse(&[&text(extra)]) {
+            Ok(schemas) => {
+                parse(&[&schemas.full_json(&schemas.roots()[0])]).expect("its own text");
+                read += 1;
+            }
+            Err(error) => {
+                assert!(error.contains("written out, the schema is nested deeper than 100 levels here"), "{error}");
+                refused += 1;
+            }
+        }
+    }
+    assert!(read > 3 && refused > 3, "{read} read, {refused} refused");
+}
+
+/// Lists that are long and not deep: nothing here takes the square of their length.
+#[test]
+fn long_lists_are_read() {
+    let symbols = (0..50_000).map(|n| format!("\"S{n}\"")).collect::<Vec<_>>().join(",");
+    let text = format!(r#"{{"type": "enum", "name": "E", "symbols": [{symbols}]}}"#);
+    assert!(parse(&[&text]).is_ok());
+    let fields = (0..20_000).map(|n| format!(r#"{{"name": "f{n}", "type": "int"}}"#)).collect::<Vec<_>>().join(",");
+    assert!(parse(&[&format!(r#"{{"type": "record", "name": "R", "fields": [{fields}]}}"#)]).is_ok());
+    let branches =
+        (0..20_000).map(|n| format!(r#"{{"type": "fixed", "name": "F{n}", "size": 1}}"#)).collect::<Vec<_>>();
+    assert!(parse(&[&format!("[{}]", branches.join(","))]).is_ok());
+}
+
+/// Of each union every branch is tried, and in each of those every branch again.
+#[test]
+fn a_default_that_fits_nothing_is_not_tried_without_end() {
+    let branch = |name: &str, last: &str| {
+        format!(
+            r#"{{"type": "record", "name": "{name}", "fields": [
+                {{"name": "next", "type": ["null", "A", "B", "C"]}}, {{"name": "{last}", "type": "int", "default": 0}}]}}"#
+        )
+    };
+    let default = format!("{}null{}", r#"{"next": "#.repeat(60), r#", "x": 1}"#.repeat(60));
+    let text = format!(
+        r#"[{}, {}, {}, {{"type": "record", "name": "R", "fields": [{{"name": "f", "type": ["null", "A", "B", "C"], "default": {default}}}]}}]"#,
+        branch("A", "a"),
+        branch("B", "b"),
+        branch("C", "c"),
+    );
+    assert!(parse(&[&text]).is_err());
+}
+
+#[test]
+fn types_that_contain_themselves_are_known() {
+    let text = r#"[
+        {"type": "record", "name": "A", "fields": [{"name": "b", "type": ["null", "B"]}, {"name": "l", "type": "L"}]},
+        {"type": "record", "name": "B", "fields": [{"name": "a", "type": "A"}]},
+        {"type": "record", "name": "L", "fields": [{"name": "l", "type": {"type": "array", "items": "L"}}]},
+        {"type": "record", "name": "P", "fields": [{"name": "l", "type": "L"}]}]"#;
+    let schemas = parse(&[text]).expect("schemas");
+    let ids = schemas.named().map(|(id, _)| id).collect::<Vec<_>>();
+    assert_eq!(ids.iter().map(|id| schemas.is_recursive(*id)).collect::<Vec<_>>(), [true, true, true, false]);
+    assert!(schemas.needs_box(ids[0], ids[1]) && schemas.needs_box(ids[1], ids[0]));
+    assert!(!schemas.needs_box(ids[2], ids[2]) && !schemas.needs_box(ids[0], ids[2]), "an array is a box already");
 }

@@ -19,8 +19,8 @@ use test::unions::{
 };
 use tree::{Leaf, LeafPair, Link, Node, NodeOther, NodeOtherItem, Pair};
 
-/// Through bytes, a view, the dynamic side and apache-avro; returns the bytes.
-fn check<R: Record>(record: &R) -> Vec<u8> {
+/// Through bytes, a view and the dynamic side; returns the bytes.
+fn check_alone<R: Record>(record: &R) -> Vec<u8> {
     let mut datum = Vec::new();
     record.encode(&mut datum).expect("a value that fits");
     let mut input = Input::new(&datum);
@@ -31,12 +31,18 @@ fn check<R: Record>(record: &R) -> Vec<u8> {
     let schema = DynamicSchema::parse(R::SCHEMA.json).expect("the schema of a record");
     assert_eq!(schema.json().as_ref(), R::SCHEMA.json, "it reads as it is written");
     avro_to_json(&schema, &datum).expect("the dynamic side reads it");
-    let schema = apache_avro::Schema::parse_str(&plain(R::SCHEMA.json)).expect("a schema");
-    assert_eq!(their_bytes(&schema, theirs(&schema, &datum, None)), datum);
     for len in 0..datum.len() {
         assert!(R::decode(&mut Input::new(&datum[..len])).is_err(), "cut off at {len}");
         assert!(R::view(&mut Input::new(&datum[..len])).is_err(), "cut off at {len}");
     }
+    datum
+}
+
+/// The same, and through apache-avro.
+fn check<R: Record>(record: &R) -> Vec<u8> {
+    let datum = check_alone(record);
+    let schema = apache_avro::Schema::parse_str(&plain(R::SCHEMA.json)).expect("a schema");
+    assert_eq!(their_bytes(&schema, theirs(&schema, &datum, None)), datum);
     datum
 }
 
@@ -65,7 +71,8 @@ fn through_json<R: Record>(value: &serde_json::Value) -> R {
     json_to_avro(&schema, value, &mut datum).expect("a value that fits");
     assert_eq!(&avro_to_json(&schema, &datum).expect("a datum"), value);
     let record = R::decode(&mut Input::new(&datum)).expect("the generated type agrees");
-    assert_eq!(check(&record), datum);
+    // Alone: apache-avro writes a map in any order.
+    assert_eq!(check_alone(&record), datum);
     record
 }
 
@@ -294,6 +301,7 @@ fn a_big_decimal_equals_apache_avros() {
     }
 }
 
+/// Alone: apache-avro 0.22 knows no type without a namespace from within one, as Java does.
 #[test]
 fn namespaces_are_modules() {
     let part = com::other::Part { id: com::other::Id([1, 2]), whole: com::other::PartWhole::Null };
@@ -312,14 +320,14 @@ fn namespaces_are_modules() {
         ..com::acme::Order::default()
     };
     let top = Top { inner: order.clone(), r#mod: com::acme::r#type::State::Old };
-    check(&top);
-    check(&com::acme::Order {
+    check_alone(&top);
+    check_alone(&com::acme::Order {
         part: com::other::Part { whole: order.into(), ..part },
         top: Some(Box::new(top)),
         ..com::acme::Order::default()
     });
-    check(&i32_::u8_::Vec { option: Some(Box::new(i32_::u8_::Vec { option: None, n: 1 })), n: 2 });
-    check(&Failure { why: "w".into() });
+    check_alone(&i32_::u8_::Vec { option: Some(Box::new(i32_::u8_::Vec { option: None, n: 1 })), n: 2 });
+    check_alone(&Failure { why: "w".into() });
 }
 
 /// No path leads out of a function, so what is generated in one must not need such a path.

@@ -1,0 +1,3 @@
+gretchen::records!("../../../../macros/ui/tests/ui/records/branch_twice.avsc");
+
+fn main() {}

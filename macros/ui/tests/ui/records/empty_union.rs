@@ -1,0 +1,3 @@
+gretchen::records!("../../../../macros/ui/tests/ui/records/empty_union.avsc");
+
+fn main() {}

@@ -1,0 +1,3 @@
+gretchen::records!("../../../../macros/ui/tests/ui/records/logical_typo.avsc");
+
+fn main() {}

@@ -1,3 +1,0 @@
-gretchen::records!("../../../../macros/ui/tests/ui/records/recursive.avsc");
-
-fn main() {}

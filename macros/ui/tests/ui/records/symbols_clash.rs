@@ -1,0 +1,3 @@
+gretchen::records!("../../../../macros/ui/tests/ui/records/symbols_clash.avsc");
+
+fn main() {}

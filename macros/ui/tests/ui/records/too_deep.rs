@@ -1,0 +1,3 @@
+gretchen::records!("../../../../macros/ui/tests/ui/records/too_deep.avsc");
+
+fn main() {}

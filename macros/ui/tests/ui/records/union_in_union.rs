@@ -1,0 +1,3 @@
+gretchen::records!("../../../../macros/ui/tests/ui/records/union_in_union.avsc");
+
+fn main() {}

@@ -1,0 +1,3 @@
+gretchen::records!("../../../../macros/ui/tests/ui/records/unions_clash.avsc");
+
+fn main() {}

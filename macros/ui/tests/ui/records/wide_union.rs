@@ -1,3 +1,0 @@
-gretchen::records!("../../../../macros/ui/tests/ui/records/wide_union.avsc");
-
-fn main() {}
