@@ -5,6 +5,7 @@ mod codec;
 mod differential;
 mod evolution;
 mod generated;
+mod hurt;
 mod oracles;
 mod resolution;
 mod text;
