@@ -15,10 +15,11 @@ pub use crate::record::logical::{
     Date, DecimalBytes, DecimalFixed, Duration, LocalTimestampMicros, LocalTimestampMillis, LocalTimestampNanos,
     TimeMicros, TimeMillis, TimestampMicros, TimestampMillis, TimestampNanos, UuidFixed, UuidText,
 };
+pub use crate::record::plan::{FieldPlan, RecordPlan, no_plan, resolve_default, view_default};
 pub use crate::record::recursive::{Boxed, Recursive};
 pub use crate::record::{
     ArrayView, DecodeError, Duration as AvroDuration, EncodeError, FieldSchema, FieldType, HasField, Input, Key,
-    MapView, Record, RecordSchema, UnknownSymbol, Value, field_id,
+    MapView, Record, RecordSchema, Step, UnknownSymbol, Value, field_id,
 };
 pub use crate::table::aggregate::{
     Accumulator, Aggregate, AggregateError, Count, CountRecords, Finish, First, Fold, Last, Max, Mean, Min, Sum, Tally,

@@ -10,7 +10,7 @@ use super::outbox::{Emit, owned_headers};
 use super::stream::Stream;
 use super::task::{Mail, Shared, Source};
 use crate::error::BoxError;
-use crate::record::{DecodeError, Decoder, RawRecord, Value};
+use crate::record::{DecodeError, Decoder, RawRecord, Value, explained};
 
 /// The clock is asked once in this many records whether a commit is due.
 const RECORDS_PER_CLOCK: u32 = 32;
@@ -90,7 +90,7 @@ impl<R: Value> Input<R> {
             return match read(source, (&raw, self.task.partition), value, &mut self.decoder) {
                 Ok(value) => Poll::Ready(Some(value)),
                 Err(error) => {
-                    self.task.fail(error.into());
+                    self.task.fail(explained(error, value).into());
                     Poll::Pending
                 }
             };
@@ -197,7 +197,7 @@ impl<R: Value> Input<R> {
                 Ok(event) => events.push(event),
                 // The records before it are a batch of their own, so that the policy meets the broken one alone.
                 Err(error) if events.is_empty() => {
-                    failed = Some(error);
+                    failed = Some(explained(error, value));
                     break;
                 }
                 Err(_) => {
@@ -263,7 +263,8 @@ impl<R: Value> Input<R> {
                 self.task.now.set(raw.timestamp);
                 self.task.stream_time.set(self.task.stream_time.get().max(raw.timestamp));
                 let source = &self.task.sources[mail.source];
-                return Some(read(source, (&raw, self.task.partition), value, &mut self.decoder));
+                let read = read(source, (&raw, self.task.partition), value, &mut self.decoder);
+                return Some(read.map_err(|error| explained(error, value)));
             }
             self.task.dropped.set(self.task.dropped.get() + 1);
         }

@@ -1,6 +1,7 @@
 //! `read --format avro`: records as an object container file.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::io::IsTerminal;
 
 use super::args::{Codec, ReadArgs, ReadFormat};
@@ -81,14 +82,14 @@ impl Export {
                 .help("read it with --format json"));
         };
         let target = self.schema.get_or_insert_with(|| schema.clone());
-        if !self.translations.contains_key(&schema.fingerprint()) {
-            let translation = Translation::compile(schema, target).map_err(|why| at(why.to_string()))?;
-            self.translations.insert(schema.fingerprint(), translation);
-        }
+        let translation = match self.translations.entry(schema.fingerprint()) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(place) => {
+                place.insert(Translation::compile(schema, target).map_err(|why| at(why.to_string()))?)
+            }
+        };
         self.datum.clear();
-        if let Some(translation) = self.translations.get(&schema.fingerprint()) {
-            translation.run(datum, &mut self.datum).map_err(|why| at(why.to_string()))?;
-        }
+        translation.run(datum, &mut self.datum).map_err(|why| at(why.to_string()))?;
         let writer = match &mut self.writer {
             Some(writer) => writer,
             None => self.writer.insert(ContainerWriter::new(Vec::new(), target, self.compression)?),

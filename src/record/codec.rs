@@ -2,7 +2,8 @@
 
 use std::marker::PhantomData;
 
-use super::{DecodeError, EncodeError, Input, Record};
+use super::plan::{Kind, no_plan, resolve_other, view_other};
+use super::{DecodeError, EncodeError, Input, Record, Step};
 
 /// How one Avro type is read and written.
 ///
@@ -27,6 +28,37 @@ pub trait Codec {
 
     /// Copies what a view borrows.
     fn own(view: &Self::View<'_>) -> Self::Owned;
+
+    /// Reads a value that another schema wrote.
+    #[inline]
+    fn resolve(input: &mut Input<'_>, step: &Step) -> Result<Self::Owned, DecodeError> {
+        match step.is_exact() {
+            true => Self::decode(input),
+            false => resolve_other::<Self>(input, step),
+        }
+    }
+
+    /// Reads a value that another schema wrote, without copying.
+    #[inline]
+    fn resolve_view<'a>(input: &mut Input<'a>, step: &'a Step) -> Result<Self::View<'a>, DecodeError> {
+        match step.is_exact() {
+            true => Self::view(input),
+            false => view_other::<Self>(input, step),
+        }
+    }
+
+    /// The part of [`resolve`](Self::resolve) that is a codec's own: what neither the same bytes nor the writer's union
+    /// are.
+    fn convert(input: &mut Input<'_>, step: &Step) -> Result<Self::Owned, DecodeError> {
+        let _ = step;
+        Err(no_plan(input))
+    }
+
+    /// The same without copying.
+    fn convert_view<'a>(input: &mut Input<'a>, step: &'a Step) -> Result<Self::View<'a>, DecodeError> {
+        let _ = step;
+        Err(no_plan(input))
+    }
 }
 
 /// Appends a `long`: zigzag, seven bits a byte.
@@ -63,7 +95,8 @@ pub(crate) fn write_bytes(bytes: &[u8], out: &mut Vec<u8>) {
 /// A codec whose values are copied, not borrowed.
 macro_rules! copied {
     ($(#[$doc:meta])* $name:ident $(<$(const $param:ident: $of:ty),+>)?, $owned:ty, $min:expr,
-     |$value:ident, $out:ident| $encode:expr, |$input:ident| $decode:expr) => {
+     |$value:ident, $out:ident| $encode:expr, |$input:ident| $decode:expr
+     $(, |$from:ident, $kind:ident| $convert:expr)?) => {
         $(#[$doc])*
         #[derive(Debug)]
         pub enum $name $(<$(const $param: $of),+>)? {}
@@ -92,6 +125,23 @@ macro_rules! copied {
             fn own(view: &$owned) -> $owned {
                 *view
             }
+
+            $(
+                fn convert(
+                    $from: &mut $crate::record::Input<'_>,
+                    step: &$crate::record::Step,
+                ) -> Result<$owned, $crate::record::DecodeError> {
+                    let $kind = &step.0;
+                    $convert
+                }
+
+                fn convert_view<'a>(
+                    input: &mut $crate::record::Input<'a>,
+                    step: &'a $crate::record::Step,
+                ) -> Result<$owned, $crate::record::DecodeError> {
+                    Self::convert(input, step)
+                }
+            )?
         }
     };
 }
@@ -143,7 +193,11 @@ copied!(
         out.extend_from_slice(&value.to_le_bytes());
         Ok(())
     },
-    |input| input.read_float()
+    |input| input.read_float(),
+    |input, kind| match kind {
+        Kind::IntegerToFloat => Ok(input.read_long()? as f32),
+        _ => Err(no_plan(input)),
+    }
 );
 copied!(
     /// `double`
@@ -154,7 +208,12 @@ copied!(
         out.extend_from_slice(&value.to_le_bytes());
         Ok(())
     },
-    |input| input.read_double()
+    |input| input.read_double(),
+    |input, kind| match kind {
+        Kind::IntegerToDouble => Ok(input.read_long()? as f64),
+        Kind::FloatToDouble => input.read_float().map(f64::from),
+        _ => Err(no_plan(input)),
+    }
 );
 
 /// `string`
@@ -260,6 +319,17 @@ impl<E: Symbols> Codec for Enum<E> {
     fn own(view: &E) -> E {
         *view
     }
+
+    fn convert(input: &mut Input<'_>, step: &Step) -> Result<E, DecodeError> {
+        match &step.0 {
+            Kind::Enum(numbers) => input.read_symbol(numbers).map(E::from_index),
+            _ => Err(no_plan(input)),
+        }
+    }
+
+    fn convert_view<'a>(input: &mut Input<'a>, step: &'a Step) -> Result<E, DecodeError> {
+        Self::convert(input, step)
+    }
 }
 
 /// A text that is no symbol of an enum.
@@ -348,6 +418,14 @@ impl<R: Record, const MIN: usize> Codec for Nested<R, MIN> {
     fn own(view: &R::View<'_>) -> R {
         R::from_view(view)
     }
+
+    fn convert(input: &mut Input<'_>, step: &Step) -> Result<R, DecodeError> {
+        R::resolve(input, step)
+    }
+
+    fn convert_view<'a>(input: &mut Input<'a>, step: &'a Step) -> Result<R::View<'a>, DecodeError> {
+        R::resolve_view(input, step)
+    }
 }
 
 /// A union of `null` and another type; `NULL` is the branch of `null`.
@@ -392,6 +470,24 @@ impl<C: Codec, const NULL: i64> Codec for Optional<C, NULL> {
     #[inline]
     fn own(view: &Option<C::View<'_>>) -> Option<C::Owned> {
         view.as_ref().map(C::own)
+    }
+
+    #[inline]
+    fn convert(input: &mut Input<'_>, step: &Step) -> Result<Option<C::Owned>, DecodeError> {
+        match step.branch() {
+            Some((branch, _)) if branch as i64 == NULL => Ok(None),
+            Some((_, step)) => C::resolve(input, step).map(Some),
+            None => Err(no_plan(input)),
+        }
+    }
+
+    #[inline]
+    fn convert_view<'a>(input: &mut Input<'a>, step: &'a Step) -> Result<Option<C::View<'a>>, DecodeError> {
+        match step.branch() {
+            Some((branch, _)) if branch as i64 == NULL => Ok(None),
+            Some((_, step)) => C::resolve_view(input, step).map(Some),
+            None => Err(no_plan(input)),
+        }
     }
 }
 

@@ -5,7 +5,8 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use super::codec::{Codec, write_bytes, write_long};
-use super::{DecodeError, EncodeError, Input};
+use super::plan::{EXACT, Plan, no_plan};
+use super::{DecodeError, EncodeError, Input, Step};
 
 /// Room that a count alone may claim; a longer list grows as its items are read.
 const MAX_CLAIMED: usize = 256;
@@ -63,49 +64,92 @@ impl<C: Codec + 'static> Codec for Array<C> {
     }
 
     fn decode(input: &mut Input<'_>) -> Result<Vec<C::Owned>, DecodeError> {
-        let mut items = Vec::new();
-        read_items(input, C::MIN_LEN, |input, left| {
-            if items.len() == items.capacity() {
-                items.reserve(left.min(MAX_CLAIMED));
-            }
-            items.push(C::decode(input)?);
-            Ok(())
-        })?;
-        Ok(items)
+        collect(input, C::MIN_LEN, C::decode)
     }
 
     fn view<'a>(input: &mut Input<'a>) -> Result<ArrayView<'a, C>, DecodeError> {
         let before = input.rest();
         let len = read_items(input, C::MIN_LEN, |input, _| C::view(input).map(drop))?;
-        Ok(ArrayView { bytes: read_since(before, input), len, items: PhantomData })
+        let walk = Walk { bytes: read_since(before, input), len, step: &EXACT, plan: None };
+        Ok(ArrayView { walk, items: PhantomData })
     }
 
     fn own(view: &ArrayView<'_, C>) -> Vec<C::Owned> {
         view.iter().map(|item| C::own(&item)).collect()
     }
+
+    fn convert(input: &mut Input<'_>, step: &Step) -> Result<Vec<C::Owned>, DecodeError> {
+        let Some((step, min_len)) = step.items() else { return Err(no_plan(input)) };
+        collect(input, min_len, |input| C::resolve(input, step))
+    }
+
+    fn convert_view<'a>(input: &mut Input<'a>, step: &'a Step) -> Result<ArrayView<'a, C>, DecodeError> {
+        let Some((step, min_len)) = step.items() else { return Err(no_plan(input)) };
+        let before = input.rest();
+        let len = read_items(input, min_len, |input, _| C::resolve_view(input, step).map(drop))?;
+        let walk = Walk { bytes: read_since(before, input), len, step, plan: input.plan() };
+        Ok(ArrayView { walk, items: PhantomData })
+    }
+}
+
+/// Reads the items of an array.
+#[inline]
+fn collect<'a, T>(
+    input: &mut Input<'a>,
+    min_len: usize,
+    item: impl Fn(&mut Input<'a>) -> Result<T, DecodeError>,
+) -> Result<Vec<T>, DecodeError> {
+    let mut items = Vec::new();
+    read_items(input, min_len, |input, left| {
+        if items.len() == items.capacity() {
+            items.reserve(left.min(MAX_CLAIMED));
+        }
+        items.push(item(input)?);
+        Ok(())
+    })?;
+    Ok(items)
+}
+
+/// Items in the bytes that they were read from, checked as a whole.
+#[derive(Clone, Copy, Debug)]
+struct Walk<'a> {
+    bytes: &'a [u8],
+    len: usize,
+    /// What to do with each of them, and what it belongs to, if another schema wrote them.
+    step: &'a Step,
+    plan: Option<&'a Plan>,
+}
+
+impl<'a> Walk<'a> {
+    fn blocks(&self) -> Blocks<'a> {
+        let mut input = Input::new(self.bytes);
+        if let Some(plan) = self.plan {
+            input.follow(plan);
+        }
+        Blocks { input, in_block: 0, left: self.len, step: self.step }
+    }
 }
 
 /// An array in the bytes that it was read from. It was checked as a whole; its items are read as they are asked for.
 pub struct ArrayView<'a, C> {
-    bytes: &'a [u8],
-    len: usize,
+    walk: Walk<'a>,
     items: PhantomData<fn() -> C>,
 }
 
 impl<'a, C: Codec> ArrayView<'a, C> {
     /// How many items it has.
     pub fn len(&self) -> usize {
-        self.len
+        self.walk.len
     }
 
     /// Whether it has none.
     pub fn is_empty(&self) -> bool {
-        self.len == 0
+        self.walk.len == 0
     }
 
     /// Its items in order.
     pub fn iter(&self) -> ArrayIter<'a, C> {
-        ArrayIter { blocks: Blocks::new(self.bytes, self.len), items: PhantomData }
+        ArrayIter { blocks: self.walk.blocks(), items: PhantomData }
     }
 }
 
@@ -141,21 +185,18 @@ struct Blocks<'a> {
     input: Input<'a>,
     in_block: usize,
     left: usize,
+    step: &'a Step,
 }
 
 impl<'a> Blocks<'a> {
-    fn new(bytes: &'a [u8], len: usize) -> Self {
-        Self { input: Input::new(bytes), in_block: 0, left: len }
-    }
-
     #[inline]
-    fn next<T>(&mut self, read: impl FnOnce(&mut Input<'a>) -> Result<T, DecodeError>) -> Option<T> {
+    fn next<T>(&mut self, read: impl FnOnce(&mut Input<'a>, &'a Step) -> Result<T, DecodeError>) -> Option<T> {
         self.left = self.left.checked_sub(1)?;
         if self.in_block == 0 {
             self.in_block = self.input.skip_block_head().ok()?;
         }
         self.in_block = self.in_block.checked_sub(1)?;
-        read(&mut self.input).ok()
+        read(&mut self.input, self.step).ok()
     }
 }
 
@@ -176,7 +217,7 @@ impl<'a, C: Codec> Iterator for ArrayIter<'a, C> {
 
     #[inline]
     fn next(&mut self) -> Option<C::View<'a>> {
-        self.blocks.next(C::view)
+        self.blocks.next(C::resolve_view)
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
@@ -210,13 +251,7 @@ impl<C: Codec + 'static> Codec for Map<C> {
     }
 
     fn decode(input: &mut Input<'_>) -> Result<BTreeMap<String, C::Owned>, DecodeError> {
-        let mut entries = BTreeMap::new();
-        read_items(input, 1 + C::MIN_LEN, |input, _| {
-            let key = input.read_str()?.to_owned();
-            entries.insert(key, C::decode(input)?);
-            Ok(())
-        })?;
-        Ok(entries)
+        collect_entries(input, 1 + C::MIN_LEN, C::decode)
     }
 
     fn view<'a>(input: &mut Input<'a>) -> Result<MapView<'a, C>, DecodeError> {
@@ -225,35 +260,67 @@ impl<C: Codec + 'static> Codec for Map<C> {
             input.read_str()?;
             C::view(input).map(drop)
         })?;
-        Ok(MapView { bytes: read_since(before, input), len, values: PhantomData })
+        let walk = Walk { bytes: read_since(before, input), len, step: &EXACT, plan: None };
+        Ok(MapView { walk, values: PhantomData })
     }
 
     fn own(view: &MapView<'_, C>) -> BTreeMap<String, C::Owned> {
         view.iter().map(|(key, value)| (key.to_owned(), C::own(&value))).collect()
     }
+
+    fn convert(input: &mut Input<'_>, step: &Step) -> Result<BTreeMap<String, C::Owned>, DecodeError> {
+        let Some((step, min_len)) = step.items() else { return Err(no_plan(input)) };
+        collect_entries(input, min_len, |input| C::resolve(input, step))
+    }
+
+    fn convert_view<'a>(input: &mut Input<'a>, step: &'a Step) -> Result<MapView<'a, C>, DecodeError> {
+        let Some((step, min_len)) = step.items() else { return Err(no_plan(input)) };
+        let before = input.rest();
+        let len = read_items(input, min_len, |input, _| {
+            input.read_str()?;
+            C::resolve_view(input, step).map(drop)
+        })?;
+        let walk = Walk { bytes: read_since(before, input), len, step, plan: input.plan() };
+        Ok(MapView { walk, values: PhantomData })
+    }
+}
+
+/// Reads the entries of a map.
+#[inline]
+fn collect_entries<'a, T>(
+    input: &mut Input<'a>,
+    min_len: usize,
+    value: impl Fn(&mut Input<'a>) -> Result<T, DecodeError>,
+) -> Result<BTreeMap<String, T>, DecodeError> {
+    let mut entries = BTreeMap::new();
+    read_items(input, min_len, |input, _| {
+        let key = input.read_str()?.to_owned();
+        entries.insert(key, value(input)?);
+        Ok(())
+    })?;
+    Ok(entries)
 }
 
 /// A map in the bytes that it was read from. It was checked as a whole; its entries are read as they are asked for.
 pub struct MapView<'a, C> {
-    bytes: &'a [u8],
-    len: usize,
+    walk: Walk<'a>,
     values: PhantomData<fn() -> C>,
 }
 
 impl<'a, C: Codec> MapView<'a, C> {
     /// How many entries were written; a key that was written twice counts twice.
     pub fn len(&self) -> usize {
-        self.len
+        self.walk.len
     }
 
     /// Whether it has none.
     pub fn is_empty(&self) -> bool {
-        self.len == 0
+        self.walk.len == 0
     }
 
     /// Its entries as they were written.
     pub fn iter(&self) -> MapIter<'a, C> {
-        MapIter { blocks: Blocks::new(self.bytes, self.len), values: PhantomData }
+        MapIter { blocks: self.walk.blocks(), values: PhantomData }
     }
 
     /// The value of a key, found by walking; the last one where a key was written twice.
@@ -305,7 +372,7 @@ impl<'a, C: Codec> Iterator for MapIter<'a, C> {
 
     #[inline]
     fn next(&mut self) -> Option<(&'a str, C::View<'a>)> {
-        self.blocks.next(|input| Ok((input.read_str()?, C::view(input)?)))
+        self.blocks.next(|input, step| Ok((input.read_str()?, C::resolve_view(input, step)?)))
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {

@@ -1,11 +1,12 @@
 //! Decoding values whatever schema they were written with.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use super::resolve::Plan;
+use foldhash::{HashMap, HashMapExt};
+
+use super::plan::Plan;
 use super::{
     DecodeError, DynamicSchema, Input, RecordSchema, SINGLE_OBJECT_MARKER, Value, looks_like, split_single_object,
 };
@@ -19,11 +20,10 @@ pub trait SchemaLookup: Send + Sync {
 /// Decodes values of one topic or table.
 ///
 /// A value that was written with the type's own schema goes straight to its codec. For another one the plan that
-/// resolves it is compiled once and kept.
+/// resolves it is compiled once and kept, and the type reads by it, straight from the writer's bytes.
 pub struct Decoder<V> {
     lookup: Arc<dyn SchemaLookup>,
     plans: HashMap<u64, Result<Plan, String>>,
-    resolved: Vec<u8>,
     values: PhantomData<fn() -> V>,
 }
 
@@ -36,7 +36,7 @@ impl<V> fmt::Debug for Decoder<V> {
 impl<V: Value> Decoder<V> {
     /// A decoder that asks `lookup` for schemas other than the type's own.
     pub fn new(lookup: Arc<dyn SchemaLookup>) -> Self {
-        Self { lookup, plans: HashMap::new(), resolved: Vec::new(), values: PhantomData }
+        Self { lookup, plans: HashMap::new(), values: PhantomData }
     }
 
     /// Asks another topic from now on. A fingerprint means the same schema everywhere, so the plans stay.
@@ -48,36 +48,40 @@ impl<V: Value> Decoder<V> {
     #[inline]
     pub fn decode(&mut self, wire: &[u8]) -> Result<V, DecodeError> {
         match foreign::<V>(wire) {
-            None => V::decode_value(wire).map_err(|error| explained(error, wire)),
-            Some((own, fingerprint, datum)) => V::decode_value(self.resolve(own, fingerprint, datum)?),
+            None => V::decode_value(wire),
+            Some((own, fingerprint, datum)) => {
+                let plan = self.plan(own, fingerprint)?;
+                let mut input = Input::after_header(datum);
+                input.follow(plan);
+                V::resolve_value(&mut input, plan.root())
+            }
         }
     }
 
-    /// The same without copying, where the type's own schema wrote it.
+    /// The same without copying.
     #[inline]
     pub fn view<'a>(&'a mut self, wire: &'a [u8]) -> Result<V::View<'a>, DecodeError> {
         match foreign::<V>(wire) {
-            None => V::view_value(wire).map_err(|error| explained(error, wire)),
-            Some((own, fingerprint, datum)) => V::view_value(self.resolve(own, fingerprint, datum)?),
+            None => V::view_value(wire),
+            Some((own, fingerprint, datum)) => {
+                let plan = self.plan(own, fingerprint)?;
+                let mut input = Input::after_header(datum);
+                input.follow(plan);
+                V::resolve_value_view(&mut input, plan.root())
+            }
         }
     }
 
-    /// The value as the type's own schema would have written it.
-    fn resolve(&mut self, own: &'static RecordSchema, fingerprint: u64, datum: &[u8]) -> Result<&[u8], DecodeError> {
-        let plan = match self.plans.get(&fingerprint) {
-            Some(plan) => plan,
-            None => {
-                // A schema that is not known yet may be known later: only an answer is kept.
-                let json = self.lookup.schema(fingerprint).ok_or_else(|| unknown(own, fingerprint))?;
-                self.plans.entry(fingerprint).or_insert_with(|| compile(own, fingerprint, &json))
-            }
-        };
-        let plan = plan.as_ref().map_err(|why| outside(why.clone()))?;
-        self.resolved.clear();
-        self.resolved.extend_from_slice(&SINGLE_OBJECT_MARKER);
-        self.resolved.extend_from_slice(&own.fingerprint.to_le_bytes());
-        plan.run(&mut Input::after_header(datum), &mut self.resolved)?;
-        Ok(&self.resolved)
+    fn plan(&mut self, own: &'static RecordSchema, fingerprint: u64) -> Result<&Plan, DecodeError> {
+        // A schema that is not known yet may be known later: only an answer is kept.
+        if !self.plans.contains_key(&fingerprint) {
+            let json = self.lookup.schema(fingerprint).ok_or_else(|| unknown(own, fingerprint))?;
+            self.plans.insert(fingerprint, compile(own, fingerprint, &json));
+        }
+        match &self.plans[&fingerprint] {
+            Ok(plan) => Ok(plan),
+            Err(why) => Err(outside(why.clone())),
+        }
     }
 }
 
@@ -105,7 +109,8 @@ fn compile(own: &RecordSchema, fingerprint: u64, json: &str) -> Result<Plan, Str
     })
 }
 
-/// Adds what the datum looks like instead: in a topic of bare values nothing else tells.
+/// Adds what the datum looks like instead: in a topic of bare values nothing else tells. For whoever has the error in
+/// hand, off the path of records that are well: within `decode` it would cost each of them.
 #[cold]
 pub(crate) fn explained(mut error: DecodeError, wire: &[u8]) -> DecodeError {
     if let Some(what) = split_single_object(wire).and_then(|(_, datum)| looks_like(datum)) {

@@ -1,5 +1,6 @@
 //! Reading a datum, primitive by primitive. Nothing that it says of itself (a length, a count) is trusted.
 
+use super::plan::Plan;
 use super::{DecodeError, SINGLE_OBJECT_HEADER_LEN};
 
 /// Items that take no bytes at all, a `null` or an empty record, could be claimed without end: this many are allowed
@@ -18,19 +19,32 @@ pub struct Input<'a> {
     empty_items: usize,
     /// Records around this place whose types contain themselves.
     depth: usize,
+    /// What the steps belong to that are followed, if another schema wrote the datum.
+    plan: Option<&'a Plan>,
 }
 
 impl<'a> Input<'a> {
     /// Begins to read `bytes`.
     #[inline]
     pub fn new(bytes: &'a [u8]) -> Self {
-        Self { rest: bytes, len: bytes.len(), empty_items: 0, depth: 0 }
+        Self { rest: bytes, len: bytes.len(), empty_items: 0, depth: 0, plan: None }
     }
 
     /// Begins to read the datum behind a single-object header, so that positions count the header too.
     #[inline]
     pub(crate) fn after_header(datum: &'a [u8]) -> Self {
-        Self { rest: datum, len: datum.len() + SINGLE_OBJECT_HEADER_LEN, empty_items: 0, depth: 0 }
+        Self { rest: datum, len: datum.len() + SINGLE_OBJECT_HEADER_LEN, empty_items: 0, depth: 0, plan: None }
+    }
+
+    /// From now on steps of that plan are followed.
+    #[inline]
+    pub(crate) fn follow(&mut self, plan: &'a Plan) {
+        self.plan = Some(plan);
+    }
+
+    #[inline]
+    pub(super) fn plan(&self) -> Option<&'a Plan> {
+        self.plan
     }
 
     /// What has not been read yet.

@@ -9,15 +9,18 @@ mod duration;
 mod field;
 mod frame;
 mod from_json;
+mod incompatibility;
 mod input;
 mod json_encoding;
 mod key;
 pub(crate) mod logical;
 mod looks;
+pub(crate) mod plan;
 pub(crate) mod recursive;
 mod resolve;
 mod schema;
 mod to_json;
+mod transcode;
 mod translate;
 mod value;
 
@@ -33,11 +36,12 @@ pub use frame::{
     Cursor, Frame, FrameBuilder, FrameError, FrameHeader, FrameMark, Frames, HEADER_LEN, Headers, RawRecord, RawRecords,
 };
 pub use from_json::{csv_row_to_avro, json_to_avro};
+pub use incompatibility::{Incompatibility, incompatibilities};
 pub use input::Input;
 pub use json_encoding::{avro_to_json_encoding, json_encoding_to_avro};
 pub use key::Key;
 pub use looks::looks_like;
-pub use resolve::{Incompatibility, incompatibilities};
+pub use plan::Step;
 pub use schema::DynamicSchema;
 pub use to_json::{avro_to_json, key_of};
 pub use translate::Translation;
@@ -101,6 +105,13 @@ pub trait Record: Sized + Clone + std::fmt::Debug + PartialEq + Send + Sync + 's
 
     /// Reads the same datum without copying.
     fn view<'a>(input: &mut Input<'a>) -> Result<Self::View<'a>, DecodeError>;
+
+    /// Reads the bare datum that a record of another schema wrote, as a compiled resolution says. Fields that this type
+    /// does not have are read over.
+    fn resolve(input: &mut Input<'_>, step: &Step) -> Result<Self, DecodeError>;
+
+    /// Reads the same datum without copying.
+    fn resolve_view<'a>(input: &mut Input<'a>, step: &'a Step) -> Result<Self::View<'a>, DecodeError>;
 
     /// Copies what a view borrows.
     fn from_view(view: &Self::View<'_>) -> Self;

@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 
 use super::codec::Codec;
 use super::input::MAX_VALUE_DEPTH;
-use super::{DecodeError, EncodeError, Input, Record};
+use super::{DecodeError, EncodeError, Input, Record, Step};
 
 thread_local! {
     /// Records around the one that this thread encodes. The buffer that is written to cannot carry it.
@@ -60,6 +60,16 @@ impl<R: Record, const MIN: usize> Codec for Recursive<R, MIN> {
     fn own(view: &R::View<'_>) -> R {
         R::from_view(view)
     }
+
+    #[inline(never)]
+    fn convert(input: &mut Input<'_>, step: &Step) -> Result<R, DecodeError> {
+        input.nested(|input| R::resolve(input, step))
+    }
+
+    #[inline(never)]
+    fn convert_view<'a>(input: &mut Input<'a>, step: &'a Step) -> Result<R::View<'a>, DecodeError> {
+        input.nested(|input| R::resolve_view(input, step))
+    }
 }
 
 /// A value in a box: without it a record would hold itself.
@@ -85,5 +95,13 @@ impl<C: Codec> Codec for Boxed<C> {
 
     fn own(view: &Box<C::View<'_>>) -> Box<C::Owned> {
         Box::new(C::own(view))
+    }
+
+    fn convert(input: &mut Input<'_>, step: &Step) -> Result<Box<C::Owned>, DecodeError> {
+        C::convert(input, step).map(Box::new)
+    }
+
+    fn convert_view<'a>(input: &mut Input<'a>, step: &'a Step) -> Result<Box<C::View<'a>>, DecodeError> {
+        C::convert_view(input, step).map(Box::new)
     }
 }

@@ -1,149 +1,64 @@
 //! Schema resolution by the rules of the Avro specification, compiled once for a writer's and a reader's schema.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use gretchen_schema::{Definition, Field, Logical, Named, Schemas, Type, TypeId};
+use gretchen_schema::{Definition, Field, Logical, Named, Schemas, Type, TypeId, did_you_mean};
 
-use super::codec::write_long;
-use super::to_json::{check_end, skip, skip_items};
-use super::{DecodeError, DynamicSchema, Input, to_json};
+use super::plan::{FieldPlan, Kind, Plan, RecordPlan, SKIPPED, Step};
+use super::{DynamicSchema, Incompatibility};
 
 /// Levels that compiling may go down: two schemas that contain themselves can be paired in many ways.
 const MAX_LEVELS: usize = 128;
 
-/// How datums of one schema become datums of another.
-#[derive(Debug)]
-pub(crate) struct Plan {
-    writer: DynamicSchema,
-    root: Step,
-    /// `None` where two records do not fit; only branches that are not taken lead there.
-    records: Vec<Option<RecordPlan>>,
-}
-
-/// What to do with one value of the writer.
-#[derive(Clone, Debug)]
-enum Step {
-    /// Checked and copied: both write the same bytes.
-    Copy(Type),
-    FloatOfInteger,
-    DoubleOfInteger,
-    DoubleOfFloat,
-    /// The reader's number of each of the writer's symbols, if it knows it.
-    Enum(Vec<Option<usize>>),
-    /// The items, and what one takes at least.
-    Array(Box<Step>, usize),
-    Map(Box<Step>, usize),
-    /// One for each branch of the writer.
-    FromUnion(Vec<Result<Step, String>>),
-    /// The reader's branch.
-    IntoUnion(usize, Box<Step>),
-    Record(usize),
-}
-
-#[derive(Debug)]
-struct RecordPlan {
-    /// Name and type of every field of the writer.
-    written: Vec<(String, Type)>,
-    /// For every field of the reader where it comes from.
-    read: Vec<Source>,
-}
-
-#[derive(Debug)]
-enum Source {
-    Written(usize, Step),
-    Default(Vec<u8>),
-}
+/// Problems that are told of one type: they are kept for each pair of types that is compared.
+const MAX_PROBLEMS: usize = 100;
 
 impl Plan {
-    /// Compiles the plan, or says why the schemas do not fit.
-    pub(crate) fn compile(writer: &DynamicSchema, reader: &DynamicSchema) -> Result<Self, String> {
-        let mut compiler =
-            Compiler { writer: writer.schemas(), reader: reader.schemas(), records: Vec::new(), known: HashMap::new() };
-        let root = compiler.step(writer.root(), reader.root(), MAX_LEVELS)?;
-        Ok(Self { records: compiler.records, writer: writer.clone(), root })
+    /// Compiles the plan, or says why no value of the writer can be read.
+    pub(crate) fn compile(writer: &DynamicSchema, reader: &DynamicSchema) -> Result<Self, Incompatibility> {
+        let (plan, problems) = compile(writer, reader);
+        plan.ok_or_else(|| {
+            let first = problems.iter().find(|problem| !problem.only_when_met).or(problems.first());
+            first.cloned().unwrap_or_else(|| Incompatibility::new("type mismatch", "the schemas do not fit"))
+        })
+    }
+}
+
+/// The plan, if any value of the writer can be read, and everything that cannot.
+pub(super) fn compile(writer: &DynamicSchema, reader: &DynamicSchema) -> (Option<Plan>, Vec<Incompatibility>) {
+    let mut compiler = Compiler {
+        writer: writer.schemas(),
+        reader: reader.schemas(),
+        records: Vec::new(),
+        known: HashMap::new(),
+        exact: HashSet::new(),
+    };
+    let Found { step, problems } = compiler.step(writer.root(), reader.root(), MAX_LEVELS);
+    let records = compiler.records;
+    let plan = step.map(|root| Plan { writer: writer.clone(), reader: reader.clone(), root, records });
+    (plan, problems)
+}
+
+/// What to do with a value, if anything can be done, and what is wrong.
+#[derive(Clone)]
+struct Found {
+    step: Option<Step>,
+    problems: Vec<Incompatibility>,
+}
+
+impl Found {
+    fn step(kind: Kind) -> Self {
+        Self { step: Some(Step(kind)), problems: Vec::new() }
     }
 
-    /// Appends the reader's datum for a datum of the writer, all of which must be consumed.
-    pub(crate) fn run(&self, input: &mut Input<'_>, out: &mut Vec<u8>) -> Result<(), DecodeError> {
-        self.run_prefix(input, out)?;
-        check_end(input)
+    fn problem(rule: &'static str, message: impl Into<String>) -> Self {
+        Self { step: None, problems: vec![Incompatibility::new(rule, message)] }
     }
 
-    /// The same for the first datum of many.
-    pub(crate) fn run_prefix(&self, input: &mut Input<'_>, out: &mut Vec<u8>) -> Result<(), DecodeError> {
-        self.step(&self.root, input, out, to_json::MAX_LEVELS)
-    }
-
-    fn step(&self, step: &Step, input: &mut Input<'_>, out: &mut Vec<u8>, depth: usize) -> Result<(), DecodeError> {
-        let depth = depth
-            .checked_sub(1)
-            .ok_or_else(|| input.error(format!("nested deeper than {} levels", to_json::MAX_LEVELS)))?;
-        match step {
-            Step::Copy(ty) => {
-                let before = input.rest();
-                skip(self.writer.schemas(), ty, input, depth)?;
-                out.extend_from_slice(&before[..before.len() - input.rest().len()]);
-            }
-            Step::FloatOfInteger => out.extend_from_slice(&(input.read_long()? as f32).to_le_bytes()),
-            Step::DoubleOfInteger => out.extend_from_slice(&(input.read_long()? as f64).to_le_bytes()),
-            Step::DoubleOfFloat => out.extend_from_slice(&f64::from(input.read_float()?).to_le_bytes()),
-            Step::Enum(numbers) => match numbers[input.read_index(numbers.len())?] {
-                Some(number) => write_long(number as i64, out),
-                None => return Err(input.error("a symbol that the reader's enum does not have, nor a default")),
-            },
-            Step::Array(item, min_len) => {
-                self.items(*min_len, input, out, |input, out| self.step(item, input, out, depth))?
-            }
-            Step::Map(value, min_len) => self.items(1 + min_len, input, out, |input, out| {
-                super::codec::write_bytes(input.read_str()?.as_bytes(), out);
-                self.step(value, input, out, depth)
-            })?,
-            Step::FromUnion(branches) => match &branches[input.read_index(branches.len())?] {
-                Ok(step) => self.step(step, input, out, depth)?,
-                Err(why) => return Err(input.error(why.clone())),
-            },
-            Step::IntoUnion(index, step) => {
-                write_long(*index as i64, out);
-                self.step(step, input, out, depth)?;
-            }
-            Step::Record(index) => self.record(*index, input, out, depth)?,
-        }
-        Ok(())
-    }
-
-    /// Each item in a block of its own: how many there will be is known only at the end.
-    fn items<'a>(
-        &self,
-        min_len: usize,
-        input: &mut Input<'a>,
-        out: &mut Vec<u8>,
-        mut item: impl FnMut(&mut Input<'a>, &mut Vec<u8>) -> Result<(), DecodeError>,
-    ) -> Result<(), DecodeError> {
-        skip_items(min_len, input, |input| {
-            write_long(1, out);
-            item(input, out)
-        })?;
-        out.push(0);
-        Ok(())
-    }
-
-    fn record(&self, index: usize, input: &mut Input<'_>, out: &mut Vec<u8>, depth: usize) -> Result<(), DecodeError> {
-        let Some(Some(plan)) = self.records.get(index) else { return Err(input.error("the schemas do not fit here")) };
-        // Where each of the writer's fields begins: the reader's order may be another.
-        let mut starts = Vec::with_capacity(plan.written.len());
-        for (name, ty) in &plan.written {
-            starts.push(input.clone());
-            skip(self.writer.schemas(), ty, input, depth).map_err(|error| error.within(name))?;
-        }
-        for source in &plan.read {
-            match source {
-                Source::Written(field, step) => self
-                    .step(step, &mut starts[*field].clone(), out, depth)
-                    .map_err(|error| error.within(&plan.written[*field].0))?,
-                Source::Default(bytes) => out.extend_from_slice(bytes),
-            }
-        }
-        Ok(())
+    /// Around a step, with what is wrong inside.
+    fn map(self, place: &str, around: impl FnOnce(Box<Step>) -> Kind) -> Self {
+        let problems = self.problems.into_iter().map(|problem| problem.within(place)).collect();
+        Self { step: self.step.map(|step| Step(around(Box::new(step)))), problems }
     }
 }
 
@@ -152,40 +67,41 @@ struct Compiler<'a> {
     reader: &'a Schemas,
     records: Vec<Option<RecordPlan>>,
     /// Pairs of named types that are compiled, or being compiled: a record may contain itself.
-    known: HashMap<(TypeId, TypeId), Result<Step, String>>,
+    known: HashMap<(TypeId, TypeId), Found>,
+    /// Pairs of named types whose bytes are the same.
+    exact: HashSet<(TypeId, TypeId)>,
 }
 
 impl Compiler<'_> {
-    fn step(&mut self, writer: &Type, reader: &Type, levels: usize) -> Result<Step, String> {
-        let Some(levels) = levels.checked_sub(1) else { return Err("the schemas are nested too deeply".into()) };
+    fn step(&mut self, writer: &Type, reader: &Type, levels: usize) -> Found {
+        let Some(levels) = levels.checked_sub(1) else {
+            return Found::problem("nesting", "the schemas are nested too deeply to be compared; flatten them");
+        };
+        if self.is_exact(writer, reader) {
+            return Found::step(Kind::Exact);
+        }
         if let Type::Union(branches) = writer {
-            let steps = branches.iter().map(|branch| self.step(branch, reader, levels)).collect::<Vec<_>>();
-            return match steps.iter().find_map(|step| step.as_ref().err()) {
-                Some(why) if steps.iter().all(Result::is_err) => Err(why.clone()),
-                _ => Ok(Step::FromUnion(steps)),
-            };
+            return self.writer_union(branches, reader, levels);
         }
         if let Type::Union(branches) = reader {
             return self.reader_union(writer, branches, levels);
         }
-        if let (Some(a), Some(b)) = (logical(self.writer, writer), logical(self.reader, reader)) {
-            self.check_logical(a, b, writer, reader)?;
+        if let Some(problem) = self.logical_problem(writer, reader) {
+            return Found { step: None, problems: vec![problem] };
         }
         match (writer, reader) {
             (Type::Array(a), Type::Array(b)) => {
-                Ok(Step::Array(Box::new(self.step(a, b, levels)?), self.writer.min_len(a)))
+                let min_len = self.writer.min_len(a);
+                self.step(a, b, levels).map("[]", |step| Kind::Array(step, min_len))
             }
-            (Type::Map(a), Type::Map(b)) => Ok(Step::Map(Box::new(self.step(a, b, levels)?), self.writer.min_len(a))),
+            (Type::Map(a), Type::Map(b)) => {
+                let min_len = 1 + self.writer.min_len(a);
+                self.step(a, b, levels).map("[]", |step| Kind::Map(step, min_len))
+            }
             (Type::Named(a), Type::Named(b)) => self.named(*a, *b, levels),
-            _ => match (writer.primitive_name(), reader.primitive_name()) {
-                (a, b) if a == b && !matches!(a, "named" | "array" | "map") => Ok(Step::Copy(writer.clone())),
-                ("int", "long") | ("string", "bytes") => Ok(Step::Copy(writer.clone())),
-                // The type that is checked is the reader's: bytes need not be UTF-8.
-                ("bytes", "string") => Ok(Step::Copy(Type::String)),
-                ("int" | "long", "float") => Ok(Step::FloatOfInteger),
-                ("int" | "long", "double") => Ok(Step::DoubleOfInteger),
-                ("float", "double") => Ok(Step::DoubleOfFloat),
-                _ => Err(self.differ(writer, reader)),
+            _ => match promotion(writer.primitive_name(), reader.primitive_name()) {
+                Some(kind) => Found::step(kind),
+                None => Found::problem("type mismatch", self.differ(writer, reader)),
             },
         }
     }
@@ -195,89 +111,279 @@ impl Compiler<'_> {
     }
 
     /// The same number in another unit would be read without an error and be wrong.
-    fn check_logical(&self, a: Logical, b: Logical, writer: &Type, reader: &Type) -> Result<(), String> {
-        let fits = match (a, b) {
+    fn logical_problem(&self, writer: &Type, reader: &Type) -> Option<Incompatibility> {
+        let (a, b) = (logical(self.writer, writer)?, logical(self.reader, reader)?);
+        let rule = match (a, b) {
             (Logical::Decimal { precision: a, scale: x }, Logical::Decimal { precision: b, scale: y }) => {
-                x == y && a <= b
+                if x != y {
+                    "decimal scale"
+                } else if a > b {
+                    "decimal precision"
+                } else {
+                    return None;
+                }
             }
-            _ => a == b,
+            _ if a == b => return None,
+            _ => "logical type",
         };
-        if fits { Ok(()) } else { Err(self.differ(writer, reader)) }
+        Some(Incompatibility::new(rule, self.differ(writer, reader)))
     }
 
-    /// The first branch of the same type, or else the first that the writer's can be promoted to.
-    fn reader_union(&mut self, writer: &Type, branches: &[Type], levels: usize) -> Result<Step, String> {
-        let same = |branch: &Type, compiler: &Self| match (writer, branch) {
-            (Type::Named(a), Type::Named(b)) => compiler.writer.get(*a).name == compiler.reader.get(*b).name,
+    /// Each branch for itself: those that cannot be read are errors only where they are met.
+    fn writer_union(&mut self, branches: &[Type], reader: &Type, levels: usize) -> Found {
+        let mut problems = Vec::new();
+        let mut steps = Vec::with_capacity(branches.len());
+        for branch in branches {
+            let found = self.step(branch, reader, levels);
+            problems.extend(found.problems.iter().cloned());
+            steps.push(found.step.ok_or_else(|| {
+                let why = found.problems.into_iter().find(|problem| !problem.only_when_met);
+                why.map_or_else(|| self.differ(branch, reader), |why| why.to_string()).into_boxed_str()
+            }));
+        }
+        problems.truncate(MAX_PROBLEMS);
+        if steps.iter().all(Result::is_err) {
+            return Found { step: None, problems };
+        }
+        problems.iter_mut().for_each(|problem| problem.only_when_met = true);
+        Found { step: Some(Step(Kind::FromUnion(steps.into()))), problems }
+    }
+
+    /// As Java does: the branch of the same type or full name, a record of the same short name that fits, or else the
+    /// first that the writer's can be promoted to.
+    fn reader_union(&mut self, writer: &Type, branches: &[Type], levels: usize) -> Found {
+        let same = branches.iter().position(|branch| match (writer, branch) {
+            (Type::Named(a), Type::Named(b)) => same_full_name(self.writer.get(*a), self.reader.get(*b)),
+            (Type::Named(_), _) | (_, Type::Named(_)) => false,
             _ => writer.primitive_name() == branch.primitive_name(),
-        };
-        let (first, then): (Vec<_>, Vec<_>) = branches.iter().enumerate().partition(|(_, branch)| same(branch, self));
-        for (index, branch) in first.into_iter().chain(then) {
-            if let Ok(step) = self.step(writer, branch, levels) {
-                return Ok(Step::IntoUnion(index, Box::new(step)));
+        });
+        if let Some(index) = same {
+            let found = self.step(writer, &branches[index], levels);
+            return found.map("", |step| Kind::IntoUnion(index, step));
+        }
+        let mut first = None;
+        for (index, branch) in branches.iter().enumerate() {
+            let found = self.step(writer, branch, levels);
+            if found.step.is_some() {
+                // Among records whose short names agree Java takes the last.
+                let is_record = matches!(branch, Type::Named(_));
+                if first.is_none() || is_record {
+                    first = Some((index, found));
+                }
             }
         }
-        Err(self.differ(writer, &Type::Union(branches.to_vec())))
+        match first {
+            Some((index, found)) => found.map("", |step| Kind::IntoUnion(index, step)),
+            None => {
+                let read = self.reader.type_name(&Type::Union(branches.to_vec()));
+                let written = self.writer.type_name(writer);
+                Found::problem("union branch", format!("{written} was written, which is no branch of {read}"))
+            }
+        }
     }
 
-    fn named(&mut self, a: TypeId, b: TypeId, levels: usize) -> Result<Step, String> {
+    fn named(&mut self, a: TypeId, b: TypeId, levels: usize) -> Found {
         if let Some(known) = self.known.get(&(a, b)) {
             return known.clone();
         }
         let (writer, reader) = (self.writer.get(a), self.reader.get(b));
         if !same_name(writer, reader) {
-            return Err(format!("{} was written where {} is read", writer.name, reader.name));
+            return Found::problem(
+                "name mismatch",
+                format!(
+                    "{} was written where {} is read; make the one an alias of the other",
+                    writer.name, reader.name
+                ),
+            );
         }
-        let step = match (&writer.definition, &reader.definition) {
-            (Definition::Fixed { size: written, .. }, Definition::Fixed { size: read, .. }) if written == read => {
-                Ok(Step::Copy(Type::Named(a)))
-            }
+        let found = match (&writer.definition, &reader.definition) {
+            (Definition::Fixed { size: written, .. }, Definition::Fixed { size: read, .. }) => match written == read {
+                true => Found::step(Kind::Exact),
+                false => Found::problem(
+                    "fixed size",
+                    format!("{} was written with {written} bytes where {read} are read", writer.name),
+                ),
+            },
             (Definition::Enum { symbols: written, .. }, Definition::Enum { symbols: read, default }) => {
-                let number = |symbol: &String| read.iter().position(|known| known == symbol);
-                let default = default.as_ref().and_then(number);
-                Ok(Step::Enum(written.iter().map(|symbol| number(symbol).or(default)).collect()))
+                enumeration(&reader.name, written, read, default.as_deref())
             }
             (Definition::Record(written), Definition::Record(read)) => {
                 let index = self.records.len();
                 self.records.push(None);
-                self.known.insert((a, b), Ok(Step::Record(index)));
-                self.record(written, read, levels).map(|plan| {
-                    self.records[index] = Some(plan);
-                    Step::Record(index)
-                })
+                self.known.insert((a, b), Found::step(Kind::Record(index)));
+                let (plan, problems) = self.record(written, read, levels);
+                let step = plan.is_some().then_some(Step(Kind::Record(index)));
+                self.records[index] = plan;
+                Found { step, problems }
             }
-            _ => Err(format!("{} has another form in the schema that it was written with", writer.name)),
+            _ => Found::problem(
+                "type mismatch",
+                format!(
+                    "{} was written as {} and is read as {}",
+                    writer.name,
+                    kind(&writer.definition),
+                    kind(&reader.definition)
+                ),
+            ),
         };
-        self.known.insert((a, b), step.clone());
-        step
+        self.known.insert((a, b), found.clone());
+        found
     }
 
-    fn record(&mut self, written: &[Field], read: &[Field], levels: usize) -> Result<RecordPlan, String> {
-        let mut sources = Vec::with_capacity(read.len());
-        for field in read {
-            let known = |other: &Field| other.name == field.name || field.aliases.contains(&other.name);
-            let exact = written.iter().position(|other| other.name == field.name);
-            let source = match (exact.or_else(|| written.iter().position(known)), &field.default) {
-                (Some(index), _) => self
-                    .step(&written[index].ty, &field.ty, levels)
-                    .map(|step| Source::Written(index, step))
-                    .map_err(|why| format!("field {}: {why}", field.name))?,
+    fn record(
+        &mut self,
+        written: &[Field],
+        read: &[Field],
+        levels: usize,
+    ) -> (Option<RecordPlan>, Vec<Incompatibility>) {
+        let mut problems = Vec::new();
+        let mut fits = true;
+        let mut steps: Vec<Option<(usize, Step)>> = vec![None; written.len()];
+        let mut defaults = Vec::with_capacity(read.len());
+        for (number, (field, source)) in read.iter().zip(sources(written, read)).enumerate() {
+            let mut default_bytes = None;
+            let found = match (source, &field.default) {
+                (Some(index), _) => {
+                    let found = self.step(&written[index].ty, &field.ty, levels);
+                    steps[index] = found.step.clone().map(|step| (number, step));
+                    found
+                }
                 (None, Some(default)) => {
                     let mut bytes = Vec::new();
-                    self.reader
-                        .encode_default(&field.ty, default, &mut bytes)
-                        .ok_or_else(|| format!("field {}: its default does not fit", field.name))?;
-                    Source::Default(bytes)
+                    match self.reader.encode_default(&field.ty, default, &mut bytes) {
+                        Some(()) => {
+                            default_bytes = Some(bytes.into_boxed_slice());
+                            Found::step(Kind::Exact)
+                        }
+                        None => Found::problem("missing default", "its default does not fit its type"),
+                    }
                 }
                 (None, None) => {
-                    return Err(format!("field {} was not written and has no default; give it one", field.name));
+                    let hint = did_you_mean(&field.name, written.iter().map(|field| field.name.as_str()));
+                    let message = format!("was not written and has no default; give it one, or an alias{hint}");
+                    Found::problem("missing default", message)
                 }
             };
-            sources.push(source);
+            fits &= found.step.is_some();
+            defaults.push(default_bytes);
+            problems.extend(found.problems.into_iter().map(|problem| problem.within(&field.name)));
         }
-        let written = written.iter().map(|field| (field.name.clone(), field.ty.clone())).collect();
-        Ok(RecordPlan { written, read: sources })
+        problems.truncate(MAX_PROBLEMS);
+        if !fits {
+            return (None, problems);
+        }
+        let fields = written.iter().zip(steps).map(|(field, step)| {
+            let (number, step) = step.unwrap_or((SKIPPED, Step(Kind::Exact)));
+            FieldPlan { number, step, name: field.name.as_str().into(), ty: field.ty.clone() }
+        });
+        (Some(RecordPlan { fields: fields.collect(), defaults: defaults.into() }), problems)
     }
+
+    /// Whether both schemas write the same bytes, named types with all that is in them.
+    fn is_exact(&mut self, writer: &Type, reader: &Type) -> bool {
+        let mut assumed = Vec::new();
+        let same = self.same_bytes(writer, reader, &mut assumed);
+        if !same {
+            // What was assumed of records that contain themselves has not been shown.
+            for pair in &assumed {
+                self.exact.remove(pair);
+            }
+        }
+        same
+    }
+
+    fn same_bytes(&mut self, writer: &Type, reader: &Type, assumed: &mut Vec<(TypeId, TypeId)>) -> bool {
+        if self.logical_problem(writer, reader).is_some() {
+            return false;
+        }
+        match (writer, reader) {
+            (Type::Array(a), Type::Array(b)) | (Type::Map(a), Type::Map(b)) => self.same_bytes(a, b, assumed),
+            (Type::Union(a), Type::Union(b)) => {
+                a.len() == b.len() && a.iter().zip(b).all(|(a, b)| self.same_bytes(a, b, assumed))
+            }
+            (Type::Named(a), Type::Named(b)) => {
+                if !self.exact.insert((*a, *b)) {
+                    return true;
+                }
+                assumed.push((*a, *b));
+                let (a, b) = (self.writer.get(*a), self.reader.get(*b));
+                same_name(a, b)
+                    && match (&a.definition, &b.definition) {
+                        (Definition::Fixed { size: a, .. }, Definition::Fixed { size: b, .. }) => a == b,
+                        (Definition::Enum { symbols: a, .. }, Definition::Enum { symbols: b, .. }) => a == b,
+                        (Definition::Record(a), Definition::Record(b)) => {
+                            a.len() == b.len()
+                                && sources(a, b).into_iter().enumerate().all(|(index, source)| source == Some(index))
+                                && a.iter().zip(b).all(|(a, b)| self.same_bytes(&a.ty, &b.ty, assumed))
+                        }
+                        _ => false,
+                    }
+            }
+            (Type::Named(_) | Type::Array(_) | Type::Map(_) | Type::Union(_), _) => false,
+            _ => writer.primitive_name() == reader.primitive_name(),
+        }
+    }
+}
+
+/// For each of the reader's fields the writer's that it is read from: the one of its name, or else of an alias.
+fn sources(written: &[Field], read: &[Field]) -> Vec<Option<usize>> {
+    let numbers: HashMap<_, _> =
+        written.iter().enumerate().map(|(index, field)| (field.name.as_str(), index)).collect();
+    let mut sources = read.iter().map(|field| numbers.get(field.name.as_str()).copied()).collect::<Vec<_>>();
+    let mut taken = vec![false; written.len()];
+    sources.iter().flatten().for_each(|index| taken[*index] = true);
+    for (source, field) in sources.iter_mut().zip(read).filter(|(source, _)| source.is_none()) {
+        // A value goes to one field only.
+        let aliased = field.aliases.iter().filter_map(|alias| numbers.get(alias.as_str()).copied());
+        *source = aliased.into_iter().find(|index| !std::mem::replace(&mut taken[*index], true));
+    }
+    sources
+}
+
+fn enumeration(name: &str, written: &[String], read: &[String], default: Option<&str>) -> Found {
+    let number = |symbol: &str| read.iter().position(|known| known == symbol);
+    let default = default.and_then(number);
+    let mut problems = Vec::new();
+    let numbers = written.iter().map(|symbol| {
+        number(symbol).or(default).ok_or_else(|| {
+            let hint = did_you_mean(symbol, read.iter().map(String::as_str));
+            let why = format!("symbol {symbol:?} was written, which {name} does not have, nor a default{hint}");
+            let mut problem = Incompatibility::new("enum symbol", why);
+            problem.only_when_met = true;
+            let why = problem.to_string().into_boxed_str();
+            problems.push(problem);
+            why
+        })
+    });
+    let numbers = numbers.collect();
+    problems.truncate(MAX_PROBLEMS);
+    Found { step: Some(Step(Kind::Enum(numbers))), problems }
+}
+
+/// The specification's table of what may be read as something else.
+fn promotion(writer: &str, reader: &str) -> Option<Kind> {
+    Some(match (writer, reader) {
+        ("int", "long") => Kind::IntToLong,
+        ("int" | "long", "float") => Kind::IntegerToFloat,
+        ("int" | "long", "double") => Kind::IntegerToDouble,
+        ("float", "double") => Kind::FloatToDouble,
+        // The reader's codec checks what must be UTF-8.
+        ("string", "bytes") | ("bytes", "string") => Kind::Exact,
+        (a, b) if a == b && !matches!(a, "named" | "array" | "map" | "union") => Kind::Exact,
+        _ => return None,
+    })
+}
+
+fn kind(definition: &Definition) -> &'static str {
+    match definition {
+        Definition::Record(_) => "a record",
+        Definition::Enum { .. } => "an enum",
+        Definition::Fixed { .. } => "a fixed",
+    }
+}
+
+fn same_full_name(writer: &Named, reader: &Named) -> bool {
+    writer.name == reader.name || reader.aliases.contains(&writer.name)
 }
 
 /// By the specification: the unqualified names agree, or an alias of the reader's is the writer's name.
@@ -294,24 +400,5 @@ fn logical(schemas: &Schemas, ty: &Type) -> Option<Logical> {
             _ => None,
         },
         _ => None,
-    }
-}
-
-/// Why a reader's schema does not read what a writer's wrote.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Incompatibility {
-    /// Path of the field, or an empty text for the schema itself.
-    pub path: String,
-    /// Short name of the rule that is broken.
-    pub rule: &'static str,
-    /// What is wrong, in whole words.
-    pub message: String,
-}
-
-/// What keeps datums of `writer` from being read as `reader`; nothing where all of them can be.
-pub fn incompatibilities(writer: &DynamicSchema, reader: &DynamicSchema) -> Vec<Incompatibility> {
-    match Plan::compile(writer, reader) {
-        Ok(_) => Vec::new(),
-        Err(message) => vec![Incompatibility { path: String::new(), rule: "resolution", message }],
     }
 }

@@ -121,15 +121,19 @@ pub(crate) fn skip(schemas: &Schemas, ty: &Type, input: &mut Input<'_>, depth: u
             Definition::Enum { symbols, .. } => drop(input.read_index(symbols.len())?),
             Definition::Fixed { size, .. } => drop(input.read_slice(*size)?),
         },
-        primitive => match primitive.primitive_name() {
-            "boolean" => drop(input.read_bool()?),
+        Type::Null => {}
+        Type::Boolean => drop(input.read_bool()?),
+        Type::Int => drop(input.read_int()?),
+        Type::Long => drop(input.read_long()?),
+        Type::Float => drop(input.read_float()?),
+        Type::Double => drop(input.read_double()?),
+        Type::Bytes => drop(input.read_bytes()?),
+        Type::String => drop(input.read_str()?),
+        Type::Logical(logical) => match logical.base() {
             "int" => drop(input.read_int()?),
             "long" => drop(input.read_long()?),
-            "float" => drop(input.read_float()?),
-            "double" => drop(input.read_double()?),
-            "bytes" => drop(input.read_bytes()?),
             "string" => drop(input.read_str()?),
-            _ => {}
+            _ => drop(input.read_bytes()?),
         },
     }
     Ok(())

@@ -1,6 +1,7 @@
 //! Datums of one schema as those of another.
 
-use super::resolve::Plan;
+use super::plan::Plan;
+use super::to_json::check_end;
 use super::{DecodeError, DynamicSchema, Input};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -20,6 +21,8 @@ impl Translation {
 
     /// Appends the reader's datum for a datum of the writer, all of which must be consumed.
     pub fn run(&self, datum: &[u8], out: &mut Vec<u8>) -> Result<(), DecodeError> {
-        self.0.run(&mut Input::new(datum), out)
+        let mut input = Input::new(datum);
+        self.0.run_prefix(&mut input, out)?;
+        check_end(&input)
     }
 }

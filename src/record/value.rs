@@ -2,8 +2,11 @@
 
 use std::fmt;
 
+use super::codec::{Codec, Nested};
+use super::plan::no_plan;
 use super::{
-    DecodeError, EncodeError, Input, Record, RecordSchema, SINGLE_OBJECT_HEADER_LEN, SINGLE_OBJECT_MARKER, looks_like,
+    DecodeError, EncodeError, Input, Record, RecordSchema, SINGLE_OBJECT_HEADER_LEN, SINGLE_OBJECT_MARKER, Step,
+    looks_like,
 };
 
 /// What a topic or a table can hold as a value: a record in single-object encoding, or a plain value
@@ -30,6 +33,20 @@ pub trait Value: Sized + Clone + fmt::Debug + Send + 'static {
 
     /// Copies what a view borrows.
     fn own(view: &Self::View<'_>) -> Self;
+
+    /// Reads a datum that another schema wrote; only records have one.
+    #[doc(hidden)]
+    fn resolve_value(input: &mut Input<'_>, step: &Step) -> Result<Self, DecodeError> {
+        let _ = step;
+        Err(no_plan(input))
+    }
+
+    /// The same without copying.
+    #[doc(hidden)]
+    fn resolve_value_view<'a>(input: &mut Input<'a>, step: &'a Step) -> Result<Self::View<'a>, DecodeError> {
+        let _ = step;
+        Err(no_plan(input))
+    }
 }
 
 /// The fingerprint in a single-object header, and the datum behind it.
@@ -110,6 +127,28 @@ impl<R: Record> Value for R {
     #[inline]
     fn own(view: &Self::View<'_>) -> Self {
         R::from_view(view)
+    }
+
+    #[inline]
+    fn resolve_value(input: &mut Input<'_>, step: &Step) -> Result<Self, DecodeError> {
+        let value = Nested::<R, 0>::resolve(input, step)?;
+        check_end(input)?;
+        Ok(value)
+    }
+
+    #[inline]
+    fn resolve_value_view<'a>(input: &mut Input<'a>, step: &'a Step) -> Result<Self::View<'a>, DecodeError> {
+        let view = Nested::<R, 0>::resolve_view(input, step)?;
+        check_end(input)?;
+        Ok(view)
+    }
+}
+
+#[inline]
+fn check_end(input: &Input<'_>) -> Result<(), DecodeError> {
+    match input.rest().len() {
+        0 => Ok(()),
+        bytes => Err(left_over(input.position(), bytes)),
     }
 }
 

@@ -10,6 +10,7 @@ use gretchen::app::App;
 use gretchen::error::BoxError;
 use gretchen::record::Record;
 use gretchen::table::{Table, TableMut};
+use gretchen::topic::WireFormat;
 use gretchen::{agent, records};
 use serde_json::{Value, json};
 
@@ -58,6 +59,9 @@ const TASKS: usize = 5 * 4;
 
 const ARGS: &str = "GRETCHEN_TEST_COMMAND_LINE";
 
+/// The file that names the format of the orders.
+const FORMAT: &str = "format.txt";
+
 /// Not a test of its own: the process that the tests here start.
 #[test]
 fn command_line() {
@@ -69,6 +73,12 @@ fn command_line() {
         .agent::<echo>()
         .agent::<by_id>()
         .agent::<never_ends>();
+    // A test that wants another format on the wire says so in its folder.
+    let app = match fs::read_to_string(FORMAT).ok().as_deref() {
+        Some("bare") => app.format("shop-orders", WireFormat::Bare),
+        Some("confluent") => app.format("shop-orders", WireFormat::Confluent),
+        _ => app,
+    };
     let code = app.run_with(std::iter::once("shop".to_owned()).chain(args).map(OsString::from));
     std::process::exit(i32::from(code != ExitCode::SUCCESS) * if code == ExitCode::from(2) { 2 } else { 1 });
 }
@@ -370,8 +380,15 @@ fn bad_keeping_output(dir: &Path, args: &[&str], code: i32) -> String {
 
 #[test]
 fn a_killed_worker_leaves_nothing_that_is_counted_twice() {
-    let dir = tempfile::tempdir().unwrap();
-    let dir = dir.path();
+    for format in ["single-object", "bare", "confluent"] {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join(FORMAT), format).unwrap();
+        kill_a_worker(dir.path());
+        assert_eq!(json_of(dir.path(), &["topics", "shop-orders", "--json"])["format"], json!(format));
+    }
+}
+
+fn kill_a_worker(dir: &Path) {
     fs::write(dir.join("orders.csv"), csv(0..700)).unwrap();
     let worker = Worker::start(dir);
     good(dir, &["send", "shop-orders", "--file", "orders.csv"]);

@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use gretchen::app::App;
+use gretchen::backend::log::{LogBackend, LogOptions};
 use gretchen::backend::memory::MemoryBackend;
-use gretchen::backend::{Backend, ProducerId, WireLayer};
+use gretchen::backend::{Backend, ProducerId, Replay, WireLayer};
 use gretchen::clock::Clock;
 use gretchen::error::{BoxError, ErrorKind};
 use gretchen::record::{FrameBuilder, Frames, Record, RecordSchema, Value};
+use gretchen::session::Session;
 use gretchen::table::{Table, TableMut};
 use gretchen::testing::TestApp;
 use gretchen::topic::{TopicPartition, TopicSchema, TopicSpec, WireFormat};
@@ -196,4 +198,28 @@ fn agents_that_write_two_schemas_into_bare_values_are_refused() {
     let app = App::new("two").agent::<first_schema>().agent::<other_schema>().format("in-too", WireFormat::Bare);
     let Err(error) = TestApp::new(app) else { panic!("two schemas in one topic of bare values") };
     assert!(error.kind() == ErrorKind::Plan && error.to_string().contains("topic in-too holds bare values"), "{error}");
+}
+
+#[test]
+fn a_log_holds_what_the_format_says_after_a_session() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = || LogOptions::new(folder.path().join("data"));
+    let orders = || (1..=100).map(|id| (b"a".to_vec(), Order { order_id: id, ..order("a", 1) }));
+    for _ in 0..2 {
+        let session = Session::open(app(WireFormat::Confluent), options(), 2).unwrap();
+        session.publish("in", "test", orders()).unwrap();
+        session.process().unwrap();
+    }
+    let log = LogBackend::open(options(), Clock::system()).unwrap();
+    let mut found = Vec::new();
+    for partition in 0..2 {
+        let mut reader = log.reader(&TopicPartition::new("out", partition), 0).unwrap();
+        let mut frames = Frames::default();
+        while reader.read(&mut frames).unwrap() {
+            let records = frames.iter().flat_map(|frame| frame.records());
+            found.extend(records.map(|record| record.value.map(<[u8]>::to_vec).unwrap()));
+        }
+    }
+    let wanted: Vec<Vec<u8>> = orders().map(|(_, order)| datum(&order)).collect();
+    assert_eq!(found, wanted, "bare datums, each once");
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use gretchen::record::{Record, container_to_datums};
+use gretchen::record::{Compression, ContainerWriter, DynamicSchema, Record, container_to_datums};
 use serde_json::{Value, json};
 
 use crate::cli::shop::Order;
@@ -90,7 +90,8 @@ fn schemas_are_compared() {
     }
     let (_, said, _) = run(dir, &["schema", "compat", "v1.avsc", "v3.avsc", "--json"]);
     let said: Value = serde_json::from_str(&said).unwrap();
-    assert!(said["checks"][0]["incompatibilities"][0]["message"].as_str().unwrap().contains("note"), "{said}");
+    let problem = &said["checks"][0]["incompatibilities"][0];
+    assert_eq!((&problem["path"], &problem["rule"]), (&json!("note"), &json!("missing default")), "{said}");
     assert!(bad(dir, &["schema", "compat", "v1.avsc"], 2).contains("latest last"));
 
     // What a topic keeps stands for itself.
@@ -136,7 +137,7 @@ fn containers_come_out_and_go_in_again() {
         good(dir, &["send", "shop-orders", &order(customer, 1), "--partition", "0"]);
     }
     let orders = good(dir, &["read", "shop-orders"]);
-    let target = gretchen::record::DynamicSchema::parse(Order::SCHEMA.json).unwrap();
+    let target = DynamicSchema::parse(Order::SCHEMA.json).unwrap();
     for codec in ["null", "deflate", "snappy", "zstandard"] {
         let file = exported(dir, &["read", "shop-orders", "--format", "avro", "--codec", codec]);
         let datums = container_to_datums(file.as_slice(), &target).unwrap().count();
@@ -187,4 +188,69 @@ fn the_json_of_the_specification_goes_in_and_out() {
     let error = bad(dir, &["send", "shop-orders", "-f", "rows.json", "--format", "avro-json"], 1);
     assert!(error.contains("rows.json:2: field order_id: missing"), "{error}");
     assert!(bad(dir, &["send", "shop-orders", "{}", "--format", "csv"], 2).contains("avro-json"));
+}
+
+#[test]
+fn a_damaged_container_ends_with_an_error_and_nothing_else() {
+    let schema = DynamicSchema::parse(Order::SCHEMA.json).unwrap();
+    let mut datum = Vec::new();
+    Order { customer: "a customer".into(), ..Order::default() }.encode(&mut datum).unwrap();
+    for codec in [Compression::Null, Compression::Deflate, Compression::Snappy, Compression::Zstandard] {
+        let mut file = Vec::new();
+        let mut writer = ContainerWriter::new(&mut file, &schema, codec).unwrap();
+        for _ in 0..50 {
+            writer.push(&datum).unwrap();
+        }
+        writer.flush().unwrap();
+        let read = |file: &[u8]| match container_to_datums(file, &schema) {
+            Ok(datums) => datums.collect::<Result<Vec<_>, _>>().map(|datums| datums.len()),
+            Err(error) => Err(error),
+        };
+        assert_eq!(read(&file).unwrap(), 50);
+        let header = file.len() - read_block(&file);
+        for at in 0..file.len() {
+            // Only at the end of the header is what is left a whole container, without a block.
+            assert_eq!(read(&file[..at]).is_ok(), at == header, "{codec:?} cut at {at}");
+            let mut flipped = file.clone();
+            for bit in [0x01, 0x80] {
+                flipped[at] ^= bit;
+                let _ = read(&flipped);
+                flipped[at] ^= bit;
+            }
+        }
+    }
+}
+
+/// Bytes of the one block behind the header of a container: from the first sync marker on, which also ends the file.
+fn read_block(file: &[u8]) -> usize {
+    let sync = &file[file.len() - 16..];
+    let first = file.windows(16).position(|bytes| bytes == sync).unwrap();
+    file.len() - first - 16
+}
+
+/// Each rule of the Parsing Canonical Form; fastavro 1.13 gives the same texts.
+#[test]
+fn the_canonical_form_follows_every_rule() {
+    for (schema, canonical) in [
+        // [PRIMITIVES], and a logical type is stripped.
+        (r#"{"type": "int", "logicalType": "date"}"#, r#""int""#),
+        (r#"["null", {"type": "string"}, {"type": "long", "logicalType": "x"}]"#, r#"["null","string","long"]"#),
+        // [FULLNAMES], [STRIP], [ORDER], and [STRINGS] for the escape.
+        (
+            r#"{"symbols": ["A", "\u0042"], "name": "a.b.E", "type": "enum", "namespace": "x", "aliases": ["Q"], "default": "A"}"#,
+            r#"{"name":"a.b.E","type":"enum","symbols":["A","B"]}"#,
+        ),
+        // [INTEGERS] and [WHITESPACE].
+        (
+            "{ \"size\" : 16 ,\n\t\"type\":\"fixed\",\"namespace\":\"n.s\",\"name\":\"F\",\"logicalType\":\"uuid\"}",
+            r#"{"name":"n.s.F","type":"fixed","size":16}"#,
+        ),
+        (
+            r#"{"type": "record", "name": "R", "doc": "\u00e4", "fields": [
+                {"name": "\u0061b", "type": "\u0069nt", "doc": "d", "default": 1, "order": "ignore", "aliases": ["x"]}]}"#,
+            r#"{"name":"R","type":"record","fields":[{"name":"ab","type":"int"}]}"#,
+        ),
+    ] {
+        assert_eq!(DynamicSchema::parse(schema).unwrap().canonical(), canonical);
+    }
 }

@@ -201,6 +201,37 @@ fn record_codec(view_name: &Ident, fields: &[RustField<'_>]) -> TokenStream {
     };
     let unused = (!borrows(fields)).then(|| quote!(__bytes: ::core::marker::PhantomData));
     let (owned, viewed) = (decode(names::ident("decode")), decode(names::ident("view")));
+    let numbers = (0..fields.len()).collect::<Vec<_>>();
+    let resolve = |method: Ident| {
+        quote! {
+            let plan = input.record_plan(step)?;
+            #(let mut #locals = ::core::option::Option::None;)*
+            for written in plan.fields() {
+                match written.number() {
+                    #(#numbers => match <#codecs as ::gretchen::__private::Codec>::#method(input, written.step()) {
+                        ::core::result::Result::Ok(value) => #locals = ::core::option::Option::Some(value),
+                        ::core::result::Result::Err(error) => {
+                            return ::core::result::Result::Err(::gretchen::__private::decode_within(error, #names));
+                        }
+                    },)*
+                    _ => written.skip(input)?,
+                }
+            }
+        }
+    };
+    let (resolved, resolved_view) = (resolve(names::ident("resolve")), resolve(names::ident("resolve_view")));
+    let default = |function: Ident| {
+        quote! {#(
+            let #locals = match #locals {
+                ::core::option::Option::Some(value) => value,
+                ::core::option::Option::None => {
+                    ::gretchen::__private::#function::<#codecs>(plan, #numbers, input)?
+                }
+            };
+        )*}
+    };
+    let (owned_default, view_default) =
+        (default(names::ident("resolve_default")), default(names::ident("view_default")));
     quote! {
         #[inline]
         fn encode(
@@ -233,6 +264,24 @@ fn record_codec(view_name: &Ident, fields: &[RustField<'_>]) -> TokenStream {
         ) -> ::core::result::Result<Self::View<'a>, ::gretchen::__private::DecodeError> {
             let _ = &input;
             #viewed
+            ::core::result::Result::Ok(#view_name { #(#idents: #locals,)* #unused })
+        }
+
+        fn resolve(
+            input: &mut ::gretchen::__private::Input<'_>,
+            step: &::gretchen::__private::Step,
+        ) -> ::core::result::Result<Self, ::gretchen::__private::DecodeError> {
+            #resolved
+            #owned_default
+            ::core::result::Result::Ok(Self { #(#idents: #locals,)* })
+        }
+
+        fn resolve_view<'a>(
+            input: &mut ::gretchen::__private::Input<'a>,
+            step: &'a ::gretchen::__private::Step,
+        ) -> ::core::result::Result<Self::View<'a>, ::gretchen::__private::DecodeError> {
+            #resolved_view
+            #view_default
             ::core::result::Result::Ok(#view_name { #(#idents: #locals,)* #unused })
         }
 

@@ -174,6 +174,24 @@ fn codec(owned: &Ident, view_name: &Ident, found: &[Branch], borrows: bool) -> T
             }
         }
     };
+    let convert = |of: &TokenStream, method: &Ident| {
+        let arms = found.iter().enumerate().map(|(index, Branch { ident, rust, .. })| match rust {
+            None => quote!(::core::option::Option::Some((#index, _)) => ::core::result::Result::Ok(#of::#ident)),
+            Some(Rust { codec, .. }) => quote! {
+                ::core::option::Option::Some((#index, step)) => {
+                    <#codec as ::gretchen::__private::Codec>::#method(input, step).map(#of::#ident)
+                }
+            },
+        });
+        quote! {
+            match step.branch() {
+                #(#arms,)*
+                _ => ::core::result::Result::Err(::gretchen::__private::no_plan(input)),
+            }
+        }
+    };
+    let converted = convert(&quote!(Self), &names::ident("resolve"));
+    let converted_view = convert(&view_of, &names::ident("resolve_view"));
     let own = found.iter().map(|Branch { ident, rust, .. }| match rust {
         None => quote!(#view_of::#ident => Self::#ident),
         Some(Rust { codec, .. }) => quote! {
@@ -214,6 +232,20 @@ fn codec(owned: &Ident, view_name: &Ident, found: &[Branch], borrows: bool) -> T
                 match view {
                     #(#own,)*
                 }
+            }
+
+            fn convert(
+                input: &mut ::gretchen::__private::Input<'_>,
+                step: &::gretchen::__private::Step,
+            ) -> ::core::result::Result<Self, ::gretchen::__private::DecodeError> {
+                #converted
+            }
+
+            fn convert_view<'a>(
+                input: &mut ::gretchen::__private::Input<'a>,
+                step: &'a ::gretchen::__private::Step,
+            ) -> ::core::result::Result<#view_type, ::gretchen::__private::DecodeError> {
+                #converted_view
             }
         }
     }

@@ -26,7 +26,12 @@ impl Pair {
         let problems: Vec<Value> = self
             .problems
             .iter()
-            .map(|problem| json!({"path": problem.path, "rule": problem.rule, "message": problem.message}))
+            .map(|problem| {
+                json!({
+                    "path": problem.path, "rule": problem.rule, "message": problem.message,
+                    "only_when_met": problem.only_when_met,
+                })
+            })
             .collect();
         json!({
             "writer": self.writer, "reader": self.reader, "compatible": self.problems.is_empty(),
@@ -41,7 +46,8 @@ pub(super) fn tell(context: &mut Context, direction: &str, pair: &Pair) -> Done 
     context.out.line(&format!("{}: {answer}", safe(direction)))?;
     for problem in &pair.problems {
         let path = if problem.path.is_empty() { "(schema)" } else { &problem.path };
-        let line = format!("  {}: {}: {}", safe(path), safe(problem.rule.as_ref()), safe(&problem.message));
+        let rest = if problem.only_when_met { "; other values are read" } else { "" };
+        let line = format!("  {}: {}: {}{rest}", safe(path), safe(problem.rule), safe(&problem.message));
         context.out.line(&line)?;
     }
     Ok(())

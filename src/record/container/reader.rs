@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader, Read};
 use super::header::{Header, read_bytes, read_exact, read_long};
 use super::{SYNC_LEN, broken};
 use crate::error::{Error, ErrorKind, Result};
-use crate::record::resolve::Plan;
+use crate::record::plan::Plan;
 use crate::record::{DynamicSchema, Input};
 
 /// Records of one block that may take no bytes.

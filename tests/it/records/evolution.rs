@@ -104,7 +104,7 @@ fn what_does_not_fit_names_both_schemas() {
     let error = Decoder::<Order>::new(known).decode(&wire).expect_err("an incompatible schema").to_string();
     assert!(error.contains("written with Order ("), "{error}");
     assert!(error.contains("cannot be read as shop.Order ("), "{error}");
-    assert!(error.contains("field order_id was not written and has no default"), "{error}");
+    assert!(error.contains("field order_id: was not written and has no default"), "{error}");
 
     let cut = r#"{"type": "record", "name": "Order", "fields": [{"name": "order_id", "type": "int"}]}"#;
     let (wire, known) = written(cut, &json!({"order_id": 1}));

@@ -189,6 +189,196 @@ pub mod draw {
                 parts: parts_,
             })
         }
+        fn resolve(
+            input: &mut ::gretchen::__private::Input<'_>,
+            step: &::gretchen::__private::Step,
+        ) -> ::core::result::Result<Self, ::gretchen::__private::DecodeError> {
+            let plan = input.record_plan(step)?;
+            let mut label_ = ::core::option::Option::None;
+            let mut outline_ = ::core::option::Option::None;
+            let mut parts_ = ::core::option::Option::None;
+            for written in plan.fields() {
+                match written.number() {
+                    0usize => {
+                        match <::gretchen::__private::Optional<
+                            ::gretchen::__private::Str,
+                            0i64,
+                        > as ::gretchen::__private::Codec>::resolve(
+                            input,
+                            written.step(),
+                        ) {
+                            ::core::result::Result::Ok(value) => {
+                                label_ = ::core::option::Option::Some(value);
+                            }
+                            ::core::result::Result::Err(error) => {
+                                return ::core::result::Result::Err(
+                                    ::gretchen::__private::decode_within(error, "label"),
+                                );
+                            }
+                        }
+                    }
+                    1usize => {
+                        match <ShapeOutline as ::gretchen::__private::Codec>::resolve(
+                            input,
+                            written.step(),
+                        ) {
+                            ::core::result::Result::Ok(value) => {
+                                outline_ = ::core::option::Option::Some(value);
+                            }
+                            ::core::result::Result::Err(error) => {
+                                return ::core::result::Result::Err(
+                                    ::gretchen::__private::decode_within(error, "outline"),
+                                );
+                            }
+                        }
+                    }
+                    2usize => {
+                        match <::gretchen::__private::Array<
+                            ::gretchen::__private::Recursive<Shape, 3usize>,
+                        > as ::gretchen::__private::Codec>::resolve(
+                            input,
+                            written.step(),
+                        ) {
+                            ::core::result::Result::Ok(value) => {
+                                parts_ = ::core::option::Option::Some(value);
+                            }
+                            ::core::result::Result::Err(error) => {
+                                return ::core::result::Result::Err(
+                                    ::gretchen::__private::decode_within(error, "parts"),
+                                );
+                            }
+                        }
+                    }
+                    _ => written.skip(input)?,
+                }
+            }
+            let label_ = match label_ {
+                ::core::option::Option::Some(value) => value,
+                ::core::option::Option::None => {
+                    ::gretchen::__private::resolve_default::<
+                        ::gretchen::__private::Optional<::gretchen::__private::Str, 0i64>,
+                    >(plan, 0usize, input)?
+                }
+            };
+            let outline_ = match outline_ {
+                ::core::option::Option::Some(value) => value,
+                ::core::option::Option::None => {
+                    ::gretchen::__private::resolve_default::<
+                        ShapeOutline,
+                    >(plan, 1usize, input)?
+                }
+            };
+            let parts_ = match parts_ {
+                ::core::option::Option::Some(value) => value,
+                ::core::option::Option::None => {
+                    ::gretchen::__private::resolve_default::<
+                        ::gretchen::__private::Array<
+                            ::gretchen::__private::Recursive<Shape, 3usize>,
+                        >,
+                    >(plan, 2usize, input)?
+                }
+            };
+            ::core::result::Result::Ok(Self {
+                label: label_,
+                outline: outline_,
+                parts: parts_,
+            })
+        }
+        fn resolve_view<'a>(
+            input: &mut ::gretchen::__private::Input<'a>,
+            step: &'a ::gretchen::__private::Step,
+        ) -> ::core::result::Result<Self::View<'a>, ::gretchen::__private::DecodeError> {
+            let plan = input.record_plan(step)?;
+            let mut label_ = ::core::option::Option::None;
+            let mut outline_ = ::core::option::Option::None;
+            let mut parts_ = ::core::option::Option::None;
+            for written in plan.fields() {
+                match written.number() {
+                    0usize => {
+                        match <::gretchen::__private::Optional<
+                            ::gretchen::__private::Str,
+                            0i64,
+                        > as ::gretchen::__private::Codec>::resolve_view(
+                            input,
+                            written.step(),
+                        ) {
+                            ::core::result::Result::Ok(value) => {
+                                label_ = ::core::option::Option::Some(value);
+                            }
+                            ::core::result::Result::Err(error) => {
+                                return ::core::result::Result::Err(
+                                    ::gretchen::__private::decode_within(error, "label"),
+                                );
+                            }
+                        }
+                    }
+                    1usize => {
+                        match <ShapeOutline as ::gretchen::__private::Codec>::resolve_view(
+                            input,
+                            written.step(),
+                        ) {
+                            ::core::result::Result::Ok(value) => {
+                                outline_ = ::core::option::Option::Some(value);
+                            }
+                            ::core::result::Result::Err(error) => {
+                                return ::core::result::Result::Err(
+                                    ::gretchen::__private::decode_within(error, "outline"),
+                                );
+                            }
+                        }
+                    }
+                    2usize => {
+                        match <::gretchen::__private::Array<
+                            ::gretchen::__private::Recursive<Shape, 3usize>,
+                        > as ::gretchen::__private::Codec>::resolve_view(
+                            input,
+                            written.step(),
+                        ) {
+                            ::core::result::Result::Ok(value) => {
+                                parts_ = ::core::option::Option::Some(value);
+                            }
+                            ::core::result::Result::Err(error) => {
+                                return ::core::result::Result::Err(
+                                    ::gretchen::__private::decode_within(error, "parts"),
+                                );
+                            }
+                        }
+                    }
+                    _ => written.skip(input)?,
+                }
+            }
+            let label_ = match label_ {
+                ::core::option::Option::Some(value) => value,
+                ::core::option::Option::None => {
+                    ::gretchen::__private::view_default::<
+                        ::gretchen::__private::Optional<::gretchen::__private::Str, 0i64>,
+                    >(plan, 0usize, input)?
+                }
+            };
+            let outline_ = match outline_ {
+                ::core::option::Option::Some(value) => value,
+                ::core::option::Option::None => {
+                    ::gretchen::__private::view_default::<
+                        ShapeOutline,
+                    >(plan, 1usize, input)?
+                }
+            };
+            let parts_ = match parts_ {
+                ::core::option::Option::Some(value) => value,
+                ::core::option::Option::None => {
+                    ::gretchen::__private::view_default::<
+                        ::gretchen::__private::Array<
+                            ::gretchen::__private::Recursive<Shape, 3usize>,
+                        >,
+                    >(plan, 2usize, input)?
+                }
+            };
+            ::core::result::Result::Ok(ShapeView {
+                label: label_,
+                outline: outline_,
+                parts: parts_,
+            })
+        }
         #[inline]
         fn from_view(view: &Self::View<'_>) -> Self {
             let _ = view;
@@ -377,6 +567,71 @@ pub mod draw {
                 }
             }
         }
+        fn convert(
+            input: &mut ::gretchen::__private::Input<'_>,
+            step: &::gretchen::__private::Step,
+        ) -> ::core::result::Result<Self, ::gretchen::__private::DecodeError> {
+            match step.branch() {
+                ::core::option::Option::Some((0usize, _)) => {
+                    ::core::result::Result::Ok(Self::Null)
+                }
+                ::core::option::Option::Some((1usize, step)) => {
+                    <::gretchen::__private::Nested<
+                        super::geometry::Point,
+                        2usize,
+                    > as ::gretchen::__private::Codec>::resolve(input, step)
+                        .map(Self::Point)
+                }
+                ::core::option::Option::Some((2usize, step)) => {
+                    <::gretchen::__private::Boxed<
+                        ::gretchen::__private::Recursive<Shape, 3usize>,
+                    > as ::gretchen::__private::Codec>::resolve(input, step)
+                        .map(Self::Shape)
+                }
+                ::core::option::Option::Some((3usize, step)) => {
+                    <::gretchen::__private::Double as ::gretchen::__private::Codec>::resolve(
+                            input,
+                            step,
+                        )
+                        .map(Self::Double)
+                }
+                _ => ::core::result::Result::Err(::gretchen::__private::no_plan(input)),
+            }
+        }
+        fn convert_view<'a>(
+            input: &mut ::gretchen::__private::Input<'a>,
+            step: &'a ::gretchen::__private::Step,
+        ) -> ::core::result::Result<
+            ShapeOutlineView<'a>,
+            ::gretchen::__private::DecodeError,
+        > {
+            match step.branch() {
+                ::core::option::Option::Some((0usize, _)) => {
+                    ::core::result::Result::Ok(ShapeOutlineView::Null)
+                }
+                ::core::option::Option::Some((1usize, step)) => {
+                    <::gretchen::__private::Nested<
+                        super::geometry::Point,
+                        2usize,
+                    > as ::gretchen::__private::Codec>::resolve_view(input, step)
+                        .map(ShapeOutlineView::Point)
+                }
+                ::core::option::Option::Some((2usize, step)) => {
+                    <::gretchen::__private::Boxed<
+                        ::gretchen::__private::Recursive<Shape, 3usize>,
+                    > as ::gretchen::__private::Codec>::resolve_view(input, step)
+                        .map(ShapeOutlineView::Shape)
+                }
+                ::core::option::Option::Some((3usize, step)) => {
+                    <::gretchen::__private::Double as ::gretchen::__private::Codec>::resolve_view(
+                            input,
+                            step,
+                        )
+                        .map(ShapeOutlineView::Double)
+                }
+                _ => ::core::result::Result::Err(::gretchen::__private::no_plan(input)),
+            }
+        }
     }
     #[automatically_derived]
     impl ::core::convert::From<super::geometry::Point> for ShapeOutline {
@@ -535,6 +790,130 @@ pub mod geometry {
                 __bytes: ::core::marker::PhantomData,
             })
         }
+        fn resolve(
+            input: &mut ::gretchen::__private::Input<'_>,
+            step: &::gretchen::__private::Step,
+        ) -> ::core::result::Result<Self, ::gretchen::__private::DecodeError> {
+            let plan = input.record_plan(step)?;
+            let mut x_ = ::core::option::Option::None;
+            let mut type_ = ::core::option::Option::None;
+            for written in plan.fields() {
+                match written.number() {
+                    0usize => {
+                        match <::gretchen::__private::Int as ::gretchen::__private::Codec>::resolve(
+                            input,
+                            written.step(),
+                        ) {
+                            ::core::result::Result::Ok(value) => {
+                                x_ = ::core::option::Option::Some(value);
+                            }
+                            ::core::result::Result::Err(error) => {
+                                return ::core::result::Result::Err(
+                                    ::gretchen::__private::decode_within(error, "x"),
+                                );
+                            }
+                        }
+                    }
+                    1usize => {
+                        match <PointType as ::gretchen::__private::Codec>::resolve(
+                            input,
+                            written.step(),
+                        ) {
+                            ::core::result::Result::Ok(value) => {
+                                type_ = ::core::option::Option::Some(value);
+                            }
+                            ::core::result::Result::Err(error) => {
+                                return ::core::result::Result::Err(
+                                    ::gretchen::__private::decode_within(error, "type"),
+                                );
+                            }
+                        }
+                    }
+                    _ => written.skip(input)?,
+                }
+            }
+            let x_ = match x_ {
+                ::core::option::Option::Some(value) => value,
+                ::core::option::Option::None => {
+                    ::gretchen::__private::resolve_default::<
+                        ::gretchen::__private::Int,
+                    >(plan, 0usize, input)?
+                }
+            };
+            let type_ = match type_ {
+                ::core::option::Option::Some(value) => value,
+                ::core::option::Option::None => {
+                    ::gretchen::__private::resolve_default::<
+                        PointType,
+                    >(plan, 1usize, input)?
+                }
+            };
+            ::core::result::Result::Ok(Self { x: x_, r#type: type_ })
+        }
+        fn resolve_view<'a>(
+            input: &mut ::gretchen::__private::Input<'a>,
+            step: &'a ::gretchen::__private::Step,
+        ) -> ::core::result::Result<Self::View<'a>, ::gretchen::__private::DecodeError> {
+            let plan = input.record_plan(step)?;
+            let mut x_ = ::core::option::Option::None;
+            let mut type_ = ::core::option::Option::None;
+            for written in plan.fields() {
+                match written.number() {
+                    0usize => {
+                        match <::gretchen::__private::Int as ::gretchen::__private::Codec>::resolve_view(
+                            input,
+                            written.step(),
+                        ) {
+                            ::core::result::Result::Ok(value) => {
+                                x_ = ::core::option::Option::Some(value);
+                            }
+                            ::core::result::Result::Err(error) => {
+                                return ::core::result::Result::Err(
+                                    ::gretchen::__private::decode_within(error, "x"),
+                                );
+                            }
+                        }
+                    }
+                    1usize => {
+                        match <PointType as ::gretchen::__private::Codec>::resolve_view(
+                            input,
+                            written.step(),
+                        ) {
+                            ::core::result::Result::Ok(value) => {
+                                type_ = ::core::option::Option::Some(value);
+                            }
+                            ::core::result::Result::Err(error) => {
+                                return ::core::result::Result::Err(
+                                    ::gretchen::__private::decode_within(error, "type"),
+                                );
+                            }
+                        }
+                    }
+                    _ => written.skip(input)?,
+                }
+            }
+            let x_ = match x_ {
+                ::core::option::Option::Some(value) => value,
+                ::core::option::Option::None => {
+                    ::gretchen::__private::view_default::<
+                        ::gretchen::__private::Int,
+                    >(plan, 0usize, input)?
+                }
+            };
+            let type_ = match type_ {
+                ::core::option::Option::Some(value) => value,
+                ::core::option::Option::None => {
+                    ::gretchen::__private::view_default::<
+                        PointType,
+                    >(plan, 1usize, input)?
+                }
+            };
+            ::core::result::Result::Ok(PointView {
+                x: x_,
+                r#type: type_,
+                __bytes: ::core::marker::PhantomData,
+            })
+        }
         #[inline]
         fn from_view(view: &Self::View<'_>) -> Self {
             let _ = view;
@@ -661,6 +1040,50 @@ pub mod geometry {
                         ),
                     )
                 }
+            }
+        }
+        fn convert(
+            input: &mut ::gretchen::__private::Input<'_>,
+            step: &::gretchen::__private::Step,
+        ) -> ::core::result::Result<Self, ::gretchen::__private::DecodeError> {
+            match step.branch() {
+                ::core::option::Option::Some((0usize, step)) => {
+                    <::gretchen::__private::Int as ::gretchen::__private::Codec>::resolve(
+                            input,
+                            step,
+                        )
+                        .map(Self::Int)
+                }
+                ::core::option::Option::Some((1usize, step)) => {
+                    <::gretchen::__private::Long as ::gretchen::__private::Codec>::resolve(
+                            input,
+                            step,
+                        )
+                        .map(Self::Long)
+                }
+                _ => ::core::result::Result::Err(::gretchen::__private::no_plan(input)),
+            }
+        }
+        fn convert_view<'a>(
+            input: &mut ::gretchen::__private::Input<'a>,
+            step: &'a ::gretchen::__private::Step,
+        ) -> ::core::result::Result<PointType, ::gretchen::__private::DecodeError> {
+            match step.branch() {
+                ::core::option::Option::Some((0usize, step)) => {
+                    <::gretchen::__private::Int as ::gretchen::__private::Codec>::resolve_view(
+                            input,
+                            step,
+                        )
+                        .map(PointType::Int)
+                }
+                ::core::option::Option::Some((1usize, step)) => {
+                    <::gretchen::__private::Long as ::gretchen::__private::Codec>::resolve_view(
+                            input,
+                            step,
+                        )
+                        .map(PointType::Long)
+                }
+                _ => ::core::result::Result::Err(::gretchen::__private::no_plan(input)),
             }
         }
     }
