@@ -6,8 +6,9 @@ mod differential;
 mod evolution;
 mod generated;
 mod hurt;
+mod matrix;
 mod oracles;
-mod resolution;
+
 mod text;
 mod types;
 

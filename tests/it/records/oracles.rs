@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::arbitrary::{Choices, Limits, Style, encode, random_datum, random_schema};
-use super::resolution::{Answered, Pair, SAMPLE, pair, promotions, resolved};
+use super::matrix::{Answered, Pair, SAMPLE, pair, promotions, resolved};
 
 const VARIABLE: &str = "GRETCHEN_ORACLES";
 
