@@ -1,7 +1,13 @@
 //! What `records!` generates, and what stands in for it where there is no generated type.
 
+mod arbitrary;
 mod codec;
+mod differential;
 mod evolution;
+mod generated;
+mod hurt;
+mod matrix;
+mod oracles;
 mod resolution;
 mod text;
 mod types;
