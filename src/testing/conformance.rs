@@ -127,7 +127,7 @@ where
     if can.replay && can.deduplicates {
         run!(
             a_repeated_append_is_dropped a_partial_repetition_is_completed producers_do_not_mix
-            gaps_are_accepted anonymous_appends_are_kept
+            gaps_are_accepted an_append_at_an_offset_goes_there_or_nowhere anonymous_appends_are_kept
         );
     }
     if can.durable && can.replay {

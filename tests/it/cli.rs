@@ -325,6 +325,10 @@ fn a_running_worker_is_looked_at_stopped_and_reset() {
     assert!(bad(dir, &["reset", "--agent", "add-up"], 1).contains("did you mean add_up?"));
     let would = good(dir, &["reset", "--agent", "by_id", "--dry-run"]);
     assert!(would.contains("shop-by_id-repartition") && !would.contains("paid"), "{would}");
+    // Ended in between, it must not leave a repartition topic whose feeder begins anew.
+    let topics = json_of(dir, &["reset", "--agent", "by_id", "--dry-run", "--json"])["topics"].clone();
+    assert_eq!(topics, json!(["shop-by_id-repartition", "shop-by_id-changelog", "shop-by_id-rekey-changelog"]));
+    assert!(bad(dir, &["reset", "--agent", "by_id-rekey", "--force"], 1).contains("--agent by_id"));
     good(dir, &["reset", "--agent", "add_up", "--force"]);
     assert_eq!(json_of(dir, &["tables", "paid", "--json"]), json!([]));
     let again = json_of(dir, &["worker", "--until-caught-up", "--json"]);

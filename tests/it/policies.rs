@@ -12,6 +12,7 @@ use futures::future::{Either, select};
 use gretchen::error::{Error, ErrorKind};
 use gretchen::prelude::*;
 use gretchen::testing::TestApp;
+use gretchen::topic::WireFormat;
 
 gretchen::records!("schemas/order.avsc", "schemas/order_total.avsc");
 
@@ -231,4 +232,134 @@ fn a_fold_that_panics_is_the_fault_of_its_record_alone() {
     }
     let total = app.table(&PANICKY).unwrap().get("C1").unwrap().unwrap();
     assert_eq!((total.orders, total.quantity, total.revenue), (3, 3, 3.into()));
+}
+
+static HELD: Table<String, i64> = Table::new("held");
+
+/// Versions of one agent that read other topics, or by another key.
+mod sources {
+    use super::*;
+
+    macro_rules! version {
+        ($module:ident, $($arguments:tt)*) => {
+            pub(super) mod $module {
+                use super::*;
+
+                #[agent($($arguments)*, table = HELD, name = "holder")]
+                pub(crate) async fn holder(order: Order, mut held: TableMut<'_, String, i64>) -> Result<(), BoxError> {
+                    held.update(&order.customer, |count| *count += 1)?;
+                    Ok(())
+                }
+            }
+        };
+    }
+
+    version!(by_any_key, topic = "orders");
+    version!(by_customer, topic = "orders", key = customer);
+    version!(both, topics = ["orders", "returns"]);
+    version!(the_other, topic = "returns");
+}
+
+#[test]
+fn a_source_that_takes_the_place_of_another_is_refused() {
+    let mut app = TestApp::new(App::new("shop").agent::<sources::by_any_key::holder>()).unwrap();
+    for number in 0..2 {
+        app.send_keyed("orders", "C1", &order(number, "C1")).unwrap();
+    }
+    assert_eq!(app.table(&HELD).unwrap().get("C1").unwrap(), Some(2));
+    for other in [
+        App::new("shop").agent::<sources::by_customer::holder>(),
+        App::new("shop").agent::<sources::the_other::holder>(),
+    ] {
+        let error = app.restart_as(other).unwrap_err();
+        assert!(error.message().contains("has read topic orders so far"), "{error}");
+    }
+}
+
+#[test]
+fn a_topic_that_comes_back_goes_on_where_it_was() {
+    let mut app = TestApp::new(App::new("shop").agent::<sources::both::holder>()).unwrap();
+    let send = |app: &mut TestApp, topic| app.send_keyed(topic, "C1", &order(1, "C1")).unwrap();
+    send(&mut app, "orders");
+    send(&mut app, "returns");
+    assert_eq!(app.table(&HELD).unwrap().get("C1").unwrap(), Some(2));
+    app.restart_as(App::new("shop").agent::<sources::the_other::holder>()).unwrap();
+    send(&mut app, "returns");
+    send(&mut app, "orders");
+    assert_eq!(app.table(&HELD).unwrap().get("C1").unwrap(), Some(3));
+    app.restart_as(App::new("shop").agent::<sources::both::holder>()).unwrap();
+    assert_eq!(app.table(&HELD).unwrap().get("C1").unwrap(), Some(4), "each order once");
+}
+
+/// Two versions of a declared aggregation whose states are as long, and mean something else.
+mod figures {
+    use super::*;
+
+    pub(super) mod first {
+        use super::*;
+
+        aggregate! {
+            #[agent(topic = "orders", key = customer, name = "figures")]
+            pub(crate) static FIGURES: Table<String, OrderTotal> = from Order {
+                orders: count(), revenue: sum(amount), smallest: min(amount), largest: max(amount), quantity: sum(quantity),
+            };
+        }
+    }
+
+    pub(super) mod second {
+        use super::*;
+
+        aggregate! {
+            #[agent(topic = "orders", key = customer, name = "figures")]
+            pub(crate) static FIGURES: Table<String, OrderTotal> = from Order {
+                orders: count(), revenue: sum(amount), smallest: max(amount), largest: min(amount), quantity: sum(quantity),
+            };
+        }
+    }
+}
+
+#[test]
+fn figures_that_mean_something_else_are_not_read_from_the_changelog() {
+    let mut app = TestApp::new(App::new("shop").agent::<figures::first::figures>()).unwrap();
+    app.send("orders", &order(1, "C1")).unwrap();
+    app.settle().unwrap();
+    let error = app.restart_as(App::new("shop").agent::<figures::second::figures>()).unwrap_err();
+    assert!(error.message().contains("other states of table figures"), "{error}");
+}
+
+/// What names no schema, into a topic whose values all have one.
+#[agent(topic = "words", output = "told", on_error = dead_letter("untold"))]
+async fn tells(word: String) -> String {
+    word
+}
+
+#[test]
+fn outputs_that_cannot_be_in_a_topics_format_are_refused_at_the_start() {
+    for topic in ["told", "untold"] {
+        let app = App::new("words").agent::<tells>().format(topic, WireFormat::Confluent);
+        let error = TestApp::new(app).err().unwrap();
+        assert!(error.message().contains(topic) && error.message().contains("confluent"), "{error}");
+    }
+}
+
+/// Batches have no key of their own, whatever their size.
+#[agent(topic = "words", output = "sizes")]
+async fn sizes(words: Batch<String>) -> i64 {
+    words.len() as i64
+}
+
+/// Passes each word on.
+#[agent(topic = "words", output = "passed")]
+async fn passes(word: String) -> String {
+    word
+}
+
+#[test]
+fn an_output_has_the_key_of_its_record_and_that_of_a_batch_has_none() {
+    let mut app = TestApp::new(App::new("words").agent::<sizes>().agent::<passes>()).unwrap();
+    app.send_tombstone("words", "gone").unwrap();
+    app.send_keyed("words", "k", &"a".to_owned()).unwrap();
+    app.settle().unwrap();
+    assert_eq!(app.recv_event::<i64>("sizes").unwrap().unwrap().key, None);
+    assert_eq!(app.recv_event::<String>("passed").unwrap().unwrap().key, Some(b"k".to_vec()));
 }

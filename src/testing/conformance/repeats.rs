@@ -2,7 +2,8 @@
 
 use super::{Subject, append, values_in};
 use crate::backend::{Appended, ProducerId};
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
+use crate::record::FrameBuilder;
 
 /// The same append again is dropped and acknowledged, also by another producer of that name.
 pub async fn a_repeated_append_is_dropped(subject: Subject) -> Result<()> {
@@ -57,6 +58,27 @@ pub async fn gaps_are_accepted(subject: Subject) -> Result<()> {
     append(&mut producer, &place, &["c"], Some(20)).await?;
     assert_eq!(values_in(&subject, &place)?, ["a", "c"]);
     assert_eq!(subject.replay()?.next_sequence(&place, ProducerId::named("file"))?, 21);
+    Ok(())
+}
+
+/// Two that hold a place for their own: what the second appends where the first has come before is refused, whole.
+pub async fn an_append_at_an_offset_goes_there_or_nowhere(subject: Subject) -> Result<()> {
+    let place = subject.topic("orders", 1).await?;
+    let (mut one, mut two) = (subject.producer("one").await?, subject.producer("two").await?);
+    let frame = |values: &[&str]| {
+        let mut frame = FrameBuilder::new();
+        values.iter().for_each(|value| frame.push(None, Some(value.as_bytes()), 0));
+        frame
+    };
+    assert_eq!(one.append_at(&place, &mut frame(&["a", "b"]), 0).await?.base_offset, 0);
+    for offset in [0, 1, 3] {
+        match two.append_at(&place, &mut frame(&["c"]), offset).await {
+            Err(error) => assert_eq!(error.kind(), ErrorKind::Conflict, "{error}"),
+            Ok(appended) => panic!("appended where the end was not: {appended:?}"),
+        }
+    }
+    assert_eq!(two.append_at(&place, &mut frame(&["c"]), 2).await?.base_offset, 2);
+    assert_eq!(values_in(&subject, &place)?, ["a", "b", "c"]);
     Ok(())
 }
 
