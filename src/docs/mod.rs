@@ -5,3 +5,6 @@ pub mod architecture {}
 
 #[doc = include_str!("delivery.md")]
 pub mod delivery {}
+
+#[doc = include_str!("records.md")]
+pub mod records {}
