@@ -30,6 +30,8 @@ pub enum ErrorKind {
     Conflict,
     /// The operating system refused.
     Io,
+    /// There is no room left where something was to be written; it works again when there is.
+    Full,
     /// Stored bytes fail their checksum or contradict each other.
     Corrupt,
     /// An earlier failure made this part read-only until it is opened again.
@@ -109,7 +111,13 @@ impl Error {
 
     /// An operating-system error with what was being done, e.g. `cannot open /data/orders/0`.
     pub fn io(doing: impl Into<String>, source: impl Into<std::io::Error>) -> Self {
-        Self::new(ErrorKind::Io, doing).with_source(source.into())
+        let source = source.into();
+        match source.kind() {
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
+                Self::new(ErrorKind::Full, doing.into() + "; make room on that disk").with_source(source)
+            }
+            _ => Self::new(ErrorKind::Io, doing).with_source(source),
+        }
     }
 }
 

@@ -101,7 +101,7 @@ impl Session {
                     summary = &mut work => {
                         // The worker may have ended before its last events were seen.
                         while let Ok(event) = received.try_recv() {
-                            if let WorkerEvent::Failed { error, .. } = event {
+                            if let WorkerEvent::Failed { error, .. } | WorkerEvent::Paused { error, .. } = event {
                                 failure.get_or_insert(error);
                             }
                         }
@@ -112,7 +112,7 @@ impl Session {
                             let _ = stop.send(true);
                         }
                     }
-                    Some(event) = received.recv() => if let WorkerEvent::Failed { error, .. } = event {
+                    Some(event) = received.recv() => if let WorkerEvent::Failed { error, .. } | WorkerEvent::Paused { error, .. } = event {
                         failure.get_or_insert(error);
                         let _ = stop.send(true);
                     }

@@ -11,7 +11,12 @@ pub(crate) fn is_storage(error: &(dyn std::error::Error + 'static)) -> bool {
         if let Some(error) = error.downcast_ref::<Error>() {
             return matches!(
                 error.kind(),
-                ErrorKind::Io | ErrorKind::Corrupt | ErrorKind::Poisoned | ErrorKind::State | ErrorKind::Closed
+                ErrorKind::Io
+                    | ErrorKind::Full
+                    | ErrorKind::Corrupt
+                    | ErrorKind::Poisoned
+                    | ErrorKind::State
+                    | ErrorKind::Closed
             );
         }
         cause = error.source();

@@ -138,6 +138,11 @@ fn told(event: &WorkerEvent) -> bool {
             tracing::debug!("caught up");
             false
         }
+        WorkerEvent::Paused { agent, partition, error } => {
+            let error = safe(&error.to_string()).into_owned();
+            tracing::warn!(agent, partition, %error, "the partition waits for room; its last commit stands");
+            false
+        }
         WorkerEvent::Failed { agent, partition, error } => {
             let what = match error.kind() {
                 ErrorKind::Agent => "the partition stopped at a record; everything before it is committed",

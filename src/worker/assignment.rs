@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use futures::FutureExt;
 use tokio::sync::{mpsc, watch};
@@ -37,6 +38,7 @@ struct Start {
 /// What a task tells its member.
 enum TaskEvent {
     Started(u32, Recovered),
+    Paused(u32, Error),
     Ended(u32, Result<()>),
 }
 
@@ -67,21 +69,61 @@ impl Pool {
 
 /// A thread's loop: begins tasks until the pool is dropped.
 async fn work(mut starts: mpsc::UnboundedReceiver<Start>) {
-    while let Some(Start { context, signals, plan, partition, opened }) = starts.recv().await {
+    while let Some(start) = starts.recv().await {
         tokio::task::spawn_local(async move {
-            let task = async {
-                let task = TaskRun::open(context, signals, plan, partition).await?;
-                let _ = opened.send(TaskEvent::Started(partition, task.recovered()));
-                task.run().await
-            };
+            let result = start.work().await;
+            let _ = start.opened.send(TaskEvent::Ended(start.partition, result));
+        });
+    }
+}
+
+/// How often a task that found no room looks whether there is.
+const LOOK_FOR_ROOM: Duration = Duration::from_secs(1);
+
+impl Start {
+    /// Works until the task is told to stop or fails. Where there is no room it waits for some: everything is closed
+    /// and opened again, since nothing else makes RocksDB write anew, and what was not committed is processed again.
+    async fn work(&self) -> Result<()> {
+        let mut stop = self.signals.stop.clone();
+        loop {
             // The agent's own panics are its policy's; one of its types' code in a commit ends here.
-            let result = match AssertUnwindSafe(task).catch_unwind().await {
+            let result = match AssertUnwindSafe(self.attempt()).catch_unwind().await {
                 Ok(result) => result,
                 Err(panic) => Err(panicked(&*panic)),
             };
-            let _ = opened.send(TaskEvent::Ended(partition, result));
-        });
+            match result {
+                Err(error) if is_full(&error) => {
+                    let _ = self.opened.send(TaskEvent::Paused(self.partition, error));
+                    tokio::select! {
+                        () = self.context.clock.sleep(LOOK_FOR_ROOM) => {}
+                        _ = stop.changed() => {}
+                    }
+                    if stop.has_changed().is_err() || *stop.borrow() {
+                        return Ok(());
+                    }
+                }
+                other => return other,
+            }
+        }
     }
+
+    async fn attempt(&self) -> Result<()> {
+        let task = TaskRun::open(self.context.clone(), self.signals.clone(), self.plan.clone(), self.partition).await?;
+        let _ = self.opened.send(TaskEvent::Started(self.partition, task.recovered()));
+        task.run().await
+    }
+}
+
+/// Whether the reason is that there is no room.
+fn is_full(error: &Error) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if error.downcast_ref::<Error>().is_some_and(|error| error.kind() == ErrorKind::Full) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// A task that runs, or has failed and keeps its partition.
@@ -232,6 +274,9 @@ impl Member {
         match event {
             TaskEvent::Started(partition, recovered) => {
                 let _ = events.send(WorkerEvent::Started { agent, partition, recovered });
+            }
+            TaskEvent::Paused(partition, error) => {
+                let _ = events.send(WorkerEvent::Paused { agent, partition, error });
             }
             TaskEvent::Ended(partition, Ok(())) => {
                 let _ = events.send(WorkerEvent::Stopped { agent, partition });

@@ -86,6 +86,16 @@ pub enum WorkerEvent {
         /// The partition.
         partition: u32,
     },
+    /// There is no room left for a partition's commits or its state. It begins again at its last commit as soon as there
+    /// is.
+    Paused {
+        /// The agent.
+        agent: &'static str,
+        /// The partition.
+        partition: u32,
+        /// What could not be written.
+        error: Error,
+    },
     /// A partition has stopped at an error. It stays this worker's, so that no other fails on it in turn.
     Failed {
         /// The agent.

@@ -9,6 +9,7 @@ mod conformance;
 mod examples;
 mod fault_points;
 mod formats;
+mod full_disk;
 mod kill;
 mod large_state;
 mod layers;

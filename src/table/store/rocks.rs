@@ -190,6 +190,7 @@ fn failed(doing: &str, dir: &Path, table: &str, place: Option<&TopicPartition>, 
     let message = format!("the state of table {table} in {} cannot be {doing}", dir.display());
     let (kind, hint) = match error.kind() {
         rocksdb::ErrorKind::Corruption => (ErrorKind::Corrupt, "; delete the folder to rebuild it from the changelog"),
+        _ if error.as_ref().contains("No space left on device") => (ErrorKind::Full, "; make room on that disk"),
         _ if error.as_ref().contains("/LOCK") => (ErrorKind::Conflict, "; another process has it open"),
         _ => (ErrorKind::State, ""),
     };
