@@ -11,8 +11,7 @@ use super::input::Input;
 use super::task::{Mail, Shared, Task};
 use crate::error::BoxError;
 use crate::record::{
-    DecodeError, Input as RecordInput, Key, RawRecord, RawRecords, Record, SINGLE_OBJECT_HEADER_LEN, explained,
-    left_over, split_single_object,
+    DecodeError, Input as RecordInput, Key, RawRecord, RawRecords, Record, explained, left_over, split_single_object,
 };
 use crate::table::aggregate::AggregateError;
 use crate::table::{SlotNo, Slots, Table, TableHandle, TableState};
@@ -165,13 +164,9 @@ fn read_group<'a, R: Record>(
 
 #[inline]
 fn read_all<R: Record>(datum: &[u8]) -> Result<R::View<'_>, DecodeError> {
-    let mut input = RecordInput::new(datum);
+    let mut input = RecordInput::after_header(datum);
     let view = R::view(&mut input)?;
-    if input.rest().is_empty() {
-        Ok(view)
-    } else {
-        Err(left_over(SINGLE_OBJECT_HEADER_LEN + input.position(), input.rest().len()))
-    }
+    if input.rest().is_empty() { Ok(view) } else { Err(left_over(input.position(), input.rest().len())) }
 }
 
 /// The keys of a group, one after another, and where they were found.

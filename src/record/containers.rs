@@ -11,6 +11,9 @@ use super::{DecodeError, EncodeError, Input, Step};
 /// Room that a count alone may claim; a longer list grows as its items are read.
 const MAX_CLAIMED: usize = 256;
 
+/// Memory that items which take no bytes may take in all: of a record without fields a reader may make one with many.
+const MAX_EMPTY_MEMORY: usize = 1 << 20;
+
 /// Reads every item of every block; returns how many there were.
 #[inline]
 fn read_items<'a>(
@@ -105,6 +108,12 @@ fn collect<'a, T>(
             items.reserve(left.min(MAX_CLAIMED));
         }
         items.push(item(input)?);
+        if min_len == 0 && items.len() * size_of::<T>() > MAX_EMPTY_MEMORY {
+            let len = items.len();
+            return Err(
+                input.error(format!("{len} items that take no bytes, and more than {MAX_EMPTY_MEMORY} of memory"))
+            );
+        }
         Ok(())
     })?;
     Ok(items)

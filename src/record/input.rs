@@ -24,6 +24,12 @@ pub(crate) const fn level_cost(size: usize) -> usize {
 /// See [`level_cost`].
 pub(crate) const MAX_NESTED: usize = MAX_VALUE_DEPTH * LEVEL_SIZE;
 
+/// Bytes that an int may have, also where fewer would do, as Java has it.
+const MAX_INT: usize = 5;
+
+/// The same for a long.
+const MAX_LONG: usize = 10;
+
 /// The rest of a datum that is being decoded.
 #[derive(Clone, Debug)]
 pub struct Input<'a> {
@@ -166,16 +172,16 @@ impl<'a> Input<'a> {
                 self.rest = rest;
                 u64::from(*a & 0x7f) | u64::from(*b) << 7
             }
-            _ => self.read_long_slow()?,
+            _ => self.read_varint(MAX_LONG)?,
         };
         Ok((zigzag >> 1) as i64 ^ -((zigzag & 1) as i64))
     }
 
     #[inline(never)]
-    fn read_long_slow(&mut self) -> Result<u64, DecodeError> {
+    fn read_varint(&mut self, max_len: usize) -> Result<u64, DecodeError> {
         let mut value = 0_u64;
-        for (index, byte) in self.rest.iter().take(10).enumerate() {
-            if index == 9 && *byte > 1 {
+        for (index, byte) in self.rest.iter().take(max_len).enumerate() {
+            if index == MAX_LONG - 1 && *byte > 1 {
                 break;
             }
             value |= u64::from(byte & 0x7f) << (7 * index);
@@ -185,7 +191,8 @@ impl<'a> Input<'a> {
             }
         }
         match self.rest.len() {
-            0..10 => Err(self.ends(self.rest.len() + 1)),
+            len if len < max_len => Err(self.ends(len + 1)),
+            _ if max_len == MAX_INT => Err(self.error(format!("an int of more than {MAX_INT} bytes"))),
             _ => Err(self.error("a number of more than 64 bits")),
         }
     }
@@ -194,7 +201,18 @@ impl<'a> Input<'a> {
     #[inline]
     pub fn read_int(&mut self) -> Result<i32, DecodeError> {
         let before = self.position();
-        let long = self.read_long()?;
+        let zigzag = match self.rest {
+            [a, rest @ ..] if *a < 0x80 => {
+                self.rest = rest;
+                u64::from(*a)
+            }
+            [a, b, rest @ ..] if *b < 0x80 => {
+                self.rest = rest;
+                u64::from(*a & 0x7f) | u64::from(*b) << 7
+            }
+            _ => self.read_varint(MAX_INT)?,
+        };
+        let long = (zigzag >> 1) as i64 ^ -((zigzag & 1) as i64);
         match i32::try_from(long) {
             Ok(int) => Ok(int),
             Err(_) => Err(DecodeError::new(before, format!("{long} is out of the range of an int"))),

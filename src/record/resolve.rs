@@ -341,11 +341,15 @@ fn sources(written: &[Field], read: &[Field]) -> Vec<Option<usize>> {
 }
 
 fn enumeration(name: &str, written: &[String], read: &[String], default: Option<&str>) -> Found {
-    let number = |symbol: &str| read.iter().position(|known| known == symbol);
+    let known: HashMap<_, _> = read.iter().enumerate().map(|(number, symbol)| (symbol.as_str(), number)).collect();
+    let number = |symbol: &str| known.get(symbol).copied();
     let default = default.and_then(number);
     let mut problems = Vec::new();
     let numbers = written.iter().map(|symbol| {
         number(symbol).or(default).ok_or_else(|| {
+            if problems.len() == MAX_PROBLEMS {
+                return format!("symbol {symbol:?} was written, which {name} does not have, nor a default").into();
+            }
             let hint = did_you_mean(symbol, read.iter().map(String::as_str));
             let why = format!("symbol {symbol:?} was written, which {name} does not have, nor a default{hint}");
             let mut problem = Incompatibility::new("enum symbol", why);
@@ -356,7 +360,6 @@ fn enumeration(name: &str, written: &[String], read: &[String], default: Option<
         })
     });
     let numbers = numbers.collect();
-    problems.truncate(MAX_PROBLEMS);
     Found { step: Some(Step(Kind::Enum(numbers))), problems }
 }
 

@@ -6,6 +6,9 @@ use gretchen_schema::{Definition, Field, Schemas, Source, Type};
 
 use crate::error::{Error, ErrorKind, Result};
 
+/// Bytes that the text of a schema may have.
+const MAX_LEN: usize = 4 << 20;
+
 /// A schema read from its text: what the command line and topics have where there is no generated type.
 #[derive(Clone, Debug)]
 pub struct DynamicSchema(Arc<Inner>);
@@ -19,7 +22,13 @@ struct Inner {
 
 impl DynamicSchema {
     /// Reads a schema from JSON text; `source` names it in errors, e.g. a file's path.
+    ///
+    /// The text may come from a stranger: it may have a few million bytes and so many levels.
     pub fn parse_named(source: &str, json: &str) -> Result<Self> {
+        if json.len() > MAX_LEN {
+            let message = format!("{source}: a schema of {} bytes, where {MAX_LEN} are the most", json.len());
+            return Err(Error::new(ErrorKind::Schema, message));
+        }
         let schemas = Schemas::parse(&[Source { name: source, text: json }])
             .map_err(|error| Error::new(ErrorKind::Schema, error.to_string()))?;
         let root = schemas.roots().first().cloned().unwrap_or(Type::Null);

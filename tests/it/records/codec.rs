@@ -226,3 +226,41 @@ fn enums_are_words() {
     let error = "LIGHTBLUE".parse::<Color>().expect_err("no symbol").to_string();
     assert_eq!(error, "\"LIGHTBLUE\" is no symbol of test.Color; did you mean \"LIGHT_BLUE\"?");
 }
+
+/// Java reads an int from at most five bytes and a long from at most ten, also where fewer would do.
+#[test]
+fn numbers_may_be_longer_than_they_need_to_be() {
+    let mut long = Input::new(&[0x82, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x00]);
+    assert_eq!(long.read_long(), Ok(1));
+    assert_eq!(Input::new(&[0x82, 0x80, 0x80, 0x80, 0x00]).read_int(), Ok(1));
+    let error = |bytes: &[u8]| Input::new(bytes).read_int().expect_err("too long").reason;
+    assert_eq!(error(&[0x82, 0x80, 0x80, 0x80, 0x80, 0x00]), "an int of more than 5 bytes");
+    assert_eq!(error(&[0x82, 0x80]), "3 bytes are needed and 2 are left; the value is cut off");
+    assert_eq!(Input::new(&[0xff, 0xff, 0xff, 0xff, 0x0f]).read_int(), Ok(i32::MIN));
+    assert_eq!(Input::new(&[0xfe, 0xff, 0xff, 0xff, 0x0f]).read_int(), Ok(i32::MAX));
+}
+
+/// Counts that no memory could hold, and blocks whose size is negative.
+#[test]
+fn blocks_that_lie_are_errors() {
+    let points = |head: &[i64]| {
+        let mut datum = Vec::new();
+        for number in head {
+            let mut zigzag = ((number << 1) ^ (number >> 63)) as u64;
+            while zigzag >= 0x80 {
+                datum.push(zigzag as u8 | 0x80);
+                zigzag >>= 7;
+            }
+            datum.push(zigzag as u8);
+        }
+        datum.extend_from_slice(&[0; 8]);
+        let error = Lists::decode(&mut Input::new(&datum)).expect_err("a block that lies").to_string();
+        assert_eq!(Lists::view(&mut Input::new(&datum)).expect_err("a block that lies").to_string(), error);
+        error
+    };
+    assert!(points(&[i64::MAX]).contains("9223372036854775807 items where at most 4 can be"));
+    assert!(points(&[i64::MIN, 8]).contains("9223372036854775808 items where at most 4 can be"));
+    assert!(points(&[-1, -1]).contains("a block of -1 bytes where 8 are left"));
+    assert!(points(&[-1, i64::MIN]).contains("a block of -9223372036854775808 bytes where 8 are left"));
+    assert!(points(&[-1, i64::MAX]).contains("a block of 9223372036854775807 bytes where 8 are left"));
+}

@@ -10,7 +10,9 @@ use super::evolution::written;
 
 gretchen::records!("tests/schemas/resolution.avsc");
 
-use resolution::{AsBoolean, AsBytes, AsDouble, AsFloat, AsInt, AsLong, AsString, Chain, Choice, Held, Project, Spot};
+use resolution::{
+    AsBoolean, AsBytes, AsDouble, AsFloat, AsInt, AsLong, AsString, Chain, Choice, Held, Many, Project, Spot,
+};
 
 /// Decodes and views a value that another schema wrote, and checks that both are the same.
 fn read<R: Record + Value>(schema: &str, value: &serde_json::Value) -> Result<R, String> {
@@ -139,6 +141,23 @@ fn records_that_contain_themselves_are_resolved() {
     let error = Decoder::<Chain>::new(known).decode(&wire).expect_err("too deep").to_string();
     assert!(error.contains("records nested more than 128 deep"), "{error}");
     assert!(error.starts_with("field next.next.next."), "{error}");
+}
+
+/// Items of nothing become items of something: a few bytes must not become a large array.
+#[test]
+fn items_that_take_no_bytes_stay_few() {
+    let schema = r#"{"type": "record", "name": "Many", "fields": [
+        {"name": "items", "type": {"type": "array", "items": {"type": "record", "name": "Grown", "fields": []}}}]}"#;
+    assert_eq!(read::<Many>(schema, &json!({"items": [{}, {}]})).expect("two items").items.len(), 2);
+    let (mut wire, known) = written(schema, &json!({"items": []}));
+    wire.truncate(10);
+    // 65,536 items, as many as may take no bytes.
+    wire.extend_from_slice(&[0x80, 0x80, 0x08, 0]);
+    let mut decoder = Decoder::<Many>::new(known);
+    let error = decoder.decode(&wire).expect_err("too many").to_string();
+    assert!(error.contains("items that take no bytes, and more than 1048576 of memory"), "{error}");
+    let view = decoder.view(&wire).expect("a view takes no memory");
+    assert_eq!(view.items.iter().filter(|item| item.b == 1).count(), 65_536);
 }
 
 #[test]
