@@ -35,6 +35,24 @@ impl Serialize for Bytes {
 }
 
 #[derive(Deserialize, Serialize)]
+#[serde(rename = "Sale")]
+pub(crate) struct OwnedSale {
+    pub(crate) sale_id: i64,
+    pub(crate) customer: String,
+    pub(crate) price: f64,
+    pub(crate) quantity: i32,
+}
+
+#[derive(Deserialize)]
+#[expect(dead_code, reason = "read to be measured")]
+pub(crate) struct BorrowedSale<'a> {
+    pub(crate) sale_id: i64,
+    pub(crate) customer: &'a str,
+    pub(crate) price: f64,
+    pub(crate) quantity: i32,
+}
+
+#[derive(Deserialize, Serialize)]
 #[serde(rename = "Order")]
 pub(crate) struct OwnedOrder {
     pub(crate) order_id: i64,

@@ -177,8 +177,22 @@ impl<'a> Input<'a> {
         Ok((zigzag >> 1) as i64 ^ -((zigzag & 1) as i64))
     }
 
+    /// A number of more than two bytes. Up to eight are taken as one word: the first byte without a high bit is the last,
+    /// and the groups of seven bits move together in three steps.
     #[inline(never)]
     fn read_varint(&mut self, max_len: usize) -> Result<u64, DecodeError> {
+        if let Some(chunk) = self.rest.first_chunk() {
+            let word = u64::from_le_bytes(*chunk);
+            let bits = (!word & 0x8080_8080_8080_8080).trailing_zeros() + 1;
+            let len = bits as usize / 8;
+            if len <= max_len && bits <= 64 {
+                let word = word & (u64::MAX >> (64 - bits));
+                let pairs = word & 0x007f_007f_007f_007f | (word & 0x7f00_7f00_7f00_7f00) >> 1;
+                let fours = pairs & 0x0000_3fff_0000_3fff | (pairs & 0x3fff_0000_3fff_0000) >> 2;
+                self.rest = &self.rest[len..];
+                return Ok(fours & 0x0fff_ffff | (fours & 0x0fff_ffff_0000_0000) >> 4);
+            }
+        }
         let mut value = 0_u64;
         for (index, byte) in self.rest.iter().take(max_len).enumerate() {
             if index == MAX_LONG - 1 && *byte > 1 {
@@ -246,7 +260,7 @@ impl<'a> Input<'a> {
     #[inline]
     pub fn read_str(&mut self) -> Result<&'a str, DecodeError> {
         let bytes = self.read_bytes()?;
-        match std::str::from_utf8(bytes) {
+        match super::utf8::from_utf8(bytes) {
             Ok(text) => Ok(text),
             Err(error) => {
                 Err(DecodeError::new(self.position() - bytes.len() + error.valid_up_to(), "a string that is not UTF-8"))

@@ -23,6 +23,7 @@ mod stored;
 mod to_json;
 mod transcode;
 mod translate;
+mod utf8;
 mod value;
 
 pub use codec::UnknownSymbol;
