@@ -170,7 +170,7 @@ fn date_of(days: i32) -> Option<civil::Date> {
     // Whole periods of 400 years are added, so that all numbers are positive and years begin in March.
     const PERIODS: u32 = 82;
     let quarters = 4 * (days as u32).wrapping_add(719_468 + 146_097 * PERIODS) + 3;
-    let (century, rest) = (quarters / 146_097, quarters % 146_097 | 3);
+    let (century, rest) = (quarters / 146_097, (quarters % 146_097) | 3);
     let product = 2_939_745 * u64::from(rest);
     let day_of_year = product as u32 / 2_939_745 / 4;
     let year = (100 * century + (product >> 32) as u32) as i32 - 400 * PERIODS as i32;
