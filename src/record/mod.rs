@@ -8,6 +8,8 @@ mod decoder;
 mod duration;
 mod field;
 mod frame;
+mod frame_builder;
+mod frames;
 mod from_json;
 mod incompatibility;
 mod input;
@@ -34,9 +36,9 @@ pub use decoder::{Decoder, SchemaLookup};
 pub use duration::Duration;
 pub use field::{FieldType, HasField, field_id};
 pub(crate) use frame::MAX_FRAME_LEN;
-pub use frame::{
-    Cursor, Frame, FrameBuilder, FrameError, FrameHeader, FrameMark, Frames, HEADER_LEN, Headers, RawRecord, RawRecords,
-};
+pub use frame::{Frame, FrameError, FrameHeader, HEADER_LEN, Headers, RawRecord, RawRecords};
+pub use frame_builder::{FrameBuilder, FrameMark};
+pub use frames::{Cursor, Frames};
 pub use from_json::{csv_row_to_avro, json_to_avro};
 pub use incompatibility::{Incompatibility, incompatibilities};
 pub use input::Input;

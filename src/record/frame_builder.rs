@@ -1,0 +1,247 @@
+//! Many records on their way into one frame.
+
+use super::frame::{FORMAT, HAS_HEADERS, HAS_KEY, HAS_TIMESTAMP, HAS_VALUE, HEADER_LEN, RawRecord, RawRecords};
+use super::{SINGLE_OBJECT_HEADER_LEN, SINGLE_OBJECT_MARKER};
+
+/// Collects records into a frame.
+#[derive(Clone, Debug)]
+pub struct FrameBuilder {
+    bytes: Vec<u8>,
+    count: u32,
+    base_timestamp: i64,
+    max_timestamp: i64,
+    /// The single-object header that all values so far begin with; `None` before the first or once they differ.
+    schema: SchemaSoFar,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum SchemaSoFar {
+    None,
+    All([u8; SINGLE_OBJECT_HEADER_LEN]),
+    Mixed,
+}
+
+impl Default for FrameBuilder {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl FrameBuilder {
+    /// An empty frame.
+    pub fn new() -> Self {
+        Self {
+            bytes: vec![0; HEADER_LEN],
+            count: 0,
+            base_timestamp: 0,
+            max_timestamp: i64::MIN,
+            schema: SchemaSoFar::None,
+        }
+    }
+
+    /// Number of records so far.
+    pub fn count(&self) -> u32 {
+        self.count
+    }
+
+    /// Whether it holds no record.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Bytes so far, header included.
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Adds a record. `timestamp` is in milliseconds since 1970.
+    #[inline]
+    pub fn push(&mut self, key: Option<&[u8]>, value: Option<&[u8]>, timestamp: i64) {
+        self.push_with_headers(key, value, timestamp, &[]);
+    }
+
+    /// Adds a record with headers.
+    pub fn push_with_headers(
+        &mut self,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        timestamp: i64,
+        headers: &[(&str, &[u8])],
+    ) {
+        if self.count == 0 {
+            self.base_timestamp = timestamp;
+        }
+        self.max_timestamp = self.max_timestamp.max(timestamp);
+        let delta = timestamp.wrapping_sub(self.base_timestamp);
+        let flags = u8::from(key.is_some()) * HAS_KEY
+            + u8::from(value.is_some()) * HAS_VALUE
+            + u8::from(delta != 0) * HAS_TIMESTAMP
+            + u8::from(!headers.is_empty()) * HAS_HEADERS;
+        self.bytes.push(flags);
+        if let Some(key) = key {
+            put_bytes(&mut self.bytes, key);
+        }
+        if let Some(value) = value {
+            self.note_schema(value);
+            put_bytes(&mut self.bytes, value);
+        }
+        if delta != 0 {
+            put_varint(&mut self.bytes, ((delta << 1) ^ (delta >> 63)) as u64);
+        }
+        if !headers.is_empty() {
+            put_varint(&mut self.bytes, headers.len() as u64);
+            for (name, value) in headers {
+                put_bytes(&mut self.bytes, name.as_bytes());
+                put_bytes(&mut self.bytes, value);
+            }
+        }
+        self.count += 1;
+    }
+
+    /// Adds a record as it was read elsewhere.
+    pub fn push_raw(&mut self, record: &RawRecord<'_>) {
+        if record.headers.is_empty() {
+            self.push(record.key, record.value, record.timestamp);
+        } else {
+            let headers: Vec<_> = record.headers.iter().collect();
+            self.push_with_headers(record.key, record.value, record.timestamp, &headers);
+        }
+    }
+
+    #[inline]
+    fn note_schema(&mut self, value: &[u8]) {
+        let header =
+            value.first_chunk::<SINGLE_OBJECT_HEADER_LEN>().filter(|header| header[..2] == SINGLE_OBJECT_MARKER);
+        self.schema = match (self.schema, header) {
+            (SchemaSoFar::None, Some(header)) => SchemaSoFar::All(*header),
+            (SchemaSoFar::All(all), Some(header)) if all == *header => return,
+            _ => SchemaSoFar::Mixed,
+        };
+    }
+
+    /// Fills in the header and the checksum; the bytes are what a log stores.
+    ///
+    /// May be called again with other numbers: the records stay.
+    pub fn seal(&mut self, kind: u8, base_offset: u64, producer: u64, sequence: u64, durable: u64) -> &[u8] {
+        let schema = match self.schema {
+            SchemaSoFar::All(header) => u64::from_le_bytes([
+                header[2], header[3], header[4], header[5], header[6], header[7], header[8], header[9],
+            ]),
+            _ => 0,
+        };
+        let length = (self.bytes.len() - 8) as u32;
+        let bytes = &mut self.bytes;
+        bytes[0..4].copy_from_slice(&length.to_le_bytes());
+        bytes[8] = FORMAT;
+        bytes[9] = kind;
+        bytes[12..16].copy_from_slice(&self.count.to_le_bytes());
+        bytes[16..24].copy_from_slice(&base_offset.to_le_bytes());
+        bytes[24..32].copy_from_slice(&producer.to_le_bytes());
+        bytes[32..40].copy_from_slice(&sequence.to_le_bytes());
+        bytes[40..48].copy_from_slice(&self.base_timestamp.to_le_bytes());
+        bytes[48..56].copy_from_slice(&self.max_timestamp.to_le_bytes());
+        bytes[56..64].copy_from_slice(&schema.to_le_bytes());
+        bytes[64..72].copy_from_slice(&durable.to_le_bytes());
+        let crc = crc32c::crc32c(&bytes[8..]);
+        bytes[4..8].copy_from_slice(&crc.to_le_bytes());
+        bytes
+    }
+
+    /// The records so far, as [`RawRecord`]s with offsets from 0.
+    pub fn records(&self) -> RawRecords<'_> {
+        RawRecords { rest: &self.bytes[HEADER_LEN..], offset: 0, left: self.count, base_timestamp: self.base_timestamp }
+    }
+
+    /// Empties it and keeps its memory.
+    pub fn clear(&mut self) {
+        self.bytes.truncate(HEADER_LEN);
+        self.count = 0;
+        self.max_timestamp = i64::MIN;
+        self.schema = SchemaSoFar::None;
+    }
+}
+
+/// What a [`FrameBuilder`] held at some moment, to go back to.
+#[derive(Clone, Copy, Debug)]
+pub struct FrameMark {
+    len: usize,
+    count: u32,
+    max_timestamp: i64,
+    schema: SchemaSoFar,
+}
+
+impl FrameBuilder {
+    /// Remembers what it holds now.
+    pub fn mark(&self) -> FrameMark {
+        FrameMark { len: self.bytes.len(), count: self.count, max_timestamp: self.max_timestamp, schema: self.schema }
+    }
+
+    /// Drops what was added since the mark.
+    pub fn rollback(&mut self, mark: FrameMark) {
+        self.bytes.truncate(mark.len);
+        self.count = mark.count;
+        self.max_timestamp = mark.max_timestamp;
+        self.schema = mark.schema;
+    }
+}
+
+#[inline]
+fn put_varint(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
+
+fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+    put_varint(out, bytes.len() as u64);
+    out.extend_from_slice(bytes);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::Frame;
+
+    #[test]
+    fn a_frame_gives_back_what_was_put_in() {
+        let mut frame = FrameBuilder::new();
+        let long = vec![7_u8; 300];
+        frame.push(Some(b"k"), Some(&long), 1_000);
+        frame.push(None, None, 900);
+        frame.push_with_headers(Some(b""), Some(b""), 1_001, &[("a", b"1"), ("a", b"")]);
+        let bytes = frame.seal(0, 40, 9, 5, 77).to_vec();
+        let read = Frame::parse(&bytes).unwrap();
+        assert_eq!((read.header.count, read.header.base_offset, read.header.next_offset()), (3, 40, 43));
+        assert_eq!((read.header.max_timestamp, read.header.durable, read.header.schema), (1_001, 77, 0));
+        let records: Vec<_> = read.records().collect();
+        assert_eq!((records[0].key, records[0].value, records[0].timestamp), (Some(&b"k"[..]), Some(&long[..]), 1_000));
+        assert_eq!((records[1].key, records[1].value, records[1].timestamp, records[1].offset), (None, None, 900, 41));
+        assert_eq!(records[2].headers.iter().collect::<Vec<_>>(), [("a", &b"1"[..]), ("a", &b""[..])]);
+        assert_eq!(read.records().count(), 3);
+    }
+
+    #[test]
+    fn any_flipped_bit_is_noticed() {
+        let mut frame = FrameBuilder::new();
+        frame.push(Some(b"key"), Some(b"value"), 1);
+        let bytes = frame.seal(0, 0, 0, 0, 0).to_vec();
+        for bit in 0..bytes.len() * 8 {
+            let mut damaged = bytes.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            assert!(Frame::parse(&damaged).is_err(), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn one_schema_is_named_and_two_are_not() {
+        let value = |schema: u8| [0xC3, 1, schema, 0, 0, 0, 0, 0, 0, 0, 42];
+        let mut frame = FrameBuilder::new();
+        frame.push(None, Some(&value(5)), 0);
+        frame.push(None, Some(&value(5)), 0);
+        assert_eq!(Frame::parse(frame.seal(0, 0, 0, 0, 0)).unwrap().header.schema, 5);
+        frame.push(None, Some(&value(6)), 0);
+        assert_eq!(Frame::parse(frame.seal(0, 0, 0, 0, 0)).unwrap().header.schema, 0);
+    }
+}

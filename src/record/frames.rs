@@ -1,0 +1,134 @@
+//! A buffer of frames as a reader fills it, and a place in it.
+
+use super::frame::{Frame, FrameHeader, HEADER_LEN, RawRecord, RawRecords};
+
+/// A buffer of whole verified frames, which a reader fills and a task walks over; its memory is used again.
+#[derive(Debug, Default)]
+pub struct Frames {
+    /// The bytes; readers fill it.
+    pub bytes: Vec<u8>,
+    /// Each frame's header with the position of its payload in `bytes`, in order of offsets.
+    pub frames: Vec<(FrameHeader, usize)>,
+}
+
+impl Frames {
+    /// Empties it and keeps its memory.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.frames.clear();
+    }
+
+    /// Adds a verified frame, copying it. Readers that fill `bytes` themselves push to `frames` instead.
+    pub fn push(&mut self, frame: &Frame<'_>) {
+        self.frames.push((frame.header, self.bytes.len()));
+        self.bytes.extend_from_slice(frame.payload);
+    }
+
+    /// The frame at `index`.
+    #[inline]
+    pub fn get(&self, index: usize) -> Option<Frame<'_>> {
+        let (header, at) = self.frames.get(index)?;
+        Some(Frame { header: *header, payload: &self.bytes[*at..*at + header.len - HEADER_LEN] })
+    }
+
+    /// All frames.
+    pub fn iter(&self) -> impl Iterator<Item = Frame<'_>> {
+        (0..self.frames.len()).filter_map(|index| self.get(index))
+    }
+
+    /// Whether it holds no frame.
+    pub fn is_empty(&self) -> bool {
+        self.frames.is_empty()
+    }
+}
+
+/// A place between two records of a [`Frames`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cursor {
+    frame: usize,
+    at: usize,
+    end: usize,
+    offset: u64,
+    left: u32,
+    base_timestamp: i64,
+}
+
+impl Cursor {
+    /// The place before the first record at or after `offset`.
+    pub fn at_offset(frames: &Frames, offset: u64) -> Self {
+        let mut cursor = Self::default();
+        while cursor.left > 0 || cursor.enter(frames) {
+            if cursor.offset >= offset {
+                break;
+            }
+            // Whole frames below the offset need no walk.
+            if cursor.offset + u64::from(cursor.left) <= offset {
+                cursor.left = 0;
+            } else if cursor.next(frames).is_none() {
+                break;
+            }
+        }
+        cursor
+    }
+
+    /// Enters the next frame that has records.
+    fn enter(&mut self, frames: &Frames) -> bool {
+        while let Some((header, at)) = frames.frames.get(self.frame) {
+            self.frame += 1;
+            if header.count > 0 {
+                self.at = *at;
+                self.end = *at + header.len - HEADER_LEN;
+                self.offset = header.base_offset;
+                self.left = header.count;
+                self.base_timestamp = header.base_timestamp;
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Steps over the next record and returns it.
+    #[inline]
+    pub fn next<'a>(&mut self, frames: &'a Frames) -> Option<RawRecord<'a>> {
+        if self.left == 0 && !self.enter(frames) {
+            return None;
+        }
+        let mut records = self.rest_of_frame(frames)?;
+        let record = records.next()?;
+        self.advance_to(&records);
+        Some(record)
+    }
+
+    /// The records of the frame that it stands in, from here on; enters the next frame at the end of one.
+    #[inline]
+    pub fn rest_of_frame_or_next<'a>(&mut self, frames: &'a Frames) -> Option<RawRecords<'a>> {
+        if self.left == 0 && !self.enter(frames) {
+            return None;
+        }
+        self.rest_of_frame(frames)
+    }
+
+    #[inline]
+    fn rest_of_frame<'a>(&self, frames: &'a Frames) -> Option<RawRecords<'a>> {
+        Some(RawRecords {
+            rest: frames.bytes.get(self.at..self.end)?,
+            offset: self.offset,
+            left: self.left,
+            base_timestamp: self.base_timestamp,
+        })
+    }
+
+    /// Moves to where a walk over [`Cursor::rest_of_frame_or_next`] has come.
+    #[inline]
+    pub fn advance_to(&mut self, walk: &RawRecords<'_>) {
+        self.at = self.end - walk.rest.len();
+        self.offset = walk.offset;
+        self.left = walk.left;
+    }
+
+    /// The offset of the next record, or the one after the last that was stepped over.
+    #[inline]
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+}
