@@ -34,6 +34,7 @@ pub mod backend;
 mod cli;
 pub mod clock;
 pub mod config;
+pub mod disk;
 pub mod docs;
 pub mod error;
 pub mod fault;

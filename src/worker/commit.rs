@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 use super::mark::{DELTA_TAG, Entry, MARK_TAG, Mark, MarkedOutputs};
 use crate::agent::{Outbox, Shared};
 use crate::backend::{Producer, ProducerId, Replay};
+use crate::disk::Disk;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fault;
 use crate::record::{FrameBuilder, Frames};
@@ -368,6 +369,7 @@ async fn append(
 /// `begins` is the offset at which the last commit in it begins: recovery reads that commit again, because its end
 /// mark holds the positions.
 pub(crate) async fn checkpoint<T: Send + 'static>(
+    disk: Disk,
     replay: Arc<dyn Replay>,
     unsynced: Vec<TopicPartition>,
     write: impl FnOnce() -> Result<T> + Send + 'static,
@@ -382,9 +384,7 @@ pub(crate) async fn checkpoint<T: Send + 'static>(
 
     // 9. The values and the position go to the store in one batch.
     //    A crash in between: the store opens as it was before. After it: recovery replays from here.
-    let written = tokio::task::spawn_blocking(write).await.map_err(|error| {
-        Error::new(ErrorKind::Closed, "the checkpoint was ended with its runtime").with_source(error)
-    })??;
+    let written = disk.blocking(write).await?;
     fault::point("checkpoint.written");
     Ok(written)
 }

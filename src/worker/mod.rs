@@ -28,6 +28,7 @@ pub use view::table_view;
 
 use crate::backend::{Backend, Offsets};
 use crate::clock::Clock;
+use crate::disk::Disk;
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::Plan;
 use crate::table::MemoryStores;
@@ -36,6 +37,8 @@ use crate::topic::TopicPartition;
 /// How a worker works.
 #[derive(Clone, Debug)]
 pub struct WorkerOptions {
+    /// The file system that `state_dir` is on: the machine's own, unless a test simulates one.
+    pub disk: Disk,
     /// Where tables are kept; `None` keeps them in memory.
     pub state_dir: Option<PathBuf>,
     /// Keeps tables of a worker without `state_dir` over a restart within the process.
@@ -55,6 +58,7 @@ pub struct WorkerOptions {
 impl Default for WorkerOptions {
     fn default() -> Self {
         Self {
+            disk: Disk::system(),
             state_dir: None,
             memory_stores: MemoryStores::default(),
             commit_interval: Duration::from_millis(100),

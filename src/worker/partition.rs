@@ -105,7 +105,7 @@ impl TaskRun {
         let tables = open_tables(&context, &plan, partition, &changelog, &now)?;
         let shared = Rc::new(share(&context, &plan, partition, tables, now));
         let state_dir = context.options.state_dir.as_ref().map(|dir| dir.join(plan.def.name));
-        let positions = PositionFile::new(state_dir, partition);
+        let positions = PositionFile::new(context.options.disk.clone(), state_dir, partition);
 
         let producer_id = ProducerId::named(&format!("{}/{partition}", plan.changelog));
         let mut settler = Settler {
@@ -412,7 +412,8 @@ impl TaskRun {
             positions.store(begins)?;
             Ok(done)
         };
-        self.checkpointing = Some(self.context.helpers.spawn(checkpoint(replay, unsynced, write)));
+        self.checkpointing =
+            Some(self.context.helpers.spawn(checkpoint(self.context.options.disk.clone(), replay, unsynced, write)));
         self.checkpointed_at = self.context.clock.moment();
         self.uncovered = false;
         Ok(())

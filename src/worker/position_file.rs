@@ -1,22 +1,22 @@
 //! The changelog position of a task without tables: where its recovery begins.
 
-use std::fs;
-use std::io::Write;
 use std::path::PathBuf;
 
+use crate::disk::{Disk, Open};
 use crate::error::{Error, ErrorKind, Result};
 
 /// A file with a position and its checksum; absent for tasks that are kept in memory.
 #[derive(Clone, Debug)]
 pub(crate) struct PositionFile {
+    disk: Disk,
     dir: Option<PathBuf>,
     partition: u32,
 }
 
 impl PositionFile {
     /// The file of a partition in the agent's folder.
-    pub(crate) fn new(dir: Option<PathBuf>, partition: u32) -> Self {
-        Self { dir, partition }
+    pub(crate) fn new(disk: Disk, dir: Option<PathBuf>, partition: u32) -> Self {
+        Self { disk, dir, partition }
     }
 
     fn name(&self) -> String {
@@ -30,12 +30,12 @@ impl PositionFile {
         let temporary = dir.join(format!("{}.tmp", self.name()));
         let text = format!("{position} {:08x}\n", crc32c::crc32c(&position.to_le_bytes()));
         let write = || -> std::io::Result<()> {
-            fs::create_dir_all(dir)?;
-            let mut file = fs::File::create(&temporary)?;
-            file.write_all(text.as_bytes())?;
+            self.disk.create_folder(dir)?;
+            let file = self.disk.open(&temporary, Open::Emptied)?;
+            file.write_all_at(text.as_bytes(), 0)?;
             file.sync_all()?;
-            fs::rename(&temporary, &path)?;
-            fs::File::open(dir)?.sync_all()
+            self.disk.rename(&temporary, &path)?;
+            self.disk.sync_folder(dir)
         };
         write().map_err(|error| Error::io(format!("cannot write {}", path.display()), error))
     }
@@ -44,8 +44,8 @@ impl PositionFile {
     pub(crate) fn load(&self) -> Result<Option<u64>> {
         let Some(dir) = &self.dir else { return Ok(None) };
         let path = dir.join(self.name());
-        let text = match fs::read_to_string(&path) {
-            Ok(text) => text,
+        let text = match self.disk.read(&path) {
+            Ok(text) => String::from_utf8_lossy(&text).into_owned(),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(Error::io(format!("cannot read {}", path.display()), error)),
         };
@@ -70,12 +70,12 @@ mod tests {
     #[test]
     fn a_damaged_position_is_not_trusted() {
         let dir = tempfile::tempdir().unwrap();
-        let file = PositionFile::new(Some(dir.path().to_owned()), 3);
+        let file = PositionFile::new(Disk::system(), Some(dir.path().to_owned()), 3);
         assert_eq!(file.load().unwrap(), None);
         file.store(17).unwrap();
         assert_eq!(file.load().unwrap(), Some(17));
         let path = dir.path().join("3.position");
-        fs::write(&path, fs::read_to_string(&path).unwrap().replace("17", "18")).unwrap();
+        std::fs::write(&path, std::fs::read_to_string(&path).unwrap().replace("17", "18")).unwrap();
         assert_eq!(file.load().unwrap_err().kind(), ErrorKind::Corrupt);
     }
 }

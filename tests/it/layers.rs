@@ -5,8 +5,8 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-/// What every layer may see: errors, the clock, and the points at which tests let a process die.
-const COMMON: [&str; 3] = ["error", "clock", "fault"];
+/// What every layer may see: errors, the clock, files, and the points at which tests let a process die.
+const COMMON: [&str; 4] = ["error", "clock", "disk", "fault"];
 
 /// What each top-level module may see besides itself and [`COMMON`]. From the bottom up: a module sees what stands
 /// above it in this list, with one exception: `App::main` is the door to the command line.
@@ -14,6 +14,7 @@ const MAY_SEE: &[(&str, &[&str])] = &[
     // An error says at which partition it happened.
     ("error", &["topic"]),
     ("clock", &[]),
+    ("disk", &[]),
     ("fault", &[]),
     ("topic", &[]),
     ("record", &[]),

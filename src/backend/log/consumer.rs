@@ -1,19 +1,19 @@
 //! A member of a group whose units are owned by kernel locks: a killed process's units are free at once.
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::files::{Unlock, create_folder, file_name, open_or_create, try_lock};
+use super::files::{create_folder, file_name, open_or_create, try_lock};
 use super::members::Member;
 use super::position;
 use crate::backend::share::{Holding, fair_share};
 use crate::backend::{Assignment, AssignmentSet, Consumer, Unit};
 use crate::clock::{Clock, Moment};
+use crate::disk::{Disk, DiskFile, Unlock};
 use crate::error::{Error, ErrorKind, Result};
 use crate::topic::TopicPartition;
 
@@ -23,28 +23,29 @@ const LOOK: Duration = Duration::from_millis(100);
 /// A member of a group.
 #[derive(Debug)]
 pub(super) struct LogConsumer {
+    disk: Disk,
     folder: PathBuf,
     clock: Clock,
     member: Option<Member>,
     /// The folder of each set's lock files.
     sets: Vec<PathBuf>,
-    holding: Holding<Unlock<File>>,
+    holding: Holding<Unlock<DiskFile>>,
     looked: Option<Moment>,
-    positions: Mutex<HashMap<TopicPartition, (PathBuf, File)>>,
+    positions: Mutex<HashMap<TopicPartition, (PathBuf, DiskFile)>>,
 }
 
 impl LogConsumer {
-    pub(super) fn join(folder: PathBuf, sets: &[AssignmentSet], clock: Clock) -> Result<Self> {
-        create_folder(&folder.join("positions"))?;
+    pub(super) fn join(disk: Disk, folder: PathBuf, sets: &[AssignmentSet], clock: Clock) -> Result<Self> {
+        create_folder(&disk, &folder.join("positions"))?;
         let mut folders = Vec::with_capacity(sets.len());
         for set in sets {
             let of = folder.join("sets").join(file_name("set", &set.name)?);
-            create_folder(&of)?;
+            create_folder(&disk, &of)?;
             folders.push(of);
         }
-        let member = Some(Member::join(&folder, sets)?);
+        let member = Some(Member::join(&disk, &folder, sets)?);
         let holding = Holding::new(sets);
-        Ok(Self { folder, clock, member, sets: folders, holding, looked: None, positions: Mutex::default() })
+        Ok(Self { disk, folder, clock, member, sets: folders, holding, looked: None, positions: Mutex::default() })
     }
 
     /// Moves towards the fair share.
@@ -56,7 +57,7 @@ impl LogConsumer {
         let share = fair_share(self.holding.units(), standing.members, standing.rank);
         self.holding.towards(share, |unit| {
             let path = self.sets[unit.set].join(format!("{}.lock", unit.partition));
-            let file = open_or_create(&path)?;
+            let file = open_or_create(&self.disk, &path)?;
             Ok(try_lock(&file, &path)?.then(|| Unlock(file)))
         })
     }
@@ -90,7 +91,7 @@ impl Consumer for LogConsumer {
             return position::write(file, path, to);
         }
         let path = position::position_path(&self.folder, partition)?;
-        let file = open_or_create(&path)?;
+        let file = open_or_create(&self.disk, &path)?;
         position::write(&file, &path, to)?;
         positions.insert(partition.clone(), (path, file));
         Ok(())

@@ -3,14 +3,15 @@
 //! One thread a process sleeps on a word in a shared file. Appenders ring only when a reader somewhere waits for that
 //! partition, and partitions that nobody appends to cost nothing.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use super::files::open_or_create;
+use super::files::{io_error, open_or_create};
 use super::partition::Partition;
 use super::shared::BellPage;
-use crate::error::{Error, Result};
+use crate::disk::Disk;
+use crate::error::Result;
 
 /// The doorbell of a data folder; its thread ends when the last handle is gone.
 #[derive(Debug)]
@@ -18,6 +19,7 @@ pub(super) struct Doorbell(Arc<Bell>);
 
 #[derive(Debug)]
 struct Bell {
+    path: PathBuf,
     page: BellPage,
     watched: Mutex<Watched>,
     stopped: AtomicBool,
@@ -30,10 +32,10 @@ struct Watched {
 }
 
 impl Doorbell {
-    pub(super) fn open(data_dir: &Path) -> Result<Self> {
+    pub(super) fn open(disk: &Disk, data_dir: &Path) -> Result<Self> {
         let path = data_dir.join("doorbell");
-        let page = BellPage::open(&open_or_create(&path)?, &path)?;
-        Ok(Self(Arc::new(Bell { page, watched: Mutex::default(), stopped: AtomicBool::new(false) })))
+        let page = BellPage::open(&open_or_create(disk, &path)?, &path)?;
+        Ok(Self(Arc::new(Bell { path, page, watched: Mutex::default(), stopped: AtomicBool::new(false) })))
     }
 
     /// Wakes the readers of other processes.
@@ -47,14 +49,14 @@ impl Doorbell {
         watched.partitions.push(Arc::downgrade(partition));
         if !watched.started {
             let bell = Arc::clone(&self.0);
-            std::thread::Builder::new()
-                .name("gretchen-bell".into())
-                .spawn(move || bell.listen())
-                .map_err(|error| Error::io("cannot start the thread that waits for other processes", error))?;
+            self.0
+                .page
+                .listen(Box::new(move || bell.look()))
+                .map_err(|error| io_error("listen to", &self.0.path, error))?;
             watched.started = true;
         }
         drop(watched);
-        // The thread may have looked just before the partition was added.
+        // The last look may have been just before the partition was added.
         partition.wake_if_moved();
         Ok(())
     }
@@ -68,18 +70,14 @@ impl Drop for Doorbell {
 }
 
 impl Bell {
-    fn listen(&self) {
-        loop {
-            let rung = self.page.announce_waiting();
-            if self.stopped.load(Ordering::SeqCst) {
-                return;
-            }
-            self.wake_readers();
-            if let Err(error) = self.page.sleep(rung) {
-                tracing::error!(%error, "readers are no longer woken by other processes");
-                return;
-            }
+    /// Wakes the readers of partitions whose end has moved. `None` when the last handle is gone.
+    fn look(&self) -> Option<u32> {
+        let rung = self.page.announce_waiting();
+        if self.stopped.load(Ordering::SeqCst) {
+            return None;
         }
+        self.wake_readers();
+        Some(rung)
     }
 
     fn wake_readers(&self) {

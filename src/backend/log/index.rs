@@ -14,6 +14,9 @@ use crate::record::{Frame, FrameHeader, HEADER_LEN};
 /// Bytes of a segment between two entries.
 pub(super) const INDEX_BLOCK: u64 = 256 << 10;
 
+/// Bytes of an entry.
+pub(super) const ENTRY_LEN: u64 = 16;
+
 /// The index of a segment's file.
 pub(super) fn index_path(segment: &Path) -> PathBuf {
     segment.with_extension("index")
@@ -53,7 +56,7 @@ pub(super) fn find(segment: &Segment, offset: u64, limit: u64, complete: bool) -
 
 /// The last entry at or below `offset` that is true.
 fn nearest(segment: &Segment, offset: u64, limit: u64) -> Result<Option<(u64, u64)>> {
-    let Some(index) = read_if_there(&index_path(&segment.path))? else { return Ok(None) };
+    let Some(index) = read_if_there(&segment.disk, &index_path(&segment.path))? else { return Ok(None) };
     let word = |bytes: &[u8]| bytes.iter().rev().fold(0_u64, |word, byte| word << 8 | u64::from(*byte));
     let entries = index.chunks_exact(16).map(|entry| (word(&entry[..8]), word(&entry[8..])));
     let best = entries.filter(|(of, at)| *of <= offset && *at < limit).max();
@@ -96,5 +99,5 @@ fn rebuild(segment: &Segment, limit: u64) -> Result<()> {
         }
         true
     })?;
-    replace(&index_path(&segment.path), &index)
+    replace(&segment.disk, &index_path(&segment.path), &index)
 }

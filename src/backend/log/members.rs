@@ -1,25 +1,22 @@
 //! The members of a group: each holds the lock of its file, so that one that was killed is known at once.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use uuid::Uuid;
-
-use super::files::{Unlock, create_folder, io_error, is_linked, names_in, try_lock};
+use super::files::{create_folder, io_error, is_linked, names_in, open_if_there, read_if_there, try_lock};
 use crate::backend::AssignmentSet;
+use crate::disk::{Disk, DiskFile, Open, Unlock};
 use crate::error::Result;
 
 /// This member's own file.
 #[derive(Debug)]
 pub(super) struct Member {
+    disk: Disk,
     /// Its name begins with a number above those who were there: who joined first ranks first, and keeps what it has.
     pub(super) name: String,
     path: PathBuf,
     /// What this member reads; members share with those that read the same.
     sets: String,
-    _lock: Unlock<File>,
+    _lock: Unlock<DiskFile>,
 }
 
 /// Where a member stands.
@@ -36,26 +33,20 @@ fn members_folder(group_folder: &Path) -> PathBuf {
 }
 
 impl Member {
-    pub(super) fn join(group_folder: &Path, sets: &[AssignmentSet]) -> Result<Self> {
+    pub(super) fn join(disk: &Disk, group_folder: &Path, sets: &[AssignmentSet]) -> Result<Self> {
         let folder = members_folder(group_folder);
-        create_folder(&folder)?;
+        create_folder(disk, &folder)?;
         let sets: String = sets.iter().map(|set| format!("{:?} {}\n", set.name, set.partitions)).collect();
         loop {
             let number = |name: &String| name.split_once('-')?.0.parse::<u64>().ok();
-            let last = names_in(&folder)?.iter().filter_map(number).max().unwrap_or(0);
-            let name = format!("{:020}-{}", last.saturating_add(1), Uuid::new_v4());
+            let last = names_in(disk, &folder)?.iter().filter_map(number).max().unwrap_or(0);
+            let name = format!("{:020}-{}", last.saturating_add(1), disk.unique_name());
             let path = folder.join(&name);
-            let mut file = OpenOptions::new()
-                .read(true)
-                .write(true)
-                .create_new(true)
-                .mode(0o600)
-                .open(&path)
-                .map_err(|error| io_error("create", &path, error))?;
+            let file = disk.open(&path, Open::New).map_err(|error| io_error("create", &path, error))?;
             // Another member may take the file for a dead one's as long as it is not locked.
             if try_lock(&file, &path)? && is_linked(&file, &path)? {
-                file.write_all(sets.as_bytes()).map_err(|error| io_error("write", &path, error))?;
-                return Ok(Self { name, path, sets, _lock: Unlock(file) });
+                file.write_all_at(sets.as_bytes(), 0).map_err(|error| io_error("write", &path, error))?;
+                return Ok(Self { disk: disk.clone(), name, path, sets, _lock: Unlock(file) });
             }
         }
     }
@@ -63,7 +54,7 @@ impl Member {
     /// Counts the living members that read the same; removes what dead ones left.
     pub(super) fn standing(&self, group_folder: &Path) -> Result<Standing> {
         let mut standing = Standing { members: 1, rank: 0 };
-        for (name, sets) in living(group_folder, Some(&self.name))? {
+        for (name, sets) in living(&self.disk, group_folder, Some(&self.name))? {
             if sets == self.sets {
                 standing.members += 1;
                 standing.rank += usize::from(name < self.name);
@@ -74,33 +65,29 @@ impl Member {
 
     /// Removes the file; the lock goes with it.
     pub(super) fn leave(self) -> Result<()> {
-        fs::remove_file(&self.path).map_err(|error| io_error("remove", &self.path, error))
+        self.disk.remove(&self.path).map_err(|error| io_error("remove", &self.path, error))
     }
 }
 
 /// Number of living members.
-pub(super) fn count(group_folder: &Path) -> Result<usize> {
-    Ok(living(group_folder, None)?.len())
+pub(super) fn count(disk: &Disk, group_folder: &Path) -> Result<usize> {
+    Ok(living(disk, group_folder, None)?.len())
 }
 
 /// Each living member's name and sets, but for `except`.
-fn living(group_folder: &Path, except: Option<&str>) -> Result<Vec<(String, String)>> {
+fn living(disk: &Disk, group_folder: &Path, except: Option<&str>) -> Result<Vec<(String, String)>> {
     let folder = members_folder(group_folder);
     let mut living = Vec::new();
-    for name in names_in(&folder)? {
+    for name in names_in(disk, &folder)? {
         if Some(name.as_str()) == except {
             continue;
         }
         let path = folder.join(&name);
-        let file = match File::open(&path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
-            Err(error) => return Err(io_error("open", &path, error)),
-        };
+        let Some(file) = open_if_there(disk, &path)? else { continue };
         if try_lock(&file, &path)? {
             // Removed under its lock, so that nobody has it for a living one's. It may be gone already.
-            let _ = fs::remove_file(&path);
-        } else if let Ok(sets) = fs::read_to_string(&path) {
+            let _ = disk.remove(&path);
+        } else if let Some(sets) = read_if_there(disk, &path)?.and_then(|sets| String::from_utf8(sets).ok()) {
             living.push((name, sets));
         }
     }

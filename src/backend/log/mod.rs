@@ -37,13 +37,14 @@ use async_trait::async_trait;
 
 use self::consumer::LogConsumer;
 use self::doorbell::Doorbell;
-use self::files::{blocking, create_folder, file_name, read_if_there, replace};
+use self::files::{create_folder, file_name, read_if_there, remove_if_there, replace};
 use self::partition::{Common, Partition};
 use self::producer::LogProducer;
 use self::reader::LogReader;
 use self::topic::Topics;
 use super::{AssignmentSet, Backend, Capabilities, Consumer, Offsets, Producer, ProducerId, Reader, Replay, Topic};
 use crate::clock::Clock;
+use crate::disk::Disk;
 use crate::error::{Error, ErrorKind, Result};
 use crate::topic::{TopicPartition, TopicSpec};
 
@@ -72,6 +73,8 @@ pub struct LogOptions {
     pub segment_bytes: u64,
     /// Bytes that a reader reads at once.
     pub read_bytes: usize,
+    /// The file system that the folder is on: the machine's own, unless a test simulates one.
+    pub disk: Disk,
 }
 
 impl LogOptions {
@@ -82,6 +85,7 @@ impl LogOptions {
             durability: Durability::default(),
             segment_bytes: 128 << 20,
             read_bytes: 256 << 10,
+            disk: Disk::system(),
         }
     }
 }
@@ -104,13 +108,19 @@ impl LogBackend {
         if options.segment_bytes < 4096 || options.read_bytes < 4096 {
             return Err(Error::new(ErrorKind::Config, "segments and reads of a log take at least 4096 bytes"));
         }
-        create_folder(&options.data_dir)?;
-        check_format(&options.data_dir.join("FORMAT"))?;
+        let disk = &options.disk;
+        create_folder(disk, &options.data_dir)?;
+        check_format(disk, &options.data_dir.join("FORMAT"))?;
         raise_descriptor_limit();
-        let topics = Topics::open(&options.data_dir)?;
-        let bell = Doorbell::open(&options.data_dir)?;
-        let common = Arc::new(Common { options, bell, boot: boot_id() });
+        let topics = Topics::open(disk, &options.data_dir)?;
+        let bell = Doorbell::open(disk, &options.data_dir)?;
+        let boot = disk.boot();
+        let common = Arc::new(Common { options, bell, boot });
         Ok(Self(Arc::new(Inner { clock, topics, common, partitions: Mutex::default() })))
+    }
+
+    fn disk(&self) -> &Disk {
+        &self.0.common.options.disk
     }
 
     fn partitions(&self) -> MutexGuard<'_, HashMap<TopicPartition, Arc<Partition>>> {
@@ -136,7 +146,7 @@ impl LogBackend {
             return Ok(Arc::clone(open));
         }
         let (backend, place) = (self.clone(), place.clone());
-        blocking(move || backend.partition(&place)).await
+        self.disk().blocking(move || backend.partition(&place)).await
     }
 
     fn group_folder(&self, group: &str) -> Result<PathBuf> {
@@ -174,12 +184,12 @@ impl Backend for LogBackend {
 
     async fn create_topic(&self, spec: &TopicSpec) -> Result<Topic> {
         let (topics, spec) = (self.0.topics.clone(), spec.clone());
-        blocking(move || topics.create(&spec)).await
+        self.disk().blocking(move || topics.create(&spec)).await
     }
 
     async fn topics(&self) -> Result<Vec<Topic>> {
         let topics = self.0.topics.clone();
-        blocking(move || topics.list()).await
+        self.disk().blocking(move || topics.list()).await
     }
 
     async fn producer(&self, id: ProducerId) -> Result<Box<dyn Producer>> {
@@ -188,7 +198,7 @@ impl Backend for LogBackend {
 
     async fn consumer(&self, group: &str, sets: &[AssignmentSet]) -> Result<Box<dyn Consumer>> {
         let folder = self.group_folder(group)?;
-        Ok(Box::new(LogConsumer::join(folder, sets, self.0.clock.clone())?))
+        Ok(Box::new(LogConsumer::join(self.disk().clone(), folder, sets, self.0.clock.clone())?))
     }
 
     fn replay(&self) -> Option<Arc<dyn Replay>> {
@@ -228,13 +238,13 @@ impl Replay for LogBackend {
     }
 
     fn position(&self, group: &str, place: &TopicPartition) -> Result<Option<u64>> {
-        position::read(&position::position_path(&self.group_folder(group)?, place)?)
+        position::read(self.disk(), &position::position_path(&self.group_folder(group)?, place)?)
     }
 
     fn forget(&self, group: &str, place: &TopicPartition) -> Result<()> {
         let folder = self.group_folder(group)?;
-        match members::count(&folder)? {
-            0 => position::remove(&position::position_path(&folder, place)?),
+        match members::count(self.disk(), &folder)? {
+            0 => remove_if_there(self.disk(), &position::position_path(&folder, place)?),
             running => Err(Error::new(
                 ErrorKind::Conflict,
                 format!("group {group} has {running} running members; stop them first"),
@@ -247,17 +257,18 @@ impl Replay for LogBackend {
         self.close_topic(name)?;
         let (topics, name) = (self.0.topics.clone(), name.to_owned());
         let groups = self.0.common.options.data_dir.join("groups");
-        blocking(move || {
+        let disk = self.disk().clone();
+        let delete = move || {
             let partitions = topics.delete(&name)?;
-            position::remove_topic(&groups, &name, partitions)
-        })
-        .await
+            position::remove_topic(&disk, &groups, &name, partitions)
+        };
+        self.disk().blocking(delete).await
     }
 }
 
-fn check_format(path: &std::path::Path) -> Result<()> {
-    let Some(have) = read_if_there(path)? else {
-        return replace(path, format!("{FORMAT}\n").as_bytes());
+fn check_format(disk: &Disk, path: &std::path::Path) -> Result<()> {
+    let Some(have) = read_if_there(disk, path)? else {
+        return replace(disk, path, format!("{FORMAT}\n").as_bytes());
     };
     let text = String::from_utf8_lossy(&have);
     match text.trim().parse::<u32>() {
@@ -274,13 +285,6 @@ fn check_format(path: &std::path::Path) -> Result<()> {
             format!("{} says {:?}, not a version; is this the data folder of a log?", path.display(), text.trim()),
         )),
     }
-}
-
-/// Names this run of the machine, where the system tells.
-fn boot_id() -> Option<[u64; 2]> {
-    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
-    let id = uuid::Uuid::parse_str(text.trim()).ok()?.as_u64_pair();
-    Some([id.0, id.1])
 }
 
 /// Every open partition takes three descriptors, and the usual limit of 1024 is there for programs that use

@@ -1,6 +1,5 @@
 //! A partition as this process has it open.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -8,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::Notify;
 
 use super::doorbell::Doorbell;
-use super::files::{Unlock, is_linked, lock, lock_shared, open_or_create, try_lock};
+use super::files::{is_linked, lock, lock_shared, open_or_create, try_lock};
 use super::recovery::recover;
 use super::segment::{Segment, segments_in};
 use super::shared::{End, EndPage};
@@ -16,6 +15,7 @@ use super::sync::Syncing;
 use super::writer::Writer;
 use super::{Durability, LogOptions};
 use crate::backend::Offsets;
+use crate::disk::{Disk, DiskFile, Unlock};
 use crate::error::{Error, ErrorKind, Result};
 use crate::topic::TopicPartition;
 
@@ -36,8 +36,8 @@ pub(super) struct Partition {
     pub(super) common: Arc<Common>,
     pub(super) page: EndPage,
     /// Held shared by every user, so that the first can be told from the others.
-    _users: Unlock<File>,
-    pub(super) append_lock: File,
+    _users: Unlock<DiskFile>,
+    pub(super) append_lock: DiskFile,
     pub(super) append_lock_path: PathBuf,
     pub(super) writer: Mutex<Writer>,
     pub(super) syncing: Syncing,
@@ -57,26 +57,27 @@ pub(super) fn users_path(folder: &Path) -> PathBuf {
 impl Partition {
     /// Opens a partition; its first user makes it whole.
     pub(super) fn open(common: Arc<Common>, place: TopicPartition, folder: PathBuf) -> Result<Arc<Self>> {
+        let disk = &common.options.disk;
         let append_lock_path = folder.join("append.lock");
-        let append_lock = open_or_create(&append_lock_path)?;
+        let append_lock = open_or_create(disk, &append_lock_path)?;
         lock(&append_lock, &append_lock_path)?;
         let locked = Unlock(&append_lock);
         let users_path = users_path(&folder);
-        let users = open_or_create(&users_path)?;
+        let users = open_or_create(disk, &users_path)?;
         let page = EndPage::open(&users, &users_path)?;
         let writer = if try_lock(&users, &users_path)? {
-            let found = recover(&folder, &page, page.is_of_boot(common.boot))?;
+            let found = recover(disk, &folder, &page, page.is_of_boot(common.boot))?;
             page.reset(common.boot, found.end, found.durable);
             Writer::recovered(found)
         } else {
-            Writer::behind(in_use(&folder, &page)?)
+            Writer::behind(in_use(disk, &folder, &page)?)
         };
         // Others that open it wait for the append lock, so nobody comes between the exclusive lock and this one.
         lock_shared(&users, &users_path)?;
         if !is_linked(&users, &users_path)? {
             return Err(Error::new(ErrorKind::NotFound, "the topic was deleted meanwhile").at(&place));
         }
-        let start = segments_in(&folder)?.first().copied().unwrap_or(0);
+        let start = segments_in(disk, &folder)?.first().copied().unwrap_or(0);
         drop(locked);
         Ok(Arc::new(Self {
             woken_at: AtomicU64::new(page.end().pos),
@@ -93,6 +94,10 @@ impl Partition {
             watched: AtomicBool::new(false),
             start,
         }))
+    }
+
+    pub(super) fn disk(&self) -> &Disk {
+        &self.common.options.disk
     }
 
     pub(super) fn end(&self) -> End {
@@ -160,7 +165,7 @@ impl Partition {
 }
 
 /// The segment that others write, for one who joins them.
-fn in_use(folder: &Path, page: &EndPage) -> Result<Segment> {
+fn in_use(disk: &Disk, folder: &Path, page: &EndPage) -> Result<Segment> {
     let end = page.end();
     let short = |what: &str| {
         Error::new(
@@ -171,7 +176,7 @@ fn in_use(folder: &Path, page: &EndPage) -> Result<Segment> {
     if !page.is_initialised() {
         return Err(short("its shared page is gone"));
     }
-    let segment = Segment::open(folder, end.segment_base)?.ok_or_else(|| short("its last segment is gone"))?;
+    let segment = Segment::open(disk, folder, end.segment_base)?.ok_or_else(|| short("its last segment is gone"))?;
     if segment.start != end.segment_start || segment.start + segment.len()? < end.pos {
         return Err(short("its last segment is shorter than what was written"));
     }

@@ -1,11 +1,10 @@
 //! How far a group has come in a partition: 16 bytes, `u64` offset, `u32` crc32c of it and four zeroes,
 //! little-endian. Not synced: a worker's own truth is its commit.
 
-use std::fs::{self, File};
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use super::files::{file_name, io_error, names_in, read_if_there};
+use super::files::{file_name, io_error, names_in, read_if_there, remove_if_there};
+use crate::disk::{Disk, DiskFile};
 use crate::error::{Error, ErrorKind, Result};
 use crate::topic::TopicPartition;
 
@@ -18,7 +17,7 @@ pub(super) fn position_path(group_folder: &Path, place: &TopicPartition) -> Resu
 }
 
 /// Writes a position.
-pub(super) fn write(file: &File, path: &Path, position: u64) -> Result<()> {
+pub(super) fn write(file: &DiskFile, path: &Path, position: u64) -> Result<()> {
     let mut bytes = [0; 16];
     bytes[..8].copy_from_slice(&position.to_le_bytes());
     let crc = crc32c::crc32c(&bytes[..8]);
@@ -27,9 +26,9 @@ pub(super) fn write(file: &File, path: &Path, position: u64) -> Result<()> {
 }
 
 /// Reads a position, if there is one.
-pub(super) fn read(path: &Path) -> Result<Option<u64>> {
+pub(super) fn read(disk: &Disk, path: &Path) -> Result<Option<u64>> {
     for _ in 0..READS {
-        let Some(bytes) = read_if_there(path)?.filter(|bytes| !bytes.is_empty()) else { return Ok(None) };
+        let Some(bytes) = read_if_there(disk, path)?.filter(|bytes| !bytes.is_empty()) else { return Ok(None) };
         let Some(bytes) = bytes.first_chunk::<16>() else { continue };
         let position = u64::from_le_bytes(std::array::from_fn(|i| bytes[i]));
         if u32::from_le_bytes(std::array::from_fn(|i| bytes[8 + i])) == crc32c::crc32c(&bytes[..8]) {
@@ -40,19 +39,12 @@ pub(super) fn read(path: &Path) -> Result<Option<u64>> {
     Err(Error::new(ErrorKind::Corrupt, message))
 }
 
-/// Removes a position.
-pub(super) fn remove(path: &Path) -> Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(io_error("remove", path, error)),
-        _ => Ok(()),
-    }
-}
-
 /// Removes every group's positions in a topic: another of that name begins anew.
-pub(super) fn remove_topic(groups_folder: &Path, topic: &str, partitions: u32) -> Result<()> {
-    for group in names_in(groups_folder)? {
+pub(super) fn remove_topic(disk: &Disk, groups_folder: &Path, topic: &str, partitions: u32) -> Result<()> {
+    for group in names_in(disk, groups_folder)? {
         for partition in 0..partitions {
-            remove(&position_path(&groups_folder.join(&group), &TopicPartition::new(topic, partition))?)?;
+            let path = position_path(&groups_folder.join(&group), &TopicPartition::new(topic, partition))?;
+            remove_if_there(disk, &path)?;
         }
     }
     Ok(())

@@ -47,7 +47,7 @@ impl LogReader {
         let mut reader =
             Self { partition, segment: None, base: end.segment_base, pos: end.pos, next: end.offset, from };
         if from < end.offset {
-            let bases = segments_in(&reader.partition.folder)?;
+            let bases = segments_in(reader.partition.disk(), &reader.partition.folder)?;
             reader.base = bases.iter().rev().find(|base| **base <= from).or(bases.first()).copied().unwrap_or(0);
             let segment = reader.open_segment()?;
             let complete = reader.base != end.segment_base;
@@ -61,7 +61,7 @@ impl LogReader {
     }
 
     fn open_segment(&self) -> Result<Segment> {
-        Segment::open(&self.partition.folder, self.base)?.ok_or_else(|| {
+        Segment::open(self.partition.disk(), &self.partition.folder, self.base)?.ok_or_else(|| {
             let message = format!("segment {} is gone from {}", self.base, self.partition.folder.display());
             Error::new(ErrorKind::NotFound, message).at(&self.partition.place).at_offset(self.next)
         })
@@ -124,7 +124,11 @@ impl LogReader {
 
     /// Goes on in the segment that begins at the next offset; `why` there is nothing more in this one.
     fn enter_next_segment(&mut self, why: &FrameError) -> Result<()> {
-        let next = if self.next > self.base { Segment::open(&self.partition.folder, self.next)? } else { None };
+        let next = if self.next > self.base {
+            Segment::open(self.partition.disk(), &self.partition.folder, self.next)?
+        } else {
+            None
+        };
         match next {
             Some(next) if next.start == self.pos => {
                 self.base = next.base;

@@ -6,12 +6,12 @@
 //! or the shared page.
 
 use std::collections::HashMap;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use super::files::io_error;
+use super::files::{io_error, sync_folder};
 use super::segment::{KIND_PRODUCERS, SEGMENT_HEADER_LEN, Segment, Walked, offset_after, producers_in, segments_in};
 use super::shared::{End, EndPage};
+use crate::disk::Disk;
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::{Frame, HEADER_LEN};
 
@@ -28,8 +28,8 @@ pub(super) struct Recovered {
 /// Finds the end of a partition and cuts what is torn. The caller holds the append lock and is the sole user.
 ///
 /// `same_boot`: the page was written since the machine started, so only the last segment can be torn.
-pub(super) fn recover(folder: &Path, page: &EndPage, same_boot: bool) -> Result<Recovered> {
-    let segments = open_segments(folder, same_boot)?;
+pub(super) fn recover(disk: &Disk, folder: &Path, page: &EndPage, same_boot: bool) -> Result<Recovered> {
+    let segments = open_segments(disk, folder, same_boot)?;
     let noted = if page.is_initialised() { page.durable() } else { (0, 0) };
     let mut found = Found { durable_pos: noted.0, ..Found::default() };
     let mut walked = Vec::with_capacity(segments.len());
@@ -46,12 +46,12 @@ pub(super) fn recover(folder: &Path, page: &EndPage, same_boot: bool) -> Result<
     let last = walked.len() - 1;
     let at = &walked[last];
     refuse_lost_records(&segments[last..], at, found.durable_pos)?;
-    cut(&segments[last..], at, folder)?;
+    cut(&segments[last..], at, disk, folder)?;
     let segment = segments.into_iter().nth(last).ok_or_else(|| no_segment(folder))?;
     let end =
         End { pos: segment.start + at.at, offset: at.offset, segment_base: segment.base, segment_start: segment.start };
     if page.is_initialised() && page.has_failed() {
-        write_again(folder, noted.0, end)?;
+        write_again(disk, folder, noted.0, end)?;
     }
     let durable = if noted.0 == 0 { (0, 0) } else { (noted.0.min(end.pos), noted.1.min(end.offset)) };
     Ok(Recovered { segment, end, durable, sequences: found.sequences })
@@ -84,14 +84,14 @@ pub(super) fn note_sequences(sequences: &mut HashMap<u64, u64>, frame: &Frame<'_
 
 /// The segments that may be torn, in order: the last one, or those from the one on that holds the position which was
 /// durable when the last was made. A partition without segments gets its first.
-fn open_segments(folder: &Path, same_boot: bool) -> Result<Vec<Segment>> {
-    let bases = segments_in(folder)?;
-    if bases.is_empty() || bases == [0] && Segment::first_is_undone(folder)? {
-        return Ok(vec![Segment::create_first(folder)?]);
+fn open_segments(disk: &Disk, folder: &Path, same_boot: bool) -> Result<Vec<Segment>> {
+    let bases = segments_in(disk, folder)?;
+    if bases.is_empty() || bases == [0] && Segment::first_is_undone(disk, folder)? {
+        return Ok(vec![Segment::create_first(disk, folder)?]);
     }
     let mut segments = Vec::new();
     for base in bases.into_iter().rev() {
-        segments.push(Segment::open(folder, base)?.ok_or_else(|| no_segment(folder))?);
+        segments.push(Segment::open(disk, folder, base)?.ok_or_else(|| no_segment(folder))?);
         let durable = segments[0].durable;
         if same_boot || segments.last().is_some_and(|oldest| oldest.start <= durable) {
             break;
@@ -168,7 +168,7 @@ fn claim_beyond(segment: &Segment, from: u64, pos: u64, offset: u64) -> Result<O
 }
 
 /// Cuts the first of `segments` where it stops being whole, and removes those after it.
-fn cut(segments: &[Segment], at: &Walked, folder: &Path) -> Result<()> {
+fn cut(segments: &[Segment], at: &Walked, disk: &Disk, folder: &Path) -> Result<()> {
     let Some((torn, later)) = segments.split_first() else { return Ok(()) };
     if let Some(why) = at.stopped.as_ref().filter(|_| torn.len().is_ok_and(|len| len > at.at)) {
         // Reserved space is zeroes and no news.
@@ -180,18 +180,18 @@ fn cut(segments: &[Segment], at: &Walked, folder: &Path) -> Result<()> {
     }
     for segment in later {
         tracing::warn!(file = %segment.path.display(), "removed a segment behind a torn tail");
-        std::fs::remove_file(&segment.path).map_err(|error| io_error("remove", &segment.path, error))?;
+        disk.remove(&segment.path).map_err(|error| io_error("remove", &segment.path, error))?;
     }
-    if later.is_empty() { Ok(()) } else { super::files::sync_folder(folder) }
+    if later.is_empty() { Ok(()) } else { sync_folder(disk, folder) }
 }
 
 /// Writes everything from a byte position to the end again as it is.
 ///
 /// After a failed sync the kernel may hold pages for clean that never reached the disk; the next sync would pass them
 /// over and succeed.
-fn write_again(folder: &Path, from: u64, end: End) -> Result<()> {
-    for base in segments_in(folder)?.into_iter().rev() {
-        let segment = Segment::open(folder, base)?.ok_or_else(|| no_segment(folder))?;
+fn write_again(disk: &Disk, folder: &Path, from: u64, end: End) -> Result<()> {
+    for base in segments_in(disk, folder)?.into_iter().rev() {
+        let segment = Segment::open(disk, folder, base)?.ok_or_else(|| no_segment(folder))?;
         let to = if base == end.segment_base { end.pos - segment.start } else { segment.len()? };
         let mut at = from.saturating_sub(segment.start);
         let mut bytes = vec![0; 1 << 20];

@@ -13,11 +13,10 @@
 //! the published end is not data: space reserved ahead, or what a killed writer left.
 
 use std::collections::HashMap;
-use std::fs::{self, File, OpenOptions};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use super::files::{io_error, names_in, read_if_there, sync_folder};
+use super::files::{io_error, names_in, open_if_there, read_if_there, sync_folder};
+use crate::disk::{Disk, DiskFile, Open};
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::{Frame, FrameBuilder, FrameError, FrameHeader, HEADER_LEN};
 
@@ -36,7 +35,8 @@ const WALK_BYTES: u64 = 1 << 20;
 /// An open segment.
 #[derive(Debug)]
 pub(super) struct Segment {
-    pub(super) file: File,
+    pub(super) disk: Disk,
+    pub(super) file: DiskFile,
     pub(super) path: PathBuf,
     /// Offset of its first record.
     pub(super) base: u64,
@@ -68,8 +68,8 @@ pub(super) fn segment_path(folder: &Path, base: u64) -> PathBuf {
 }
 
 /// The base offsets of a partition's segments, ascending.
-pub(super) fn segments_in(folder: &Path) -> Result<Vec<u64>> {
-    let names = names_in(folder)?;
+pub(super) fn segments_in(disk: &Disk, folder: &Path) -> Result<Vec<u64>> {
+    let names = names_in(disk, folder)?;
     let mut bases: Vec<u64> = names.iter().filter_map(|name| name.strip_suffix(".log")?.parse().ok()).collect();
     bases.sort_unstable();
     Ok(bases)
@@ -77,13 +77,9 @@ pub(super) fn segments_in(folder: &Path) -> Result<Vec<u64>> {
 
 impl Segment {
     /// Opens the segment that begins at that offset; `None` where there is none.
-    pub(super) fn open(folder: &Path, base: u64) -> Result<Option<Self>> {
+    pub(super) fn open(disk: &Disk, folder: &Path, base: u64) -> Result<Option<Self>> {
         let path = segment_path(folder, base);
-        let file = match OpenOptions::new().read(true).write(true).open(&path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(io_error("open", &path, error)),
-        };
+        let Some(file) = open_if_there(disk, &path)? else { return Ok(None) };
         let mut header = [0; SEGMENT_HEADER_LEN as usize];
         file.read_exact_at(&mut header, 0).map_err(|error| io_error("read the header of", &path, error))?;
         let word = |at: usize| u64::from_le_bytes(std::array::from_fn(|i| header[at + i]));
@@ -104,11 +100,12 @@ impl Segment {
         if header_crc(&header) != crc || word(16) != base {
             return Err(corrupt("byte 0: the segment's header is damaged".into()));
         }
-        Ok(Some(Self { file, path, base, start: word(24), durable: word(32) }))
+        Ok(Some(Self { disk: disk.clone(), file, path, base, start: word(24), durable: word(32) }))
     }
 
     /// Makes a segment with its control frame: it is there whole or not at all, also after a loss of power.
     pub(super) fn create(
+        disk: &Disk,
         folder: &Path,
         base: u64,
         start: u64,
@@ -121,40 +118,40 @@ impl Segment {
         }
         let mut bytes = segment_header(base, start, durable);
         bytes.extend_from_slice(control.seal(KIND_PRODUCERS, base, 0, 0, durable));
-        let (file, path) = write_segment(folder, base, &bytes, true)?;
-        sync_folder(folder)?;
-        Ok((Self { file, path, base, start, durable }, bytes.len() as u64))
+        let (file, path) = write_segment(disk, folder, base, &bytes, true)?;
+        sync_folder(disk, folder)?;
+        Ok((Self { disk: disk.clone(), file, path, base, start, durable }, bytes.len() as u64))
     }
 
     /// Makes a partition's first segment. A loss of power may undo it until the first sync, which syncs the folder
     /// too: a topic of a thousand partitions is not to take thousands of syncs before its first record.
-    pub(super) fn create_first(folder: &Path) -> Result<Self> {
+    pub(super) fn create_first(disk: &Disk, folder: &Path) -> Result<Self> {
         let mut bytes = segment_header(0, 0, 0);
         bytes.extend_from_slice(FrameBuilder::new().seal(KIND_PRODUCERS, 0, 0, 0, 0));
-        let (file, path) = write_segment(folder, 0, &bytes, false)?;
-        Ok(Self { file, path, base: 0, start: 0, durable: 0 })
+        let (file, path) = write_segment(disk, folder, 0, &bytes, false)?;
+        Ok(Self { disk: disk.clone(), file, path, base: 0, start: 0, durable: 0 })
     }
 
     /// Whether the first segment is one that a loss of power undid: its beginning is not whole, and no record is in
     /// it.
-    pub(super) fn first_is_undone(folder: &Path) -> Result<bool> {
+    pub(super) fn first_is_undone(disk: &Disk, folder: &Path) -> Result<bool> {
         let path = segment_path(folder, 0);
         let begins = SEGMENT_HEADER_LEN as usize;
         let whole = |head: &[u8; SEGMENT_HEADER_LEN as usize + HEADER_LEN]| {
             header_crc(&head[..begins]).to_le_bytes() == head[12..16] && Frame::parse(&head[begins..]).is_ok()
         };
         let mut head = [0; SEGMENT_HEADER_LEN as usize + HEADER_LEN];
-        let file = File::open(&path).map_err(|error| io_error("open", &path, error))?;
+        let file = disk.open(&path, Open::Existing).map_err(|error| io_error("open", &path, error))?;
         if file.read_exact_at(&mut head, 0).is_ok() && whole(&head) {
             return Ok(false);
         }
-        let bytes = read_if_there(&path)?.unwrap_or_default();
+        let bytes = read_if_there(disk, &path)?.unwrap_or_default();
         Ok(bytes.iter().skip(head.len()).all(|byte| *byte == 0))
     }
 
     /// Length of the file.
     pub(super) fn len(&self) -> Result<u64> {
-        Ok(self.file.metadata().map_err(|error| io_error("look at", &self.path, error))?.len())
+        self.file.length().map_err(|error| io_error("look at", &self.path, error))
     }
 
     /// An error about bytes of this file.
@@ -206,38 +203,26 @@ impl Segment {
 
     /// Reads from that byte of the file on.
     pub(super) fn read(&self, bytes: &mut [u8], at: u64) -> Result<usize> {
-        loop {
-            match self.file.read_at(bytes, at) {
-                Ok(count) => return Ok(count),
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(io_error("read", &self.path, error)),
-            }
-        }
+        self.file.read_at(bytes, at).map_err(|error| io_error("read", &self.path, error))
     }
 
     /// Reads into the spare capacity of `bytes` from that byte of the file on.
     pub(super) fn read_spare(&self, bytes: &mut Vec<u8>, at: u64) -> Result<usize> {
-        loop {
-            match rustix::io::pread(&self.file, rustix::buffer::spare_capacity(bytes), at) {
-                Ok(count) => return Ok(count),
-                Err(rustix::io::Errno::INTR) => {}
-                Err(error) => return Err(io_error("read", &self.path, error)),
-            }
-        }
+        self.file.read_spare_at(bytes, at).map_err(|error| io_error("read", &self.path, error))
     }
 }
 
 /// Writes a segment under another name and gives it its own.
-fn write_segment(folder: &Path, base: u64, bytes: &[u8], synced: bool) -> Result<(File, PathBuf)> {
+fn write_segment(disk: &Disk, folder: &Path, base: u64, bytes: &[u8], synced: bool) -> Result<(DiskFile, PathBuf)> {
     let path = segment_path(folder, base);
     let draft = path.with_extension("draft");
     let write = || {
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
+        let file = disk.open(&draft, Open::Emptied)?;
         file.write_all_at(bytes, 0)?;
         if synced {
             file.sync_all()?;
         }
-        fs::rename(&draft, &path)?;
+        disk.rename(&draft, &path)?;
         Ok(file)
     };
     let file = write().map_err(|error: std::io::Error| io_error("create", &path, error))?;

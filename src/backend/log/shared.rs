@@ -4,18 +4,14 @@
 //! two instructions and leave nothing that another would wait for. The files are never made shorter.
 #![allow(unsafe_code)]
 
-use std::fs::File;
 use std::marker::PhantomData;
 use std::ops::Deref;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
-use memmap2::{MmapOptions, MmapRaw};
-
+use crate::disk::{DiskFile, Look, PAGE_BYTES, SharedPage};
 use crate::error::{Error, Result};
-
-/// Bytes of a shared file.
-const PAGE_BYTES: u64 = 4096;
 
 /// Says that an end page was initialised, and by which format.
 const MAGIC: u64 = u64::from_le_bytes(*b"gretend1");
@@ -29,19 +25,18 @@ unsafe trait Atomics {}
 /// A shared file, mapped.
 #[derive(Debug)]
 struct Mapped<T> {
-    map: MmapRaw,
+    page: Arc<dyn SharedPage>,
     of: PhantomData<T>,
 }
 
 impl<T: Atomics> Mapped<T> {
     /// Maps the file, and extends it where it is too short.
-    fn open(file: &File, path: &Path) -> Result<Self> {
+    fn open(file: &DiskFile, path: &Path) -> Result<Self> {
         let failed = |error| Error::io(format!("cannot map {}", path.display()), error);
-        if file.metadata().map_err(failed)?.len() < PAGE_BYTES {
-            file.set_len(PAGE_BYTES).map_err(failed)?;
+        if file.length().map_err(failed)? < PAGE_BYTES as u64 {
+            file.set_len(PAGE_BYTES as u64).map_err(failed)?;
         }
-        let map = MmapOptions::new().len(PAGE_BYTES as usize).map_raw(file).map_err(failed)?;
-        Ok(Self { map, of: PhantomData })
+        Ok(Self { page: file.map().map_err(failed)?, of: PhantomData })
     }
 }
 
@@ -49,10 +44,9 @@ impl<T: Atomics> Deref for Mapped<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        // SAFETY: the mapping is page-aligned, PAGE_BYTES long, readable and writable, and lives as long as `self`.
-        // `T` is made of atomics only, so every content is valid and use by other threads and processes is no data
-        // race. The file behind it has that length and no code of ours shortens it.
-        unsafe { &*self.map.as_mut_ptr().cast::<T>() }
+        // SAFETY: the page is PAGE_BYTES long, aligned for atomics of eight bytes, and lives as long as `self`. `T` is made
+        // of atomics only, so every content is valid and use by other threads and processes is no data race.
+        unsafe { &*self.page.words().as_ptr().cast::<T>() }
     }
 }
 
@@ -95,7 +89,7 @@ unsafe impl Atomics for EndLayout {}
 pub(super) struct EndPage(Mapped<EndLayout>);
 
 impl EndPage {
-    pub(super) fn open(file: &File, path: &Path) -> Result<Self> {
+    pub(super) fn open(file: &DiskFile, path: &Path) -> Result<Self> {
         Mapped::open(file, path).map(Self)
     }
 
@@ -214,11 +208,11 @@ unsafe impl Atomics for BellLayout {}
 pub(super) struct BellPage(Mapped<BellLayout>);
 
 impl BellPage {
-    pub(super) fn open(file: &File, path: &Path) -> Result<Self> {
+    pub(super) fn open(file: &DiskFile, path: &Path) -> Result<Self> {
         Mapped::open(file, path).map(Self)
     }
 
-    /// Says that this process is about to sleep, and returns what [`BellPage::sleep`] needs.
+    /// Says that this process is about to sleep, and returns what a look returns.
     pub(super) fn announce_waiting(&self) -> u32 {
         let rung = self.0.rung.load(Ordering::SeqCst);
         self.0.waiting.store(1, Ordering::SeqCst);
@@ -226,23 +220,16 @@ impl BellPage {
         rung
     }
 
-    /// Sleeps until it is rung after `announce_waiting` returned `rung`; may return for nothing.
-    pub(super) fn sleep(&self, rung: u32) -> Result<()> {
-        use rustix::io::Errno;
-        use rustix::thread::futex::{Flags, wait};
-        match wait(&self.0.rung, Flags::empty(), rung, None) {
-            Ok(()) | Err(Errno::AGAIN | Errno::INTR) => Ok(()),
-            Err(error) => Err(Error::io("cannot wait for other processes' appends", error)),
-        }
+    /// Calls `look` now and whenever it is rung; see [`SharedPage::listen`].
+    pub(super) fn listen(&self, look: Look) -> std::io::Result<()> {
+        Arc::clone(&self.0.page).listen(look)
     }
 
     /// Wakes every process that sleeps. `always`: also those that have not announced it.
     pub(super) fn ring(&self, always: bool) {
-        use rustix::thread::futex::{Flags, wake};
         self.0.rung.fetch_add(1, Ordering::SeqCst);
         if self.0.waiting.swap(0, Ordering::SeqCst) != 0 || always {
-            // It fails for a bad address only, and this one is mapped.
-            let _ = wake(&self.0.rung, Flags::empty(), i32::MAX as u32);
+            self.0.page.wake();
         }
     }
 }
@@ -250,11 +237,14 @@ impl BellPage {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::disk::{Disk, Open};
 
     #[test]
     fn an_end_is_read_whole_while_it_moves() {
-        let file = tempfile::tempfile().unwrap();
-        let page = EndPage::open(&file, Path::new("end")).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("end");
+        let file = Disk::system().open(&path, Open::New).unwrap();
+        let page = EndPage::open(&file, &path).unwrap();
         page.reset(None, End::default(), (0, 0));
         std::thread::scope(|scope| {
             scope.spawn(|| {

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Notify;
 
-use super::files::{blocking, io_error, sync_folder};
+use super::files::{io_error, sync_folder};
 use super::partition::Partition;
 use super::segment::{Segment, segments_in};
 use super::shared::End;
@@ -49,7 +49,7 @@ impl Partition {
             done.as_mut().enable();
             match self.lead() {
                 // The one who leads syncs everything that was appended until it begins.
-                Some(lead) => blocking(move || lead.0.sync_now()).await?,
+                Some(lead) => self.disk().blocking(move || lead.0.sync_now()).await?,
                 None => done.await,
             }
         }
@@ -57,9 +57,8 @@ impl Partition {
 
     /// Begins to make everything so far durable, without waiting for it.
     pub(super) fn sync_behind(self: &Arc<Self>) {
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         if let Some(lead) = self.lead() {
-            runtime.spawn_blocking(move || {
+            self.disk().beside(move || {
                 // A failure is kept, and reported by the next append or sync.
                 if let Err(error) = lead.0.sync_now() {
                     tracing::error!(%error, "a sync failed");
@@ -92,17 +91,17 @@ impl Partition {
         let durable = self.page.durable().0;
         if durable == 0 {
             // The first segment's name is not durable yet.
-            sync_folder(&self.folder)?;
+            sync_folder(self.disk(), &self.folder)?;
         }
         let written = Arc::clone(&self.writer().segment);
         if written.base == end.segment_base && written.start <= durable {
             return sync(&written);
         }
         let gone = |base: u64| Error::new(ErrorKind::Corrupt, format!("segment {base} is gone"));
-        let bases = segments_in(&self.folder)?;
+        let bases = segments_in(self.disk(), &self.folder)?;
         let upto = bases.binary_search(&end.segment_base).map_err(|_| gone(end.segment_base))?;
         for base in bases[..=upto].iter().rev() {
-            let segment = Segment::open(&self.folder, *base)?.ok_or_else(|| gone(*base))?;
+            let segment = Segment::open(self.disk(), &self.folder, *base)?.ok_or_else(|| gone(*base))?;
             sync(&segment)?;
             if segment.start <= durable {
                 break;

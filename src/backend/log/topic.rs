@@ -1,17 +1,16 @@
 //! Topics: a folder each, with `topic.json`, the schemas and a folder for every partition.
 
-use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use uuid::Uuid;
 
 use super::files::{
-    Unlock, create_folder, io_error, lock, names_in, open_or_create, read_if_there, replace, sync_folder, try_lock,
+    create_folder, io_error, lock, names_in, open_or_create, read_if_there, replace, sync_folder, try_lock,
 };
 use super::partition::users_path;
 use crate::backend::{Topic, check_same_meaning};
+use crate::disk::{Disk, DiskFile, Unlock};
 use crate::error::{Error, ErrorKind, Result};
 use crate::topic::{Cleanup, TopicSchema, TopicSpec, WireFormat, check_name, check_spec};
 
@@ -44,16 +43,17 @@ enum StoredCleanup {
 /// The topics of a data folder.
 #[derive(Clone, Debug)]
 pub(super) struct Topics {
+    disk: Disk,
     folder: PathBuf,
     /// Where topics are made before they get their name, and go before they are deleted.
     drafts: PathBuf,
 }
 
 impl Topics {
-    pub(super) fn open(data_dir: &Path) -> Result<Self> {
-        let topics = Self { folder: data_dir.join("topics"), drafts: data_dir.join("drafts") };
-        create_folder(&topics.folder)?;
-        create_folder(&topics.drafts)?;
+    pub(super) fn open(disk: &Disk, data_dir: &Path) -> Result<Self> {
+        let topics = Self { disk: disk.clone(), folder: data_dir.join("topics"), drafts: data_dir.join("drafts") };
+        create_folder(disk, &topics.folder)?;
+        create_folder(disk, &topics.drafts)?;
         Ok(topics)
     }
 
@@ -66,10 +66,10 @@ impl Topics {
     pub(super) fn partition_folder(&self, name: &str, partition: u32) -> Result<PathBuf> {
         let folder = self.topic_folder(name)?;
         let path = folder.join(partition.to_string());
-        if path.is_dir() {
+        if self.disk.is_folder(&path) {
             return Ok(path);
         }
-        let Some(stored) = read_stored(&folder)? else {
+        let Some(stored) = read_stored(&self.disk, &folder)? else {
             return Err(Error::new(ErrorKind::NotFound, format!("topic {name} does not exist; create it first")));
         };
         let message = format!("topic {name} has partitions 0 to {}, not {partition}", stored.partitions - 1);
@@ -80,7 +80,7 @@ impl Topics {
     pub(super) fn create(&self, spec: &TopicSpec) -> Result<Topic> {
         check_spec(spec)?;
         let folder = self.topic_folder(&spec.name)?;
-        if !folder.is_dir() {
+        if !self.disk.is_folder(&folder) {
             self.create_folder_of(&folder, spec)?;
         }
         let existing = self.read(&spec.name)?;
@@ -99,10 +99,11 @@ impl Topics {
 
     /// Makes the whole folder under another name, so that it is there whole or not at all.
     fn create_folder_of(&self, folder: &Path, spec: &TopicSpec) -> Result<()> {
-        let draft = self.drafts.join(Uuid::new_v4().to_string());
-        create_folder(&draft.join("schemas"))?;
+        let disk = &self.disk;
+        let draft = self.drafts.join(disk.unique_name());
+        create_folder(disk, &draft.join("schemas"))?;
         for partition in 0..spec.partitions {
-            create_folder(&draft.join(partition.to_string()))?;
+            create_folder(disk, &draft.join(partition.to_string()))?;
         }
         let stored = Stored {
             format: FORMAT,
@@ -117,40 +118,43 @@ impl Topics {
             wire: spec.format.unwrap_or_default(),
             schemas: Vec::new(),
         };
-        write_stored(&draft, &stored)?;
-        match fs::rename(&draft, folder) {
-            Ok(()) => sync_folder(&self.folder),
+        write_stored(disk, &draft, &stored)?;
+        match disk.rename(&draft, folder) {
+            Ok(()) => sync_folder(disk, &self.folder),
             // Somebody else was faster.
-            Err(_) if folder.is_dir() => fs::remove_dir_all(&draft).map_err(|error| io_error("remove", &draft, error)),
+            Err(_) if disk.is_folder(folder) => {
+                disk.remove_folder(&draft).map_err(|error| io_error("remove", &draft, error))
+            }
             Err(error) => Err(io_error("create", folder, error)),
         }
     }
 
     /// Adds a schema durably.
     fn add_schema(&self, folder: &Path, schema: &TopicSchema) -> Result<()> {
+        let disk = &self.disk;
         let path = folder.join("topic.lock");
-        let held = open_or_create(&path)?;
+        let held = open_or_create(disk, &path)?;
         lock(&held, &path)?;
-        let Some(mut stored) = read_stored(folder)? else {
+        let Some(mut stored) = read_stored(disk, folder)? else {
             return Err(Error::new(ErrorKind::NotFound, format!("{} was deleted meanwhile", folder.display())));
         };
         let name = format!("{:016x}", schema.fingerprint);
         if !stored.schemas.contains(&name) {
-            replace(&schema_path(folder, &name), schema.json.as_bytes())?;
+            replace(disk, &schema_path(folder, &name), schema.json.as_bytes())?;
             stored.schemas.push(name);
-            write_stored(folder, &stored)?;
+            write_stored(disk, folder, &stored)?;
         }
         Ok(())
     }
 
     pub(super) fn read(&self, name: &str) -> Result<Topic> {
         let folder = self.topic_folder(name)?;
-        let Some(stored) = read_stored(&folder)? else {
+        let Some(stored) = read_stored(&self.disk, &folder)? else {
             return Err(Error::new(ErrorKind::NotFound, format!("topic {name} does not exist")));
         };
         let mut schemas = Vec::with_capacity(stored.schemas.len());
         for name in &stored.schemas {
-            schemas.push(read_schema(&folder, name)?);
+            schemas.push(read_schema(&self.disk, &folder, name)?);
         }
         let spec = TopicSpec {
             name: stored.name.into(),
@@ -170,7 +174,7 @@ impl Topics {
     /// All topics, by name.
     pub(super) fn list(&self) -> Result<Vec<Topic>> {
         let mut topics = Vec::new();
-        for name in names_in(&self.folder)? {
+        for name in names_in(&self.disk, &self.folder)? {
             match self.read(&name) {
                 Ok(topic) => topics.push(topic),
                 // Deleted since the folder was listed.
@@ -185,11 +189,11 @@ impl Topics {
     pub(super) fn delete(&self, name: &str) -> Result<u32> {
         let topic = self.read(name)?;
         let folder = self.topic_folder(name)?;
-        let mut held = Vec::<Unlock<File>>::new();
+        let mut held = Vec::<Unlock<DiskFile>>::new();
         for partition in 0..topic.spec.partitions {
             let path = users_path(&folder.join(partition.to_string()));
             // A partition that was never opened has no user, but may get one now.
-            let users = open_or_create(&path)?;
+            let users = open_or_create(&self.disk, &path)?;
             if !try_lock(&users, &path)? {
                 return Err(Error::new(
                     ErrorKind::Conflict,
@@ -198,10 +202,10 @@ impl Topics {
             }
             held.push(Unlock(users));
         }
-        let grave = self.drafts.join(Uuid::new_v4().to_string());
-        fs::rename(&folder, &grave).map_err(|error| io_error("delete", &folder, error))?;
-        sync_folder(&self.folder)?;
-        fs::remove_dir_all(&grave).map_err(|error| io_error("remove", &grave, error))?;
+        let grave = self.drafts.join(self.disk.unique_name());
+        self.disk.rename(&folder, &grave).map_err(|error| io_error("delete", &folder, error))?;
+        sync_folder(&self.disk, &self.folder)?;
+        self.disk.remove_folder(&grave).map_err(|error| io_error("remove", &grave, error))?;
         Ok(topic.spec.partitions)
     }
 }
@@ -210,17 +214,17 @@ fn schema_path(folder: &Path, name: &str) -> PathBuf {
     folder.join("schemas").join(format!("{name}.avsc"))
 }
 
-fn read_schema(folder: &Path, name: &str) -> Result<TopicSchema> {
+fn read_schema(disk: &Disk, folder: &Path, name: &str) -> Result<TopicSchema> {
     let path = schema_path(folder, name);
     let damaged = || Error::new(ErrorKind::Corrupt, format!("{} is missing or damaged", path.display()));
-    let json = read_if_there(&path)?.and_then(|bytes| String::from_utf8(bytes).ok()).ok_or_else(damaged)?;
+    let json = read_if_there(disk, &path)?.and_then(|bytes| String::from_utf8(bytes).ok()).ok_or_else(damaged)?;
     let fingerprint = u64::from_str_radix(name, 16).map_err(|_| damaged())?;
     Ok(TopicSchema { fingerprint, json: Arc::from(json) })
 }
 
-fn read_stored(folder: &Path) -> Result<Option<Stored>> {
+fn read_stored(disk: &Disk, folder: &Path) -> Result<Option<Stored>> {
     let path = folder.join("topic.json");
-    let Some(bytes) = read_if_there(&path)? else { return Ok(None) };
+    let Some(bytes) = read_if_there(disk, &path)? else { return Ok(None) };
     let stored: Stored = serde_json::from_slice(&bytes)
         .map_err(|error| Error::new(ErrorKind::Corrupt, format!("{} is damaged", path.display())).with_source(error))?;
     if stored.format > FORMAT {
@@ -234,8 +238,8 @@ fn read_stored(folder: &Path) -> Result<Option<Stored>> {
     Ok(Some(stored))
 }
 
-fn write_stored(folder: &Path, stored: &Stored) -> Result<()> {
+fn write_stored(disk: &Disk, folder: &Path, stored: &Stored) -> Result<()> {
     let json = serde_json::to_vec_pretty(stored)
         .map_err(|error| Error::new(ErrorKind::Encode, "cannot write topic.json").with_source(error))?;
-    replace(&folder.join("topic.json"), &json)
+    replace(disk, &folder.join("topic.json"), &json)
 }

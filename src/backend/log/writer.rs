@@ -1,21 +1,18 @@
 //! Appends to a partition: one lock, one write, one publication.
 
 use std::collections::HashMap;
-use std::fs::{File, OpenOptions};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::io::ErrorKind as IoKind;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
-use rustix::fs::{FallocateFlags, fallocate};
-use rustix::io::Errno;
-
-use super::files::{Unlock, blocking, io_error, lock, open_or_create, try_lock};
-use super::index::{INDEX_BLOCK, entry, index_path};
+use super::files::{io_error, lock, open_or_create, try_lock};
+use super::index::{ENTRY_LEN, INDEX_BLOCK, entry, index_path};
 use super::partition::Partition;
 use super::recovery::{Recovered, note_sequences};
 use super::segment::{SEGMENT_HEADER_LEN, Segment};
 use super::shared::End;
 use crate::backend::repeat::{check_end, repeated, without_first};
 use crate::backend::{Appended, ProducerId};
+use crate::disk::{DiskFile, Unlock};
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::{FrameBuilder, MAX_FRAME_LEN};
 
@@ -32,7 +29,7 @@ pub(super) struct Writer {
     sequences: HashMap<u64, u64>,
     /// Bytes of the segment's file that are reserved.
     reserved: u64,
-    index: Option<File>,
+    index: Option<DiskFile>,
 }
 
 impl Writer {
@@ -59,7 +56,7 @@ impl Writer {
             return Ok(());
         }
         if end.segment_base != self.segment.base {
-            let segment = Segment::open(&partition.folder, end.segment_base)?.ok_or_else(|| {
+            let segment = Segment::open(partition.disk(), &partition.folder, end.segment_base)?.ok_or_else(|| {
                 Error::new(ErrorKind::Corrupt, "the segment that is written is gone").at(&partition.place)
             })?;
             // Its control frame lists every producer, so what lies between needs no look.
@@ -89,8 +86,14 @@ impl Writer {
             // The new segment is durable at once, and must not outlive a first one that never was.
             old.file.sync_all().map_err(|error| io_error("sync", &old.path, error))?;
         }
-        let (segment, len) =
-            Segment::create(&partition.folder, self.seen.offset, self.seen.pos, durable, &self.sequences)?;
+        let (segment, len) = Segment::create(
+            partition.disk(),
+            &partition.folder,
+            self.seen.offset,
+            self.seen.pos,
+            durable,
+            &self.sequences,
+        )?;
         self.seen = End {
             pos: segment.start + len,
             segment_base: segment.base,
@@ -112,12 +115,12 @@ impl Writer {
         }
         let have = self.segment.len()?;
         let want = len.max(have + have.clamp(*RESERVE_BYTES.start(), *RESERVE_BYTES.end()));
-        match fallocate(&self.segment.file, FallocateFlags::empty(), have, want - have) {
+        match self.segment.file.allocate(have, want - have) {
             Ok(()) => self.reserved = want,
             // The file system cannot; the file grows with each write then.
-            Err(Errno::OPNOTSUPP | Errno::NOSYS) => self.reserved = u64::MAX,
+            Err(error) if error.kind() == IoKind::Unsupported => self.reserved = u64::MAX,
             // There may be room for the frame itself; the write tells.
-            Err(Errno::NOSPC) => {}
+            Err(error) if error.kind() == IoKind::StorageFull => {}
             Err(error) => return Err(io_error("reserve space in", &self.segment.path, error)),
         }
         Ok(())
@@ -130,10 +133,13 @@ impl Writer {
         }
         let path = index_path(&self.segment.path);
         if self.index.is_none() {
-            self.index = OpenOptions::new().append(true).create(true).mode(0o600).open(&path).ok();
+            self.index = open_or_create(&self.segment.disk, &path).ok();
         }
         // An index that lacks entries costs a longer search, no more.
-        let written = self.index.as_mut().map(|mut file| std::io::Write::write_all(&mut file, &entry(offset, to)));
+        let written = self.index.as_ref().map(|file| {
+            let end = file.length()?;
+            file.write_all_at(&entry(offset, to), end - end % ENTRY_LEN)
+        });
         if !matches!(written, Some(Ok(()))) {
             tracing::debug!(file = %path.display(), "the index was not extended");
         }
@@ -159,12 +165,13 @@ impl Partition {
         // Another process writes. The lock is taken through a descriptor of its own, so that an append that is
         // cancelled meanwhile gives it back.
         let path = self.append_lock_path.clone();
-        let held = blocking(move || {
-            let file = open_or_create(&path)?;
+        let disk = self.disk().clone();
+        let open = move || {
+            let file = open_or_create(&disk, &path)?;
             lock(&file, &path)?;
             Ok(Unlock(file))
-        })
-        .await?;
+        };
+        let held = self.disk().blocking(open).await?;
         let done = self.write(&mut self.writer(), frame, producer, (sequence, expected));
         drop(held);
         self.wake_all();
@@ -274,7 +281,7 @@ mod tests {
         let partition = backend.partition(&place).unwrap();
         let end = partition.end();
         partition.page.set_rolling(true);
-        Segment::create(&partition.folder, end.offset, end.pos, 0, &HashMap::new()).unwrap();
+        Segment::create(partition.disk(), &partition.folder, end.offset, end.pos, 0, &HashMap::new()).unwrap();
         for _ in 0..3 {
             producer.append(&place, &mut frame, None).await.unwrap();
         }
