@@ -112,7 +112,7 @@ impl Compiler<'_> {
 
     /// The same number in another unit would be read without an error and be wrong.
     fn logical_problem(&self, writer: &Type, reader: &Type) -> Option<Incompatibility> {
-        let (a, b) = (logical(self.writer, writer)?, logical(self.reader, reader)?);
+        let (a, b) = (self.writer.logical(writer)?, self.reader.logical(reader)?);
         let rule = match (a, b) {
             (Logical::Decimal { precision: a, scale: x }, Logical::Decimal { precision: b, scale: y }) => {
                 if x != y {
@@ -131,6 +131,9 @@ impl Compiler<'_> {
 
     /// Each branch for itself: those that cannot be read are errors only where they are met.
     fn writer_union(&mut self, branches: &[Type], reader: &Type, levels: usize) -> Found {
+        if branches.is_empty() {
+            return Found::problem("type mismatch", self.differ(&Type::Union(Vec::new()), reader));
+        }
         let mut problems = Vec::new();
         let mut steps = Vec::with_capacity(branches.len());
         for branch in branches {
@@ -392,16 +395,4 @@ fn same_full_name(writer: &Named, reader: &Named) -> bool {
 /// By the specification: the unqualified names agree, or an alias of the reader's is the writer's name.
 fn same_name(writer: &Named, reader: &Named) -> bool {
     writer.simple_name() == reader.simple_name() || reader.aliases.contains(&writer.name)
-}
-
-/// What a type means, be it a primitive or a fixed.
-fn logical(schemas: &Schemas, ty: &Type) -> Option<Logical> {
-    match ty {
-        Type::Logical(logical) => Some(*logical),
-        Type::Named(id) => match &schemas.get(*id).definition {
-            Definition::Fixed { logical, .. } => *logical,
-            _ => None,
-        },
-        _ => None,
-    }
 }

@@ -55,6 +55,21 @@ fn schemas_are_checked_and_shown() {
     assert_eq!((code, &errors["errors"][0]["column"]), (1, &json!(48)));
     fs::write(dir.join("evil.avsc"), "\"\u{1b}[31m\u{9b}\"").unwrap();
     assert!(!bad(dir, &["schema", "check", "evil.avsc"], 1).contains(['\u{1b}', '\u{9b}']));
+    // What is Avro and still a mistake is shown, and refused where Rust is made of it.
+    fs::write(
+        dir.join("mistakes.avsc"),
+        "{\"type\": \"record\", \"name\": \"M\", \"fields\": [\n\
+         {\"name\": \"d\", \"type\": {\"type\": \"string\", \"logicalType\": \"date\"}},\n\
+         {\"name\": \"u\", \"type\": {\"type\": \"string\", \"logicalType\": \"uuid\"}, \"default\": \"none\"},\n\
+         {\"name\": \"e\", \"type\": []}]}",
+    )
+    .unwrap();
+    let (code, shown, warnings) = run(dir, &["schema", "check", "mistakes.avsc"]);
+    assert!(code == 0 && shown.contains("M     record  3 fields"), "{shown}");
+    for warning in ["date does not stand on string", "default \"none\" is no uuid", "the union is empty"] {
+        assert!(warnings.contains(&format!("records! makes no Rust of it: {warning}")), "{warnings}");
+    }
+    assert!(bad(dir, &["schema", "expand", "mistakes.avsc"], 1).contains("mistakes.avsc:2:57"));
     assert!(bad(dir, &["schema", "check", "none.avsc"], 1).contains("cannot read none.avsc"));
     assert!(bad(dir, &["schema", "check", "v1.avsc", "v1.avsc"], 2).contains("named twice"));
 }

@@ -47,6 +47,10 @@ fn origin(schemas: &Schemas, branch: &Type, union: &Place) -> Place {
 /// Generates the enum `name` and gives its type.
 pub(super) fn union(context: &mut Context<'_>, name: &str, branches: &[Type]) -> Result<Rust, SchemaError> {
     let schemas = context.schemas;
+    if branches.is_empty() {
+        let message = "the union is empty; name at least one type".to_owned();
+        return Err(SchemaError { place: context.place.clone(), message });
+    }
     let mut taken = Taken::default();
     let mut found = Vec::with_capacity(branches.len());
     for branch in branches {

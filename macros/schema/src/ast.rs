@@ -82,8 +82,21 @@ impl Schemas {
         null.or_else(|| soonest().map(|(index, _)| index)).unwrap_or_default()
     }
 
-    /// Logical types that were read as the type underneath, as the specification demands, although they are known:
-    /// where each stands and what is wrong with it. To a person who writes the schema they are mistakes.
+    /// What a type means, be it a primitive or a fixed.
+    pub fn logical(&self, ty: &Type) -> Option<Logical> {
+        match ty {
+            Type::Logical(logical) => Some(*logical),
+            Type::Named(id) => match &self.get(*id).definition {
+                Definition::Fixed { logical, .. } => *logical,
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// Logical types that were read as the type underneath, as the specification demands, although they are known,
+    /// defaults that mean nothing as what their logical type says, and unions without a type: where each stands and what
+    /// is wrong with it. To a person who writes the schema they are mistakes.
     pub fn ignored(&self) -> &[SchemaError] {
         &self.ignored
     }
@@ -93,6 +106,7 @@ impl Schemas {
         match ty {
             Type::Array(items) => format!("array<{}>", self.type_name(items)),
             Type::Map(values) => format!("map<{}>", self.type_name(values)),
+            Type::Union(branches) if branches.is_empty() => "[]".to_owned(),
             Type::Union(branches) => {
                 branches.iter().map(|branch| self.type_name(branch)).collect::<Vec<_>>().join(" | ")
             }

@@ -4,7 +4,7 @@ use std::cell::Cell;
 
 use serde_json::Value;
 
-use crate::{Definition, Field, MAX_DEPTH, Schemas, Type, did_you_mean};
+use crate::{Definition, Field, MAX_DEPTH, Schemas, Type, did_you_mean, meanings};
 
 /// The bytes that Avro's JSON writes as text: one character below U+0100 a byte.
 pub fn latin1_bytes(text: &str) -> Option<Vec<u8>> {
@@ -100,8 +100,13 @@ impl Checker<'_> {
 impl Schemas {
     /// The bare datum of a default; `None` where it does not fit the type. Parsed schemas hold none that does not.
     pub fn encode_default(&self, ty: &Type, value: &Value, out: &mut Vec<u8>) -> Option<()> {
-        let checker = Checker { schemas: self, left: Cell::new(MAX_DEFAULT_VALUES) };
-        DefaultWriter { schemas: self, values_left: MAX_DEFAULT_VALUES, checker }.write(ty, value, out, MAX_DEPTH)
+        DefaultWriter::new(self).write(ty, value, out, MAX_DEPTH)
+    }
+
+    /// What [`encode_default`](Self::encode_default) says, and why the default means nothing, if it does not.
+    pub(crate) fn check_default(&self, ty: &Type, value: &Value) -> Option<Option<String>> {
+        let mut writer = DefaultWriter::new(self);
+        writer.write(ty, value, &mut Vec::new(), MAX_DEPTH).map(|()| writer.meaningless)
     }
 }
 
@@ -112,13 +117,23 @@ struct DefaultWriter<'a> {
     schemas: &'a Schemas,
     values_left: u32,
     checker: Checker<'a>,
+    /// What is wrong with the first value that is none of its logical type.
+    meaningless: Option<String>,
 }
 
-impl DefaultWriter<'_> {
+impl<'a> DefaultWriter<'a> {
+    fn new(schemas: &'a Schemas) -> Self {
+        let checker = Checker { schemas, left: Cell::new(MAX_DEFAULT_VALUES) };
+        Self { schemas, values_left: MAX_DEFAULT_VALUES, checker, meaningless: None }
+    }
+
     fn write(&mut self, ty: &Type, value: &Value, out: &mut Vec<u8>, depth: usize) -> Option<()> {
         self.values_left = self.values_left.checked_sub(1)?;
         let depth = depth.checked_sub(1)?;
         let schemas = self.schemas;
+        if let (None, Some(logical)) = (&self.meaningless, schemas.logical(ty)) {
+            self.meaningless = meanings::problem(logical, matches!(ty, Type::Named(_)), value);
+        }
         match ty {
             Type::Union(branches) => {
                 let index = branches.iter().position(|branch| self.checker.problem(branch, value).is_none())?;

@@ -15,6 +15,7 @@ mod error;
 mod fingerprint;
 mod json;
 mod logical;
+mod meanings;
 mod measure;
 mod parse;
 mod write;

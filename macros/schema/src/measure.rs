@@ -98,7 +98,10 @@ fn ranks(schemas: &Schemas) -> Result<Vec<usize>, SchemaError> {
     fn rank(ty: &Type, known: &[Option<usize>]) -> Option<usize> {
         match ty {
             Type::Named(id) => known[id.0],
-            Type::Union(branches) => branches.iter().filter_map(|branch| rank(branch, known)).min(),
+            // An empty one has no values at all, which is another matter than to have no end.
+            Type::Union(branches) if !branches.is_empty() => {
+                branches.iter().filter_map(|branch| rank(branch, known)).min()
+            }
             _ => Some(0),
         }
     }

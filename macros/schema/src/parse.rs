@@ -31,12 +31,16 @@ impl Schemas {
         measure(&mut schemas)?;
         // Defaults last: they may be of a type that is defined further down.
         for (place, ty, default) in checks {
-            let problem = defaults::problem(&schemas, &ty, &default).or_else(|| {
-                let fits = schemas.encode_default(&ty, &default, &mut Vec::new()).is_some();
-                (!fits).then(|| "the default contains itself or is too large; write a smaller one".to_owned())
-            });
-            if let Some(message) = problem {
+            if let Some(message) = defaults::problem(&schemas, &ty, &default) {
                 return Err(SchemaError { place, message });
+            }
+            match schemas.check_default(&ty, &default) {
+                Some(None) => {}
+                Some(Some(message)) => schemas.ignored.push(SchemaError { place, message }),
+                None => {
+                    let message = "the default contains itself or is too large; write a smaller one".to_owned();
+                    return Err(SchemaError { place, message });
+                }
             }
         }
         Ok(schemas)
@@ -192,7 +196,8 @@ impl Builder<'_, '_> {
 
     fn union(&mut self, array: &jsonc_parser::ast::Array<'_>, namespace: &str) -> Result<Type, SchemaError> {
         if array.elements.is_empty() {
-            return self.error(array.range.start, "the union is empty; name at least one type");
+            let message = "the union is empty; name at least one type".to_owned();
+            self.ignored.push(SchemaError { place: self.place(array.range.start), message });
         }
         let mut branches: Vec<Type> = Vec::with_capacity(array.elements.len());
         let mut seen = HashMap::new();
@@ -218,7 +223,11 @@ impl Builder<'_, '_> {
 
     fn object(&mut self, object: &Object<'_>, namespace: &str) -> Result<Type, SchemaError> {
         let Some(property) = object.get("type") else {
-            return self.error(object.range.start, "the schema has no \"type\"; add one");
+            let message = match object.get("protocol") {
+                Some(_) => "a protocol, which is no schema; write each of its \"types\" into a file of its own",
+                None => "the schema has no \"type\"; add one",
+            };
+            return self.error(object.range.start, message);
         };
         let Value::StringLit(kind) = &property.value else { return self.ty(&property.value, namespace) };
         match kind.value.as_ref() {

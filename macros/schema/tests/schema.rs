@@ -66,11 +66,11 @@ fn errors_say_where_and_what_to_do() {
     let cases = [
         ("{\n  \"type\" 3}".to_owned(), "a.avsc:2:"),
         (String::new(), "a.avsc:1:1: the file is empty"),
+        ("{\"protocol\": \"Mail\", \"types\": []}".to_owned(), "a.avsc:1:1: a protocol, which is no schema"),
         ("[".repeat(10_000), "a.avsc:1:101: nested deeper than 100 levels"),
         (field("\"type\": \"strin\""), "a.avsc:2:25: unknown type \"strin\"; did you mean \"string\"?"),
         (field("\"type\": \"int\", \"default\": \"x\""), "default \"x\" does not fit int: write a whole number"),
         (field("\"type\": \"int\", \"default\": 3000000000"), "a.avsc:2:43: default 3000000000 does not fit int"),
-        (field("\"type\": []"), "the union is empty"),
         (field("\"type\": [\"int\", \"int\"]"), "the union has this type already"),
         (field("\"type\": \"R\""), "a.avsc:1:28: record \"R\" contains itself without end"),
         (field("\"type\": [\"R\"]"), "a.avsc:1:28: record \"R\" contains itself without end"),
@@ -146,9 +146,65 @@ fn a_logical_type_never_makes_a_schema_unreadable() {
     ] {
         assert_eq!(ignored(unknown), [""; 0], "{unknown}");
     }
+    let empty =
+        r#"{"type": "record", "name": "R", "fields": [{"name": "f", "type": ["null"]}, {"name": "e", "type": []}]}"#;
+    assert_eq!(ignored(empty), ["a.avsc:1:99: the union is empty; name at least one type"]);
     let misplaced =
         r#"{"type": "record", "name": "R", "fields": [{"name": "d", "type": "int", "logicalType": "date"}]}"#;
     assert!(ignored(misplaced)[0].contains("\"logicalType\" belongs into the type"));
+}
+
+/// To whoever has no use for the logical type they are defaults as any others.
+#[test]
+fn a_default_that_means_nothing_is_noted() {
+    let default = |ty: &str, default: &str| {
+        let ty = if ty.starts_with('{') { ty.to_owned() } else { format!("{{{ty}}}") };
+        let field = format!(r#"{{"name": "f", "type": {ty}, "default": {default}}}"#);
+        ignored(&format!(r#"{{"type": "record", "name": "R", "fields": [{field}]}}"#))
+    };
+    let decimal = r#""type": "bytes", "logicalType": "decimal", "precision": 3"#;
+    let wide = r#""type": "bytes", "logicalType": "decimal", "precision": 60"#;
+    let fixed = r#""type": "fixed", "name": "F", "size": 4, "logicalType": "decimal", "precision": 3"#;
+    let big = r#""type": "bytes", "logicalType": "big-decimal""#;
+    let uuid = r#""type": "string", "logicalType": "uuid""#;
+    let logical = |base: &str, name: &str| format!(r#""type": "{base}", "logicalType": "{name}""#);
+    let (date, time) = (logical("int", "date"), logical("int", "time-millis"));
+    let (micros, at) = (logical("long", "time-micros"), logical("long", "timestamp-millis"));
+    let far = "\\u0001".to_owned() + &"\\u0000".repeat(25);
+    for (ty, right, wrong) in [
+        (
+            decimal,
+            vec![r#""\u0003\u00e7""#, r#""\u00fc\u0019""#, r#""""#],
+            vec![r#""\u0003\u00e8""#, r#""\u00fc\u0018""#],
+        ),
+        (fixed, vec![r#""\u00ff\u00ff\u00fc\u0019""#], vec![r#""\u0000\u0001\u0000\u0000""#]),
+        (wide, vec![r#""\u007f\u0000\u0000""#], vec![far.as_str()]),
+        (big, vec![r#""\u0002\u0007\u0002""#], vec![r#""\u0002\u0007""#, r#""\u0002\u0007\u0002\u0000""#, r#""""#]),
+        (uuid, vec![r#""00000000-0000-0000-0000-00000000000A""#], vec![r#""""#, r#""0123456789abcdef""#]),
+        (date.as_str(), vec!["-4371587", "2932896"], vec!["2932897", "-2147483648"]),
+        (time.as_str(), vec!["0", "86399999"], vec!["-1", "86400000"]),
+        (micros.as_str(), vec!["86399999999"], vec!["86400000000"]),
+        (at.as_str(), vec!["-1", "253402207200999"], vec!["253402207201000", "-377705023202000"]),
+    ] {
+        for right in right {
+            assert_eq!(default(ty, right), [""; 0], "{ty} {right}");
+        }
+        for wrong in wrong {
+            let wrong = if wrong.starts_with(['"', '-']) || wrong.as_bytes()[0].is_ascii_digit() {
+                wrong.to_owned()
+            } else {
+                format!("\"{wrong}\"")
+            };
+            let noted = default(ty, &wrong);
+            assert!(noted.len() == 1 && noted[0].contains(" is no "), "{ty} {wrong}: {noted:?}");
+            assert!(noted[0].starts_with("a.avsc:1:"), "{noted:?}");
+        }
+    }
+    // Inside of other values, too.
+    let list = format!(r#"{{"type": "array", "items": ["null", {{{date}}}]}}"#);
+    assert_eq!(default(&list, "[]"), [""; 0]);
+    let map = format!(r#"{{"type": "map", "values": {{{date}}}}}"#);
+    assert!(default(&map, r#"{"a": 1, "b": 2147483647}"#)[0].contains("default 2147483647 is no date"));
 }
 
 #[test]

@@ -16,9 +16,14 @@ pub(super) fn run(context: &mut Context, files: &[String]) -> Done {
         Ok(schemas) => schemas,
         Err(errors) => return Err(broken(context, &texts, &errors)?),
     };
-    if let (Err(error), false) = (gretchen_codegen::generate(&schemas, Namespaces::Nested), context.out.json) {
+    let generated = gretchen_codegen::generate(&schemas, Namespaces::Nested);
+    let refused = match schemas.ignored() {
+        [] => generated.as_ref().err().map(std::slice::from_ref).unwrap_or_default(),
+        mistakes => mistakes,
+    };
+    for error in refused.iter().filter(|_| !context.out.json) {
         let message = format!("this is Avro, but records! makes no Rust of it: {}", error.message);
-        tell(&texts, &SchemaError { message, ..error }, Weight::Warning)?;
+        tell(&texts, &SchemaError { message, ..error.clone() }, Weight::Warning)?;
     }
     let columns = ["name", "kind", "size", "fingerprint", "file"].map(Column::text);
     let rows = rows(&schemas, &texts);

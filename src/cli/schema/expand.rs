@@ -12,7 +12,12 @@ pub(super) fn run(context: &mut Context, files: &[String], flat: bool) -> Done {
     let namespaces = if flat { Namespaces::Flat } else { Namespaces::Nested };
     let texts = Text::read_all(files)?;
     let sources: Vec<_> = texts.iter().map(Text::source).collect();
-    match Schemas::parse(&sources).and_then(|schemas| gretchen_codegen::generate_text(&schemas, namespaces)) {
+    let rust = Schemas::parse(&sources).and_then(|schemas| match schemas.ignored() {
+        // As `records!` has it.
+        [mistake, ..] => Err(mistake.clone()),
+        [] => gretchen_codegen::generate_text(&schemas, namespaces),
+    });
+    match rust {
         Ok(rust) => Ok(context.out.line(safe_lines(rust.trim_end()).as_ref())?),
         Err(error) => Err(broken(context, &texts, &[error])?),
     }
