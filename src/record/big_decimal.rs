@@ -61,14 +61,25 @@ pub(crate) fn write_fixed(unscaled: &[u8], size: usize, out: &mut Vec<u8>) -> Re
 }
 
 /// Reads big-endian two's complement of any length.
-pub(crate) fn read(bytes: &[u8], scale: i64, input: &Input<'_>) -> Result<Value, DecodeError> {
+pub(crate) fn read(bytes: &[u8], precision: u32, scale: i64, input: &Input<'_>) -> Result<Value, DecodeError> {
     // A fixed may be longer than its values.
     let fill = if bytes.first().is_some_and(|first| *first >= 0x80) { 0xff } else { 0 };
     let filled = bytes.iter().take_while(|byte| **byte == fill).count().saturating_sub(1);
     if bytes.len() - filled > MAX_BYTES {
         return Err(input.error(format!("a decimal of more than {MAX_DIGITS} digits")));
     }
-    Ok(Value::from_bigint(BigInt::from_signed_bytes_be(&bytes[filled..]), scale))
+    let unscaled = BigInt::from_signed_bytes_be(&bytes[filled..]);
+    // Digits are counted only where the bits leave it open.
+    let value = Value::from_bigint(unscaled, scale);
+    match is_short(bytes.len() - filled, precision) || value.digits() <= u64::from(precision) {
+        true => Ok(value),
+        false => Err(input.error(format!("a decimal of more than {precision} digits"))),
+    }
+}
+
+/// Whether so many bytes never hold more digits: a byte is less than two and a half.
+fn is_short(bytes: usize, precision: u32) -> bool {
+    bytes as u64 * 5 / 2 < u64::from(precision)
 }
 
 /// Appends a `big-decimal`: bytes that hold the integer as bytes and the scale as an int, as Java writes it.
@@ -100,7 +111,7 @@ pub(crate) fn read_big_decimal(input: &mut Input<'_>) -> Result<Value, DecodeErr
     if scale.unsigned_abs() > MAX_DIGITS {
         return Err(input.error(format!("a big-decimal of scale {scale}; {MAX_DIGITS} is the most")));
     }
-    read(unscaled, scale, input)
+    read(unscaled, u32::MAX, scale, input)
 }
 
 /// A codec whose values own what they are made of, also in a view.
@@ -145,7 +156,7 @@ cloned!(
     },
     |input| {
         let bytes = input.read_bytes()?;
-        read(bytes, i64::from(SCALE), input)
+        read(bytes, PRECISION, i64::from(SCALE), input)
     }
 );
 
@@ -156,7 +167,7 @@ cloned!(
     |value, out| write_fixed(&unscaled_bytes(value, PRECISION, SCALE)?, SIZE, out),
     |input| {
         let bytes = input.read_slice(SIZE)?;
-        read(bytes, i64::from(SCALE), input)
+        read(bytes, PRECISION, i64::from(SCALE), input)
     }
 );
 

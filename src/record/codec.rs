@@ -64,19 +64,35 @@ pub trait Codec {
 /// Appends a `long`: zigzag, seven bits a byte.
 #[inline]
 pub(crate) fn write_long(value: i64, out: &mut Vec<u8>) {
-    let mut zigzag = ((value << 1) ^ (value >> 63)) as u64;
+    let zigzag = ((value << 1) ^ (value >> 63)) as u64;
     if zigzag < 0x80 {
-        return out.push(zigzag as u8);
+        out.push(zigzag as u8);
+    } else if zigzag < 0x4000 {
+        out.extend_from_slice(&[zigzag as u8 | 0x80, (zigzag >> 7) as u8]);
+    } else {
+        write_varint(zigzag, out);
     }
-    let mut buffer = [0_u8; 10];
-    let mut len = 0;
-    while zigzag >= 0x80 && len < 9 {
-        buffer[len] = zigzag as u8 | 0x80;
+}
+
+/// A number of more than two bytes. Up to eight are put out as one word, of which the rest is taken back: the groups of
+/// seven bits move apart in three steps, and all but the last get the bit that says that there are more.
+#[inline(never)]
+fn write_varint(mut zigzag: u64, out: &mut Vec<u8>) {
+    let before = out.len();
+    if zigzag < 1 << 56 {
+        let len = (70 - zigzag.leading_zeros() as usize) / 7;
+        let fours = zigzag & 0x0fff_ffff | (zigzag & 0x00ff_ffff_f000_0000) << 4;
+        let pairs = fours & 0x0000_3fff_0000_3fff | (fours & 0x0fff_c000_0fff_c000) << 2;
+        let bytes = pairs & 0x007f_007f_007f_007f | (pairs & 0x3f80_3f80_3f80_3f80) << 1;
+        let more = 0x8080_8080_8080_8080 & ((1 << (8 * (len - 1))) - 1);
+        out.extend_from_slice(&(bytes | more).to_le_bytes());
+        return out.truncate(before + len);
+    }
+    while zigzag >= 0x80 {
+        out.push(zigzag as u8 | 0x80);
         zigzag >>= 7;
-        len += 1;
     }
-    buffer[len] = zigzag as u8;
-    out.extend_from_slice(&buffer[..=len]);
+    out.push(zigzag as u8);
 }
 
 /// Appends the number of a union's branch, for generated unions.
@@ -495,4 +511,40 @@ impl<C: Codec, const NULL: i64> Codec for Optional<C, NULL> {
 #[doc(hidden)]
 pub fn default_of<C: Codec>(bytes: &[u8]) -> Option<C::Owned> {
     C::decode(&mut Input::new(bytes)).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The specification's way, a byte after the other.
+    fn plainly(value: i64) -> Vec<u8> {
+        let mut zigzag = ((value << 1) ^ (value >> 63)) as u64;
+        let mut bytes = Vec::new();
+        while zigzag >= 0x80 {
+            bytes.push(zigzag as u8 | 0x80);
+            zigzag >>= 7;
+        }
+        bytes.push(zigzag as u8);
+        bytes
+    }
+
+    #[test]
+    fn numbers_of_every_length_are_written_and_read() {
+        for bit in 0..64 {
+            for value in [1_i64 << bit, (1_i64 << bit).wrapping_sub(1), -1_i64 << bit, 0x5555_5555_5555_5555 >> bit] {
+                for value in [value, value.wrapping_neg()] {
+                    let mut bytes = vec![7];
+                    write_long(value, &mut bytes);
+                    assert_eq!(bytes[1..], plainly(value), "{value}");
+                    // With nothing behind it, and with more than a word.
+                    for behind in [&[][..], &[0xff; 9]] {
+                        let all = [&bytes[1..], behind].concat();
+                        let mut input = Input::new(&all);
+                        assert_eq!((input.read_long(), input.rest()), (Ok(value), behind));
+                    }
+                }
+            }
+        }
+    }
 }

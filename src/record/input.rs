@@ -94,17 +94,16 @@ impl<'a> Input<'a> {
         read
     }
 
-    /// An error at this place.
-    #[cold]
-    #[inline(never)]
+    /// An error at this place. What makes errors gets numbers, not the input: one that nobody else can see stays in
+    /// registers.
+    #[inline]
     pub(crate) fn error(&self, reason: impl Into<String>) -> DecodeError {
         DecodeError::new(self.position(), reason)
     }
 
-    #[cold]
-    #[inline(never)]
+    #[inline]
     fn ends(&self, need: usize) -> DecodeError {
-        self.error(format!("{need} bytes are needed and {} are left; the value is cut off", self.rest.len()))
+        cut_off(self.position(), need, self.rest.len())
     }
 
     /// One byte.
@@ -177,37 +176,15 @@ impl<'a> Input<'a> {
         Ok((zigzag >> 1) as i64 ^ -((zigzag & 1) as i64))
     }
 
-    /// A number of more than two bytes. Up to eight are taken as one word: the first byte without a high bit is the last,
-    /// and the groups of seven bits move together in three steps.
-    #[inline(never)]
+    /// A number of more than two bytes.
+    #[inline]
     fn read_varint(&mut self, max_len: usize) -> Result<u64, DecodeError> {
-        if let Some(chunk) = self.rest.first_chunk() {
-            let word = u64::from_le_bytes(*chunk);
-            let bits = (!word & 0x8080_8080_8080_8080).trailing_zeros() + 1;
-            let len = bits as usize / 8;
-            if len <= max_len && bits <= 64 {
-                let word = word & (u64::MAX >> (64 - bits));
-                let pairs = word & 0x007f_007f_007f_007f | (word & 0x7f00_7f00_7f00_7f00) >> 1;
-                let fours = pairs & 0x0000_3fff_0000_3fff | (pairs & 0x3fff_0000_3fff_0000) >> 2;
+        match varint(self.rest, max_len) {
+            (number, len @ 1..) => {
                 self.rest = &self.rest[len..];
-                return Ok(fours & 0x0fff_ffff | (fours & 0x0fff_ffff_0000_0000) >> 4);
+                Ok(number)
             }
-        }
-        let mut value = 0_u64;
-        for (index, byte) in self.rest.iter().take(max_len).enumerate() {
-            if index == MAX_LONG - 1 && *byte > 1 {
-                break;
-            }
-            value |= u64::from(byte & 0x7f) << (7 * index);
-            if *byte < 0x80 {
-                self.rest = &self.rest[index + 1..];
-                return Ok(value);
-            }
-        }
-        match self.rest.len() {
-            len if len < max_len => Err(self.ends(len + 1)),
-            _ if max_len == MAX_INT => Err(self.error(format!("an int of more than {MAX_INT} bytes"))),
-            _ => Err(self.error("a number of more than 64 bits")),
+            _ => Err(no_varint(self.position(), self.rest.len(), max_len)),
         }
     }
 
@@ -229,7 +206,7 @@ impl<'a> Input<'a> {
         let long = (zigzag >> 1) as i64 ^ -((zigzag & 1) as i64);
         match i32::try_from(long) {
             Ok(int) => Ok(int),
-            Err(_) => Err(DecodeError::new(before, format!("{long} is out of the range of an int"))),
+            Err(_) => Err(no_int(before, long)),
         }
     }
 
@@ -332,6 +309,58 @@ impl<'a> Input<'a> {
             _ => Ok(()),
         }
     }
+}
+
+/// A number at the beginning, and how many bytes it has; 0 of them where there is none.
+///
+/// Up to eight are taken as one word: the first byte without a high bit is the last, and the groups of seven bits move
+/// together in three steps.
+#[inline(never)]
+fn varint(bytes: &[u8], max_len: usize) -> (u64, usize) {
+    if let Some(chunk) = bytes.first_chunk() {
+        let word = u64::from_le_bytes(*chunk);
+        let bits = (!word & 0x8080_8080_8080_8080).trailing_zeros() + 1;
+        let len = bits as usize / 8;
+        if len <= max_len && bits <= 64 {
+            let word = word & (u64::MAX >> (64 - bits));
+            let pairs = word & 0x007f_007f_007f_007f | (word & 0x7f00_7f00_7f00_7f00) >> 1;
+            let fours = pairs & 0x0000_3fff_0000_3fff | (pairs & 0x3fff_0000_3fff_0000) >> 2;
+            return (fours & 0x0fff_ffff | (fours & 0x0fff_ffff_0000_0000) >> 4, len);
+        }
+    }
+    let mut value = 0_u64;
+    for (index, byte) in bytes.iter().take(max_len).enumerate() {
+        if index == MAX_LONG - 1 && *byte > 1 {
+            break;
+        }
+        value |= u64::from(byte & 0x7f) << (7 * index);
+        if *byte < 0x80 {
+            return (value, index + 1);
+        }
+    }
+    (0, 0)
+}
+
+#[cold]
+#[inline(never)]
+fn no_varint(position: usize, left: usize, max_len: usize) -> DecodeError {
+    match left {
+        _ if left < max_len => cut_off(position, left + 1, left),
+        _ if max_len == MAX_INT => DecodeError::new(position, format!("an int of more than {MAX_INT} bytes")),
+        _ => DecodeError::new(position, "a number of more than 64 bits"),
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn no_int(position: usize, long: i64) -> DecodeError {
+    DecodeError::new(position, format!("{long} is out of the range of an int"))
+}
+
+#[cold]
+#[inline(never)]
+fn cut_off(position: usize, need: usize, left: usize) -> DecodeError {
+    DecodeError::new(position, format!("{need} bytes are needed and {left} are left; the value is cut off"))
 }
 
 /// The head of a block of items.

@@ -24,7 +24,7 @@ copied!(
     },
     |input| {
         let bytes = input.read_bytes()?;
-        read_decimal(bytes, SCALE, input)
+        read_decimal(bytes, PRECISION, SCALE, input)
     }
 );
 
@@ -36,7 +36,7 @@ copied!(
     |value, out| write_decimal_fixed(unscaled(value, PRECISION, SCALE)?, SIZE, out),
     |input| {
         let bytes = input.read_slice(SIZE)?;
-        read_decimal(bytes, SCALE, input)
+        read_decimal(bytes, PRECISION, SCALE, input)
     }
 );
 
@@ -46,9 +46,7 @@ pub(crate) fn unscaled(value: &Decimal, precision: u32, scale: u32) -> Result<i1
     let mantissa = value.mantissa();
     let unscaled = if value.scale() == scale { Some(mantissa) } else { rescale(mantissa, value.scale(), scale) };
     match unscaled {
-        Some(unscaled) if 10_u128.checked_pow(precision).is_none_or(|limit| unscaled.unsigned_abs() < limit) => {
-            Ok(unscaled)
-        }
+        Some(unscaled) if has_digits(unscaled.unsigned_abs(), precision) => Ok(unscaled),
         _ => Err(no_decimal(value, precision, scale)),
     }
 }
@@ -96,20 +94,47 @@ pub(crate) fn write_decimal_fixed(unscaled: i128, size: usize, out: &mut Vec<u8>
 
 /// Reads big-endian two's complement of any length.
 #[inline]
-pub(crate) fn read_decimal(bytes: &[u8], scale: u32, input: &Input<'_>) -> Result<Decimal, DecodeError> {
-    if bytes.len() <= 8 {
-        let mut value = if bytes.first().is_some_and(|first| *first >= 0x80) { -1_i64 } else { 0 };
-        for byte in bytes {
-            value = value << 8 | i64::from(*byte);
+pub(crate) fn read_decimal(
+    bytes: &[u8],
+    precision: u32,
+    scale: u32,
+    input: &Input<'_>,
+) -> Result<Decimal, DecodeError> {
+    match narrow(bytes) {
+        Some(value) if has_digits(value.unsigned_abs().into(), precision) => {
+            let magnitude = value.unsigned_abs();
+            Ok(Decimal::from_parts(magnitude as u32, (magnitude >> 32) as u32, 0, value < 0, scale))
         }
-        let magnitude = value.unsigned_abs();
-        return Ok(Decimal::from_parts(magnitude as u32, (magnitude >> 32) as u32, 0, value < 0, scale));
+        _ => read_wide_decimal(bytes, precision, scale, input.position()),
     }
-    read_wide_decimal(bytes, scale, input)
 }
 
+/// The integer of up to eight bytes, from two words that overlap.
+#[inline]
+fn narrow(bytes: &[u8]) -> Option<i64> {
+    Some(match bytes.len() {
+        0 => 0,
+        1 => i64::from(bytes[0] as i8),
+        2..4 => {
+            let (first, last) = (bytes.first_chunk()?, bytes.last_chunk()?);
+            i64::from(i16::from_be_bytes(*first)) << (8 * (bytes.len() - 2)) | i64::from(u16::from_be_bytes(*last))
+        }
+        4..=8 => {
+            let (first, last) = (bytes.first_chunk()?, bytes.last_chunk()?);
+            i64::from(i32::from_be_bytes(*first)) << (8 * (bytes.len() - 4)) | i64::from(u32::from_be_bytes(*last))
+        }
+        _ => return None,
+    })
+}
+
+#[inline]
+fn has_digits(magnitude: u128, precision: u32) -> bool {
+    10_u128.checked_pow(precision).is_none_or(|limit| magnitude < limit)
+}
+
+/// What has more than eight bytes, or too many digits.
 #[inline(never)]
-fn read_wide_decimal(bytes: &[u8], scale: u32, input: &Input<'_>) -> Result<Decimal, DecodeError> {
+fn read_wide_decimal(bytes: &[u8], precision: u32, scale: u32, position: usize) -> Result<Decimal, DecodeError> {
     let negative = bytes.first().is_some_and(|first| *first >= 0x80);
     let fill = if negative { 0xff } else { 0 };
     let (head, tail) = bytes.split_at(bytes.len().saturating_sub(16));
@@ -119,8 +144,8 @@ fn read_wide_decimal(bytes: &[u8], scale: u32, input: &Input<'_>) -> Result<Deci
     }
     let fits = head.iter().all(|byte| *byte == fill) && (value < 0) == negative;
     match Decimal::try_from_i128_with_scale(value, scale) {
-        Ok(decimal) if fits => Ok(decimal),
-        _ => Err(input.error("a decimal of more than 96 bits; a smaller one is needed to read it")),
+        Ok(decimal) if fits && has_digits(value.unsigned_abs(), precision) => Ok(decimal),
+        _ => Err(DecodeError::new(position, format!("a decimal of more than {precision} digits"))),
     }
 }
 
@@ -358,7 +383,7 @@ mod tests {
 
     #[test]
     fn a_wide_decimal_is_read_or_refused() {
-        let read = |bytes: &[u8]| read_decimal(bytes, 2, &Input::new(&[])).map(|decimal| decimal.to_string());
+        let read = |bytes: &[u8]| read_decimal(bytes, 29, 2, &Input::new(&[])).map(|decimal| decimal.to_string());
         assert_eq!(read(&[]).as_deref(), Ok("0.00"));
         assert_eq!(read(&[0xff; 30]).as_deref(), Ok("-0.01"));
         assert_eq!(read(&[0, 0, 0, 0, 0, 0, 0, 0, 1, 0]).as_deref(), Ok("2.56"));
@@ -369,6 +394,32 @@ mod tests {
         assert!(read(&[1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]).is_err());
         assert!(read(&[1; 17]).is_err());
         assert!(read(&[0x80; 16]).is_err());
+    }
+
+    #[test]
+    fn a_decimal_of_too_many_digits_is_refused() {
+        let read = |bytes: &[u8]| read_decimal(bytes, 3, 0, &Input::new(&[])).map(|decimal| decimal.to_string());
+        for value in -1_000_i64..=1_000 {
+            let bytes = value.to_be_bytes();
+            // As short as can be, and longer.
+            for skipped in 0..=6 {
+                let read = read(&bytes[skipped..]);
+                match value.unsigned_abs() {
+                    1_000 => assert_eq!(read.expect_err("too many").reason, "a decimal of more than 3 digits"),
+                    _ => assert_eq!(read, Ok(value.to_string())),
+                }
+            }
+        }
+        for value in [i64::MIN, i64::MAX, -1, 1 << 40, -(1 << 23), 255, -129] {
+            for skipped in 0..8_u32 {
+                let bytes = value.to_be_bytes();
+                let expected = value << (8 * skipped) >> (8 * skipped);
+                assert_eq!(narrow(&bytes[skipped as usize..]), Some(expected), "{value} {skipped}");
+            }
+        }
+        assert_eq!(read(&[0; 16]), Ok("0".into()));
+        assert_eq!(read(&[0xff; 16]), Ok("-1".into()));
+        assert!(read(&[1, 0, 0, 0, 0, 0, 0, 0, 0]).is_err());
     }
 
     #[test]

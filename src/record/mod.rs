@@ -163,6 +163,7 @@ impl EncodeError {
 impl DecodeError {
     /// Wrong bytes; the fields around them add their names.
     #[cold]
+    #[inline(never)]
     pub(crate) fn new(position: usize, reason: impl Into<String>) -> Self {
         Self { field: String::new(), position, reason: reason.into() }
     }

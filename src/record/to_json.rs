@@ -226,8 +226,8 @@ fn read_logical(logical: Logical, fixed: Option<usize>, input: &mut Input<'_>) -
                 None => input.read_bytes()?,
             };
             Ok(match precision <= MAX_PRECISION {
-                true => read_decimal(bytes, scale, input)?.to_string().into(),
-                false => big_decimal::read(bytes, scale.into(), input)?.to_string().into(),
+                true => read_decimal(bytes, precision, scale, input)?.to_string().into(),
+                false => big_decimal::read(bytes, precision, scale.into(), input)?.to_string().into(),
             })
         }
         (Logical::BigDecimal, _) => text::<big_decimal::BigDecimal>(input),
