@@ -9,6 +9,7 @@ mod hurt;
 mod matrix;
 mod oracles;
 mod resolution;
+mod shared;
 mod text;
 mod types;
 
