@@ -20,7 +20,7 @@ use gretchen::record::{
 };
 use serde::de::DeserializeOwned;
 
-use peers::{BorrowedOrder, BorrowedSale, BorrowedWide, OwnedOrder, OwnedSale, OwnedWide};
+use peers::{BorrowedOrder, BorrowedSale, BorrowedWide, MadeOrder, OwnedOrder, OwnedSale, OwnedWide};
 
 gretchen::records!("schemas/order.avsc", "schemas/sale.avsc", "examples/codecs/wide.avsc", namespaces = flat);
 
@@ -45,18 +45,27 @@ fn main() -> ExitCode {
 fn run(rounds: usize) -> Result<()> {
     let sales = (0..RECORDS).map(sale).collect::<Vec<_>>();
     let mut contest = Contest::new::<Sale, OwnedSale>(&sales)?;
-    contest.borrowed(|bytes, schema| worked(serde_avro_fast::from_datum_slice::<BorrowedSale<'_>>(bytes, schema)));
+    contest.peer("view", "  serde_avro_fast, borrowed", |bytes, schema| {
+        worked(serde_avro_fast::from_datum_slice::<BorrowedSale<'_>>(bytes, schema))
+    });
     contest.show("the sale: long, string, double, int; peers make the same of it", rounds);
     let orders = (0..RECORDS).map(order).collect::<Vec<_>>();
     let mut contest = Contest::new::<Order, OwnedOrder>(&orders)?;
-    contest.borrowed(|bytes, schema| worked(serde_avro_fast::from_datum_slice::<BorrowedOrder<'_>>(bytes, schema)));
+    contest.peer("view", "  serde_avro_fast, borrowed", |bytes, schema| {
+        worked(serde_avro_fast::from_datum_slice::<BorrowedOrder<'_>>(bytes, schema))
+    });
+    contest.peer("  serde_avro_fast", "  serde_avro_fast, same types", |bytes, schema| {
+        worked(serde_avro_fast::from_datum_slice::<MadeOrder>(bytes, schema))
+    });
     contest.show(
         "the order: long, string, date, int, decimal(9,2); peers leave the date an int and the decimal bytes",
         rounds,
     );
     let wide = (0..RECORDS).map(wide).collect::<Vec<_>>();
     let mut contest = Contest::new::<Wide, OwnedWide>(&wide)?;
-    contest.borrowed(|bytes, schema| worked(serde_avro_fast::from_datum_slice::<BorrowedWide<'_>>(bytes, schema)));
+    contest.peer("view", "  serde_avro_fast, borrowed", |bytes, schema| {
+        worked(serde_avro_fast::from_datum_slice::<BorrowedWide<'_>>(bytes, schema))
+    });
     contest.show("the wide record: thirty fields, eleven of them optional, sixteen of text", rounds);
     Ok(())
 }
@@ -220,10 +229,17 @@ impl<'a> Contest<'a> {
         Ok(contest)
     }
 
-    fn borrowed(&mut self, mut read: impl FnMut(&[u8], &serde_avro_fast::Schema) -> bool + 'a) {
+    /// Another form of serde_avro_fast's, behind the contestant of that name.
+    fn peer(
+        &mut self,
+        after: &str,
+        name: &'static str,
+        mut read: impl FnMut(&[u8], &serde_avro_fast::Schema) -> bool + 'a,
+    ) {
         let schema = Arc::clone(&self.peer);
         let turn = over(&self.datums, move |bytes| read(bytes, &schema));
-        self.contestants.insert(4, Contestant { name: "  serde_avro_fast, borrowed", turn, times: Vec::new() });
+        let at = self.contestants.iter().position(|other| other.name == after).map_or(0, |at| at + 1);
+        self.contestants.insert(at, Contestant { name, turn, times: Vec::new() });
     }
 
     fn add(&mut self, name: &'static str, turn: Box<dyn FnMut() + 'a>) {

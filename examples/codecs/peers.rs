@@ -1,7 +1,10 @@
 //! The records as the peers' serde types. They take dates and decimals as the integer and the bytes underneath: that is
-//! less work than ours do, and they know no exact decimal.
+//! less work than ours do, and they know no exact decimal. [`MadeOrder`] makes the same of them as ours.
 
-use serde::{Deserialize, Serialize};
+use jiff::ToSpan;
+use rust_decimal::Decimal;
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// Bytes, which serde would take for a list of numbers.
 pub(crate) struct Bytes(pub(crate) Vec<u8>);
@@ -70,6 +73,33 @@ pub(crate) struct BorrowedOrder<'a> {
     pub(crate) ordered_on: i32,
     pub(crate) quantity: i32,
     pub(crate) amount: &'a [u8],
+}
+
+/// The order with a date and a decimal, made while it is read.
+#[derive(Deserialize)]
+#[serde(rename = "Order")]
+#[expect(dead_code, reason = "read to be measured")]
+pub(crate) struct MadeOrder {
+    pub(crate) order_id: i64,
+    pub(crate) customer: String,
+    #[serde(deserialize_with = "date")]
+    pub(crate) ordered_on: jiff::civil::Date,
+    pub(crate) quantity: i32,
+    #[serde(deserialize_with = "amount")]
+    pub(crate) amount: Decimal,
+}
+
+fn date<'de, D: Deserializer<'de>>(deserializer: D) -> Result<jiff::civil::Date, D::Error> {
+    let days = i32::deserialize(deserializer)?;
+    jiff::civil::date(1970, 1, 1).checked_add(days.days()).map_err(D::Error::custom)
+}
+
+fn amount<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Decimal, D::Error> {
+    let bytes = <&[u8]>::deserialize(deserializer)?;
+    let negative = bytes.first().is_some_and(|first| *first >= 0x80);
+    let start = if negative { -1_i128 } else { 0 };
+    let unscaled = bytes.iter().fold(start, |value, byte| value << 8 | i128::from(*byte));
+    Decimal::try_from_i128_with_scale(unscaled, 2).map_err(D::Error::custom)
 }
 
 #[derive(Deserialize, Serialize)]
