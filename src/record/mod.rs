@@ -124,9 +124,9 @@ pub trait Record: Sized + Clone + std::fmt::Debug + PartialEq + Send + Sync + 's
 
 /// A value that its schema cannot hold: which field, and why.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("field {field}: {reason}")]
+#[error("field {}: {reason}", shown(.field))]
 pub struct EncodeError {
-    /// Path of the field, e.g. `lines[3].price`.
+    /// Path of the field, e.g. `lines[3].price`; empty or `-` where it is the value itself.
     pub field: String,
     /// What does not fit.
     pub reason: String,
@@ -134,9 +134,9 @@ pub struct EncodeError {
 
 /// Bytes that are not what their schema says: which field, at which byte, and why.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("field {field} at byte {position}: {reason}")]
+#[error("field {} at byte {position}: {reason}", shown(.field))]
 pub struct DecodeError {
-    /// Path of the field, or `-` before the first.
+    /// Path of the field; empty or `-` where it is the value itself.
     pub field: String,
     /// Byte of the value (header included) at which it was noticed.
     pub position: usize,
@@ -175,6 +175,11 @@ impl DecodeError {
         prepend(&mut self.field, field);
         self
     }
+}
+
+/// A path for people.
+fn shown(field: &str) -> &str {
+    if field.is_empty() { "-" } else { field }
 }
 
 fn prepend(path: &mut String, outer: &str) {

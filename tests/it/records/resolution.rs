@@ -2,7 +2,9 @@
 
 use std::fmt::Debug;
 
-use gretchen::record::{Decoder, DynamicSchema, Record, Value, avro_to_json, container_to_datums, incompatibilities};
+use gretchen::record::{
+    Decoder, DynamicSchema, Record, Translation, Value, avro_to_json, container_to_datums, incompatibilities,
+};
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -74,6 +76,11 @@ fn an_int_stays_one() {
     wire.extend_from_slice(&[0x80, 0x80, 0x80, 0x80, 0x10]);
     let error = Decoder::<AsLong>::new(known).decode(&wire).expect_err("too large for an int").to_string();
     assert_eq!(error, "field f at byte 10: 2147483648 is out of the range of an int");
+    // The value itself has no path.
+    let [bytes, string] = [r#""bytes""#, r#""string""#].map(|schema| DynamicSchema::parse(schema).expect("a schema"));
+    let translation = Translation::compile(&bytes, &string).expect("bytes may be text");
+    let error = translation.run(&[2, 0xe4], &mut Vec::new()).expect_err("bytes that are no text").to_string();
+    assert_eq!(error, "field - at byte 1: a string that is not UTF-8");
     let schema = r#"{"type": "record", "name": "AsString", "fields": [{"name": "f", "type": "bytes"}]}"#;
     let error = read::<AsString>(schema, &json!({"f": "\u{e4}"})).expect_err("bytes that are no text");
     assert_eq!(error, "field f at byte 11: a string that is not UTF-8");
