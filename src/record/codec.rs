@@ -127,12 +127,12 @@ macro_rules! copied {
                 $encode
             }
 
-            #[inline]
+            #[inline(always)]
             fn decode($input: &mut $crate::record::Input<'_>) -> Result<$owned, $crate::record::DecodeError> {
                 $decode
             }
 
-            #[inline]
+            #[inline(always)]
             fn view<'a>($input: &mut $crate::record::Input<'a>) -> Result<$owned, $crate::record::DecodeError> {
                 $decode
             }

@@ -31,6 +31,9 @@ const MAX_INT: usize = 5;
 const MAX_LONG: usize = 10;
 
 /// The rest of a datum that is being decoded.
+///
+/// What reads primitives is always inlined: an error is seven words, which would go through memory, and its making
+/// stands apart.
 #[derive(Clone, Debug)]
 pub struct Input<'a> {
     rest: &'a [u8],
@@ -73,7 +76,7 @@ impl<'a> Input<'a> {
     }
 
     /// How many bytes have been read.
-    #[inline]
+    #[inline(always)]
     pub fn position(&self) -> usize {
         self.len - self.rest.len()
     }
@@ -101,7 +104,7 @@ impl<'a> Input<'a> {
         DecodeError::new(self.position(), reason)
     }
 
-    #[inline]
+    #[inline(always)]
     fn ends(&self, need: usize) -> DecodeError {
         cut_off(self.position(), need, self.rest.len())
     }
@@ -119,7 +122,7 @@ impl<'a> Input<'a> {
     }
 
     /// That many bytes, borrowed.
-    #[inline]
+    #[inline(always)]
     pub fn read_slice(&mut self, len: usize) -> Result<&'a [u8], DecodeError> {
         match self.rest.split_at_checked(len) {
             Some((slice, rest)) => {
@@ -131,7 +134,7 @@ impl<'a> Input<'a> {
     }
 
     /// `N` bytes, borrowed.
-    #[inline]
+    #[inline(always)]
     pub fn read_array<const N: usize>(&mut self) -> Result<&'a [u8; N], DecodeError> {
         match self.rest.split_first_chunk() {
             Some((array, rest)) => {
@@ -143,7 +146,7 @@ impl<'a> Input<'a> {
     }
 
     /// A `boolean`.
-    #[inline]
+    #[inline(always)]
     pub fn read_bool(&mut self) -> Result<bool, DecodeError> {
         match self.rest.first() {
             Some(0) => {
@@ -154,13 +157,13 @@ impl<'a> Input<'a> {
                 self.rest = &self.rest[1..];
                 Ok(true)
             }
-            Some(other) => Err(self.error(format!("a boolean is 0 or 1, this byte is {other}"))),
+            Some(other) => Err(no_boolean(self.position(), *other)),
             None => Err(self.ends(1)),
         }
     }
 
     /// A `long`: zigzag, seven bits a byte.
-    #[inline]
+    #[inline(always)]
     pub fn read_long(&mut self) -> Result<i64, DecodeError> {
         let zigzag = match self.rest {
             [a, rest @ ..] if *a < 0x80 => {
@@ -177,7 +180,7 @@ impl<'a> Input<'a> {
     }
 
     /// A number of more than two bytes.
-    #[inline]
+    #[inline(always)]
     fn read_varint(&mut self, max_len: usize) -> Result<u64, DecodeError> {
         match varint(self.rest, max_len) {
             (number, len @ 1..) => {
@@ -189,7 +192,7 @@ impl<'a> Input<'a> {
     }
 
     /// An `int`.
-    #[inline]
+    #[inline(always)]
     pub fn read_int(&mut self) -> Result<i32, DecodeError> {
         let before = self.position();
         let zigzag = match self.rest {
@@ -211,48 +214,46 @@ impl<'a> Input<'a> {
     }
 
     /// A `float`.
-    #[inline]
+    #[inline(always)]
     pub fn read_float(&mut self) -> Result<f32, DecodeError> {
         self.read_array().map(|bytes| f32::from_le_bytes(*bytes))
     }
 
     /// A `double`.
-    #[inline]
+    #[inline(always)]
     pub fn read_double(&mut self) -> Result<f64, DecodeError> {
         self.read_array().map(|bytes| f64::from_le_bytes(*bytes))
     }
 
     /// `bytes`, borrowed.
-    #[inline]
+    #[inline(always)]
     pub fn read_bytes(&mut self) -> Result<&'a [u8], DecodeError> {
         let before = self.position();
         let len = self.read_long()?;
         match usize::try_from(len) {
             Ok(len) => self.read_slice(len),
-            Err(_) => Err(DecodeError::new(before, format!("length {len}"))),
+            Err(_) => Err(no_length(before, len)),
         }
     }
 
     /// A `string`, borrowed.
-    #[inline]
+    #[inline(always)]
     pub fn read_str(&mut self) -> Result<&'a str, DecodeError> {
         let bytes = self.read_bytes()?;
         match super::utf8::from_utf8(bytes) {
             Ok(text) => Ok(text),
-            Err(error) => {
-                Err(DecodeError::new(self.position() - bytes.len() + error.valid_up_to(), "a string that is not UTF-8"))
-            }
+            Err(error) => Err(no_text(self.position() - bytes.len() + error.valid_up_to())),
         }
     }
 
     /// The number of a union's branch or of a symbol, below `count`.
-    #[inline]
+    #[inline(always)]
     pub fn read_index(&mut self, count: usize) -> Result<usize, DecodeError> {
         let before = self.position();
         let index = self.read_long()?;
         match usize::try_from(index) {
             Ok(index) if index < count => Ok(index),
-            _ => Err(DecodeError::new(before, format!("number {index} where 0 to {} are known", count.max(1) - 1))),
+            _ => Err(no_index(before, index, count)),
         }
     }
 
@@ -349,6 +350,30 @@ fn no_varint(position: usize, left: usize, max_len: usize) -> DecodeError {
         _ if max_len == MAX_INT => DecodeError::new(position, format!("an int of more than {MAX_INT} bytes")),
         _ => DecodeError::new(position, "a number of more than 64 bits"),
     }
+}
+
+#[cold]
+#[inline(never)]
+fn no_boolean(position: usize, byte: u8) -> DecodeError {
+    DecodeError::new(position, format!("a boolean is 0 or 1, this byte is {byte}"))
+}
+
+#[cold]
+#[inline(never)]
+fn no_length(position: usize, len: i64) -> DecodeError {
+    DecodeError::new(position, format!("length {len}"))
+}
+
+#[cold]
+#[inline(never)]
+fn no_text(position: usize) -> DecodeError {
+    DecodeError::new(position, "a string that is not UTF-8")
+}
+
+#[cold]
+#[inline(never)]
+fn no_index(position: usize, index: i64, count: usize) -> DecodeError {
+    DecodeError::new(position, format!("number {index} where 0 to {} are known", count.max(1) - 1))
 }
 
 #[cold]

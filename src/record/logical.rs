@@ -93,7 +93,7 @@ pub(crate) fn write_decimal_fixed(unscaled: i128, size: usize, out: &mut Vec<u8>
 }
 
 /// Reads big-endian two's complement of any length.
-#[inline]
+#[inline(always)]
 pub(crate) fn read_decimal(
     bytes: &[u8],
     precision: u32,
@@ -167,10 +167,15 @@ copied!(
     }
 );
 
+#[inline]
+fn out_of_range(input: &Input<'_>, value: i64, what: &'static str) -> DecodeError {
+    not_in_range(input.position(), value, what)
+}
+
 #[cold]
 #[inline(never)]
-fn out_of_range(input: &Input<'_>, value: i64, what: &str) -> DecodeError {
-    input.error(format!("{value} is out of the range of a {what}"))
+fn not_in_range(position: usize, value: i64, what: &'static str) -> DecodeError {
+    DecodeError::new(position, format!("{value} is out of the range of a {what}"))
 }
 
 /// Days since 1970-01-01 in the Gregorian calendar: `days_from_civil` of <https://howardhinnant.github.io/date_algorithms.html>.
@@ -328,10 +333,16 @@ copied!(
         let text = input.read_bytes()?;
         match Uuid::try_parse_ascii(text) {
             Ok(uuid) => Ok(uuid),
-            Err(error) => Err(input.error(format!("not a UUID: {error}"))),
+            Err(error) => Err(no_uuid(input.position(), &error)),
         }
     }
 );
+
+#[cold]
+#[inline(never)]
+fn no_uuid(position: usize, error: &uuid::Error) -> DecodeError {
+    DecodeError::new(position, format!("not a UUID: {error}"))
+}
 
 copied!(
     /// `uuid` of a `fixed`

@@ -7,7 +7,7 @@ use std::str::Utf8Error;
 const HIGH: u64 = 0x8080_8080_8080_8080;
 
 /// As `std::str::from_utf8`, which goes byte by byte over texts of a few words.
-#[inline]
+#[inline(always)]
 pub(super) fn from_utf8(bytes: &[u8]) -> Result<&str, Utf8Error> {
     if is_short_ascii(bytes) {
         // SAFETY: every byte is below 0x80, and such bytes are UTF-8, each a character of its own.

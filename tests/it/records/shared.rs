@@ -216,7 +216,7 @@ fn interop_data_is_exchanged() {
         ("zstandard", Compression::Zstandard),
     ] {
         let path = format!("interop/py_{codec}.avro");
-        assert_eq!(shown(&path, &schema), [expected.clone()], "{codec}");
+        assert_eq!(shown(&path, &schema), std::slice::from_ref(&expected), "{codec}");
         let datum = &datums(&bytes(&path), &schema)[0];
         let interop = avro::Interop::decode(&mut Input::new(datum)).expect("the record");
         assert_eq!((interop.int_field, interop.enum_field), (12, avro::Kind::C));
