@@ -164,8 +164,10 @@ fn random(bytes: &[u8]) {
     let mut bytes = Vec::new();
     encode(&schema, &schema.root, &datum, &mut bytes);
     let later = evolve(choices, &schema);
-    let parse = |json: &Json| DynamicSchema::parse(&json.to_string()).unwrap_or_else(|error| panic!("{error}: {json}"));
-    let (writer, reader) = (parse(&schema.json()), parse(&later.json()));
+    let writer = schema.json().to_string();
+    let writer = DynamicSchema::parse(&writer).unwrap_or_else(|error| panic!("{error}: {writer}"));
+    // Among the changes are some that nobody may make, such as a record in itself.
+    let Ok(reader) = DynamicSchema::parse(&later.json().to_string()) else { return };
     avro_to_json(&writer, &bytes).expect("a value of the schema");
     let same = Translation::compile(&writer, &writer).expect("a schema can be read as itself");
     let mut out = Vec::new();
