@@ -97,6 +97,19 @@ fn canonical_forms_and_fingerprints_are_those_of_the_schema_tests() {
     assert_eq!((forms, fingerprints), (34, 26));
 }
 
+/// As fastavro 1.13.1 prints them. apache-avro has others for the schemas with a logical type or an order.
+const FINGERPRINTS: [(&str, u64); 9] = [
+    ("FooBarSpecificRecord", 0x0e52_2a59_984c_949b),
+    ("HandshakeRequest", 0x5757_7c5a_9ed7_6ab9),
+    ("HandshakeResponse", 0x0ea5_4ede_01ee_fe00),
+    ("Json", 0xd38d_79f4_7ff9_b3d7),
+    ("RecordWithRequiredFields", 0xbfda_4950_3ffd_040b),
+    ("fooBar", 0x17df_db6a_8660_5e11),
+    ("interop", 0xa4b5_a0a6_930a_2ce8),
+    ("reserved", 0x5041_253c_9704_3b86),
+    ("weather", 0x9d56_4df7_7eac_7dcb),
+];
+
 #[test]
 fn every_schema_is_read_and_no_protocol_is() {
     let (mut read, mut refused) = (0, 0);
@@ -117,12 +130,9 @@ fn every_schema_is_read_and_no_protocol_is() {
             refused += 1;
         } else {
             let schema = parsed.expect("a schema");
-            let apache = apache_avro::Schema::parse_str(&text).expect("apache-avro reads it");
-            if !text.contains("logicalType") {
-                // Of a logical type it makes another fingerprint than the specification.
-                let rabin = apache.fingerprint::<apache_avro::rabin::Rabin>().bytes;
-                assert_eq!(schema.fingerprint().to_le_bytes().to_vec(), rabin, "{}", path.display());
-            }
+            let name = path.file_stem().and_then(|name| name.to_str()).expect("a name");
+            let expected = FINGERPRINTS.iter().find(|(known, _)| *known == name).map(|(_, fingerprint)| *fingerprint);
+            assert_eq!(Some(schema.fingerprint()), expected, "{name}");
             assert_eq!(DynamicSchema::parse(&schema.json()).expect("its own text"), schema);
             read += 1;
         }
