@@ -247,12 +247,12 @@ impl Codec for Str {
         Ok(())
     }
 
-    #[inline]
+    #[inline(always)]
     fn decode(input: &mut Input<'_>) -> Result<String, DecodeError> {
         input.read_str().map(str::to_owned)
     }
 
-    #[inline]
+    #[inline(always)]
     fn view<'a>(input: &mut Input<'a>) -> Result<&'a str, DecodeError> {
         input.read_str()
     }

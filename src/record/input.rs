@@ -174,12 +174,16 @@ impl<'a> Input<'a> {
                 self.rest = rest;
                 u64::from(*a & 0x7f) | u64::from(*b) << 7
             }
+            [a, b, c, rest @ ..] if *c < 0x80 => {
+                self.rest = rest;
+                u64::from(*a & 0x7f) | u64::from(*b & 0x7f) << 7 | u64::from(*c) << 14
+            }
             _ => self.read_varint(MAX_LONG)?,
         };
         Ok((zigzag >> 1) as i64 ^ -((zigzag & 1) as i64))
     }
 
-    /// A number of more than two bytes.
+    /// A number of more than three bytes.
     #[inline(always)]
     fn read_varint(&mut self, max_len: usize) -> Result<u64, DecodeError> {
         match varint(self.rest, max_len) {
@@ -203,6 +207,10 @@ impl<'a> Input<'a> {
             [a, b, rest @ ..] if *b < 0x80 => {
                 self.rest = rest;
                 u64::from(*a & 0x7f) | u64::from(*b) << 7
+            }
+            [a, b, c, rest @ ..] if *c < 0x80 => {
+                self.rest = rest;
+                u64::from(*a & 0x7f) | u64::from(*b & 0x7f) << 7 | u64::from(*c) << 14
             }
             _ => self.read_varint(MAX_INT)?,
         };
