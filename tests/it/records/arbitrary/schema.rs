@@ -415,7 +415,7 @@ impl Writer<'_> {
                 _ => json!({"type": "fixed", "size": size}),
             },
         };
-        object["name"] = json!(if id % 2 == 0 { short } else { simple });
+        object["name"] = json!(if id.is_multiple_of(2) { short } else { simple });
         if id % 2 == 1 && own != space {
             object["namespace"] = json!(own);
         }
