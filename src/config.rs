@@ -60,6 +60,18 @@ const KNOWN: &[Known] = &[
         help: "memory of one partition of a table",
     },
     Known {
+        name: "output_memory_mb",
+        default: "64",
+        kind: Kind::Number(1, 1 << 20),
+        help: "what one partition may put out before it commits early",
+    },
+    Known {
+        name: "store_memory_mb",
+        default: "320",
+        kind: Kind::Number(8, 1 << 20),
+        help: "memory of all tables' stores together: read and about to be written",
+    },
+    Known {
         name: "stop_timeout_ms",
         default: "5000",
         kind: Kind::Number(0, 3_600_000),
@@ -70,6 +82,30 @@ const KNOWN: &[Known] = &[
         default: "134217728",
         kind: Kind::Number(4096, 1 << 40),
         help: "size at which a file of the log ends",
+    },
+    Known {
+        name: "max_record_bytes",
+        default: "1048576",
+        kind: Kind::Number(16, 32 << 20),
+        help: "largest value of a record that is sent, and largest key",
+    },
+    Known {
+        name: "max_batch_bytes",
+        default: "16777216",
+        kind: Kind::Number(64 << 10, 64 << 20),
+        help: "largest batch of records that is appended at once",
+    },
+    Known {
+        name: "read_bytes",
+        default: "262144",
+        kind: Kind::Number(4096, 64 << 20),
+        help: "bytes of a topic that are read at once",
+    },
+    Known {
+        name: "max_open_files",
+        default: "",
+        kind: Kind::Number(64, 1 << 20),
+        help: "files of the log that a process may have open; as many as the system lets it, less a quarter",
     },
     Known {
         name: "log_level",
@@ -317,6 +353,20 @@ mod tests {
         assert!(settings.get("segment_bytes").unwrap().origin.to_string().ends_with("my.toml:5"));
         assert_eq!(settings.get("commit_interval_ms").unwrap().origin, Origin::Default);
         assert!(settings.data_dir().is_absolute(), "a folder in a file is relative to the file");
+    }
+
+    #[test]
+    fn numbers_are_taken_from_the_least_to_the_most() {
+        for known in KNOWN {
+            let Kind::Number(least, most) = known.kind else { continue };
+            let taken =
+                [least.checked_sub(1), Some(least), Some(least + 1), Some(most - 1), Some(most), Some(most + 1)];
+            for (number, fits) in taken.into_iter().zip([false, true, true, true, true, false]) {
+                let Some(number) = number else { continue };
+                let loaded = load(&[(known.name, &number.to_string())], &[], "");
+                assert_eq!(loaded.is_ok(), fits, "{} = {number}: {loaded:?}", known.name);
+            }
+        }
     }
 
     #[test]

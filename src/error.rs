@@ -32,6 +32,8 @@ pub enum ErrorKind {
     Io,
     /// There is no room left where something was to be written; it works again when there is.
     Full,
+    /// Larger, or more, than a setting allows.
+    Limit,
     /// Stored bytes fail their checksum or contradict each other.
     Corrupt,
     /// An earlier failure made this part read-only until it is opened again.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::backend::{Backend, Producer, ProducerId};
 use crate::error::{Error, ErrorKind, Result};
-use crate::record::FrameBuilder;
+use crate::record::{FrameBuilder, oversize};
 use crate::topic::{TopicPartition, partition_of};
 
 /// Records are appended in frames of about this many bytes.
@@ -17,6 +17,7 @@ const FRAME_BYTES: usize = 256 << 10;
 pub struct Publisher {
     producer: Box<dyn Producer>,
     named: bool,
+    max_record_bytes: usize,
     partitions: Vec<Partition>,
     /// Records without a key go round.
     next: usize,
@@ -53,6 +54,7 @@ impl Publisher {
         Ok(Self {
             producer: backend.producer(name.map_or(ProducerId::ANONYMOUS, ProducerId::named)).await?,
             named: name.is_some(),
+            max_record_bytes: backend.capabilities().max_record_bytes,
             partitions: (0..found.spec.partitions).map(partition).collect(),
             next: 0,
             published: Published::default(),
@@ -60,7 +62,13 @@ impl Publisher {
     }
 
     /// Adds a record; `timestamp` is in milliseconds since 1970. It may not be appended before [`Publisher::flush`].
+    ///
+    /// A record that is larger than the backend allows is refused, and those before it stay.
     pub async fn push(&mut self, key: Option<&[u8]>, value: Option<&[u8]>, timestamp: i64) -> Result<()> {
+        if let Some(why) = oversize(key, value, self.max_record_bytes) {
+            let topic = self.partitions.first().map_or("", |partition| &partition.place.topic);
+            return Err(Error::new(ErrorKind::Limit, format!("a record for topic {topic} is too large: {why}")));
+        }
         let place = match key {
             Some(key) => partition_of(key, self.partitions.len() as u32) as usize,
             None => {

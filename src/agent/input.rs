@@ -241,6 +241,9 @@ impl<R: Value> Input<R> {
         let key = if self.task.agent.shape == Shape::Batch { None } else { raw.key };
         let outbox = &mut *self.task.outbox.borrow_mut();
         outputs.emit(&mut Emit { outbox, destination, key, timestamp: raw.timestamp })?;
+        if outbox.is_full() {
+            self.task.commit_due.set(true);
+        }
         Ok(())
     }
 
@@ -261,6 +264,9 @@ impl<R: Value> Input<R> {
                     // Of several outputs those before the one that does not fit would stay.
                     emit.outbox.rollback(before);
                     return Err(error.into());
+                }
+                if outbox.is_full() {
+                    self.task.commit_due.set(true);
                 }
             }
             break;

@@ -19,7 +19,7 @@ pub(crate) use failure::{chain, is_storage, panicked};
 pub use input::Input;
 pub use outbox::Destination;
 pub use outbox::Emit;
-pub(crate) use outbox::{OUTPUT_TAG, Outbox};
+pub(crate) use outbox::{OUTPUT_TAG, Outbox, OutboxLimits};
 pub use rekey::{KeyField, rekey};
 pub use stream::{Output, Stream, finish_stream};
 pub use task::Task;

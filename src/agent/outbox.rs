@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::record::{EncodeError, FrameBuilder, FrameMark, Headers, Value};
+use crate::record::{EncodeError, FrameBuilder, FrameMark, Headers, Value, oversize};
 use crate::topic::partition_of;
 
 /// A frame of outputs is closed when it has grown to this many bytes.
@@ -34,6 +34,18 @@ pub(crate) struct Outbox {
     partition: u32,
     /// Outputs so far, by number of the output partition.
     counts: Vec<u64>,
+    limits: OutboxLimits,
+    /// Bytes in the frames that are closed.
+    closed_bytes: usize,
+}
+
+/// How much a task may put out.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OutboxLimits {
+    /// Bytes of a record's value, and of its key.
+    pub(crate) record_bytes: usize,
+    /// Bytes that wait for a commit; with more than that one is due.
+    pub(crate) bytes: usize,
 }
 
 /// First byte of the key of an output in a changelog.
@@ -48,7 +60,7 @@ pub(crate) struct OutboxMark {
 
 impl Outbox {
     /// An empty outbox of a task on `partition`.
-    pub(crate) fn new(destinations: Vec<Destination>, partition: u32) -> Self {
+    pub(crate) fn new(destinations: Vec<Destination>, partition: u32, limits: OutboxLimits) -> Self {
         let counts = vec![0; destinations.iter().map(|to| to.partitions as usize).sum()];
         Self {
             destinations,
@@ -59,7 +71,15 @@ impl Outbox {
             value: Vec::new(),
             partition,
             counts,
+            limits,
+            closed_bytes: 0,
         }
+    }
+
+    /// Whether so much waits that a commit is due.
+    #[inline]
+    pub(crate) fn is_full(&self) -> bool {
+        self.closed_bytes + self.open.len() > self.limits.bytes
     }
 
     /// Whether nothing has been put out.
@@ -79,6 +99,7 @@ impl Outbox {
             let open = self.chunks.swap_remove(mark.chunks);
             self.chunks.truncate(mark.chunks);
             self.open = open;
+            self.closed_bytes = self.chunks.iter().map(FrameBuilder::len).sum();
         }
         self.open.rollback(mark.open);
         self.recount();
@@ -133,11 +154,12 @@ impl Outbox {
     fn close_full(&mut self) {
         if self.open.len() >= CHUNK_BYTES {
             let next = self.spare.pop().unwrap_or_default();
+            self.closed_bytes += self.open.len();
             self.chunks.push(std::mem::replace(&mut self.open, next));
         }
     }
 
-    /// Puts out a value.
+    /// Puts out a value, or says why it is too large.
     #[inline]
     pub(crate) fn push_value<V: Value>(
         &mut self,
@@ -149,6 +171,10 @@ impl Outbox {
         let mut wire = std::mem::take(&mut self.value);
         wire.clear();
         let encoded = value.encode_value(&mut wire);
+        let encoded = encoded.and_then(|()| match oversize(key, Some(&wire), self.limits.record_bytes) {
+            None => Ok(()),
+            Some(why) => Err(EncodeError::new(why)),
+        });
         if encoded.is_ok() {
             self.push(destination, key, Some(&wire), timestamp, &[]);
         }
@@ -170,6 +196,7 @@ impl Outbox {
     /// Takes everything out, as frames whose records are a changelog's.
     pub(crate) fn drain(&mut self) -> Vec<FrameBuilder> {
         self.counts.fill(0);
+        self.closed_bytes = 0;
         let mut frames = std::mem::take(&mut self.chunks);
         if !self.open.is_empty() {
             let next = self.spare.pop().unwrap_or_default();
@@ -229,9 +256,47 @@ pub(crate) fn owned_headers(headers: Headers<'_>) -> Vec<(String, bytes::Bytes)>
 mod tests {
     use super::*;
 
+    fn outbox(bytes: usize) -> Outbox {
+        let to = Destination { topic: "out".into(), partitions: 3, first: 0 };
+        Outbox::new(vec![to], 1, OutboxLimits { record_bytes: 1_000, bytes })
+    }
+
+    #[test]
+    fn an_output_may_be_as_large_as_the_limit() {
+        let mut outbox = outbox(usize::MAX);
+        for (len, fits) in [(999, true), (1_000, true), (1_001, false)] {
+            let put = outbox.push_value(0, None, &"x".repeat(len), 0);
+            assert_eq!(put.is_ok(), fits, "{len}: {put:?}");
+        }
+        assert_eq!(outbox.drain().iter().map(FrameBuilder::count).sum::<u32>(), 2);
+    }
+
+    #[test]
+    fn a_commit_is_due_beyond_the_bytes_that_may_wait() {
+        // A frame of its header, and a record of flags, key and value with their lengths.
+        let one = 80 + 1 + 1 + 6 + 2 + 200;
+        for (bytes, full) in [(one - 1, true), (one, false), (one + 1, false)] {
+            let mut outbox = outbox(bytes);
+            outbox.push(0, None, Some(&[7; 200]), 0, &[]);
+            assert_eq!(outbox.is_full(), full, "{bytes}");
+            outbox.drain();
+            assert!(!outbox.is_full());
+        }
+        let mut outbox = outbox(1 << 20);
+        let mark = outbox.mark();
+        let mut count = 0;
+        while !outbox.is_full() {
+            outbox.push(0, None, Some(&[7; 900]), 0, &[]);
+            count += 1;
+        }
+        assert!((1_140..1_165).contains(&count), "{count}");
+        outbox.rollback(mark);
+        assert!(!outbox.is_full(), "what is undone does not count");
+    }
+
     #[test]
     fn a_rollback_over_closed_frames_drops_what_came_after_the_mark() {
-        let mut outbox = Outbox::new(vec![Destination { topic: "out".into(), partitions: 3, first: 0 }], 1);
+        let mut outbox = outbox(usize::MAX);
         let value = vec![1_u8; 100_000];
         outbox.push(0, Some(b"before"), Some(&value), 5, &[]);
         let mark = outbox.mark();

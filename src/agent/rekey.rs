@@ -98,7 +98,11 @@ where
             match <R as HasField<F>>::Type::key_bytes(field, &mut scratch) {
                 Some(key) => {
                     let headers: Vec<(&str, &[u8])> = raw.headers.iter().collect();
-                    shared.outbox.borrow_mut().push(destination, Some(key), Some(value), raw.timestamp, &headers);
+                    let mut outbox = shared.outbox.borrow_mut();
+                    outbox.push(destination, Some(key), Some(value), raw.timestamp, &headers);
+                    if outbox.is_full() {
+                        shared.commit_due.set(true);
+                    }
                 }
                 None => shared.drop_unkeyed(raw.offset),
             }

@@ -96,14 +96,15 @@ impl<T: Value> Output<T> {
         let mut outbox = self.task.outbox.borrow_mut();
         let timestamp = self.task.now.get();
         match value {
-            Some(value) => outbox.push_value(destination, key, value, timestamp).map_err(|error| {
-                Error::new(ErrorKind::Encode, "the record does not fit its schema").with_source(error)
-            }),
-            None => {
-                outbox.push(destination, key, None, timestamp, &[]);
-                Ok(())
-            }
+            Some(value) => outbox
+                .push_value(destination, key, value, timestamp)
+                .map_err(|error| Error::new(ErrorKind::Encode, "the record cannot be put out").with_source(error))?,
+            None => outbox.push(destination, key, None, timestamp, &[]),
         }
+        if outbox.is_full() {
+            self.task.commit_due.set(true);
+        }
+        Ok(())
     }
 }
 

@@ -36,6 +36,8 @@ pub struct Capabilities {
     /// Commits wait until what they cover survives a loss of power. A log that is set to `os` says no: its commits
     /// survive the end of any process, not that of the machine.
     pub survives_power_loss: bool,
+    /// The most bytes of a record's value, and of its key, that [`Publisher`](crate::publish::Publisher) and agents send.
+    pub max_record_bytes: usize,
 }
 
 /// A topic as it exists.

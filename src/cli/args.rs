@@ -42,12 +42,30 @@ pub(super) struct Global {
     /// Memory of one partition of a table [default: 256]
     #[arg(long, global = true, value_name = "MB", help_heading = "Settings", hide_short_help = true)]
     table_memory_mb: Option<String>,
+    /// What one partition may put out before it commits early [default: 64]
+    #[arg(long, global = true, value_name = "MB", help_heading = "Settings", hide_short_help = true)]
+    output_memory_mb: Option<String>,
+    /// Memory of all tables' stores together [default: 320]
+    #[arg(long, global = true, value_name = "MB", help_heading = "Settings", hide_short_help = true)]
+    store_memory_mb: Option<String>,
     /// Time that agents get to finish their records when a worker stops [default: 5000]
     #[arg(long, global = true, value_name = "MS", help_heading = "Settings", hide_short_help = true)]
     stop_timeout_ms: Option<String>,
     /// Size at which a file of the log ends [default: 134217728]
     #[arg(long, global = true, value_name = "BYTES", help_heading = "Settings", hide_short_help = true)]
     segment_bytes: Option<String>,
+    /// Largest value of a record that is sent, and largest key [default: 1048576]
+    #[arg(long, global = true, value_name = "BYTES", help_heading = "Settings", hide_short_help = true)]
+    max_record_bytes: Option<String>,
+    /// Largest batch of records that is appended at once [default: 16777216]
+    #[arg(long, global = true, value_name = "BYTES", help_heading = "Settings", hide_short_help = true)]
+    max_batch_bytes: Option<String>,
+    /// Bytes of a topic that are read at once [default: 262144]
+    #[arg(long, global = true, value_name = "BYTES", help_heading = "Settings", hide_short_help = true)]
+    read_bytes: Option<String>,
+    /// Files of the log that a process may have open [default: what the system allows, less a quarter]
+    #[arg(long, global = true, value_name = "N", help_heading = "Settings", hide_short_help = true)]
+    max_open_files: Option<String>,
     /// Least severe message of the program's log: error, warn, info, debug or trace
     /// [default: info for worker, else warn]
     #[arg(long, global = true, value_name = "LEVEL", help_heading = "Settings")]
@@ -78,8 +96,14 @@ impl Global {
             ("checkpoint_interval_ms", &self.checkpoint_interval_ms),
             ("threads", &self.threads),
             ("table_memory_mb", &self.table_memory_mb),
+            ("output_memory_mb", &self.output_memory_mb),
+            ("store_memory_mb", &self.store_memory_mb),
             ("stop_timeout_ms", &self.stop_timeout_ms),
             ("segment_bytes", &self.segment_bytes),
+            ("max_record_bytes", &self.max_record_bytes),
+            ("max_batch_bytes", &self.max_batch_bytes),
+            ("read_bytes", &self.read_bytes),
+            ("max_open_files", &self.max_open_files),
             ("log_level", &self.log_level),
             ("log_format", &self.log_format),
         ]
@@ -115,6 +139,9 @@ pub(super) enum Command {
     Groups,
     /// Drops the state and the positions of agents, so that they process their topics from the start
     Reset(ResetArgs),
+    /// Checks every file of the log, and mends what is damaged
+    #[command(subcommand)]
+    Log(LogCommand),
     /// Checks, compares and shows Avro schemas
     #[command(subcommand)]
     Schema(SchemaCommand),
@@ -277,6 +304,50 @@ pub(super) struct ResetArgs {
     /// Does not ask
     #[arg(long)]
     pub(super) force: bool,
+}
+
+/// What to do with the files of the log.
+#[derive(Debug, Subcommand)]
+pub(super) enum LogCommand {
+    /// Goes over every segment, frame, index, topic, position and table, and changes nothing; exit code 1 if something
+    /// that was durable cannot be read
+    Verify {
+        /// Only this topic, or this partition of it; tables are checked when none is named
+        #[arg(value_name = "TOPIC[/PARTITION]")]
+        partition: Option<PartitionArg>,
+    },
+    /// Cuts torn tails, makes indexes anew and takes out damaged frames, which loses their records and no others. Keeps a
+    /// copy of every file that it changes in the folder damaged. Refused while a process uses the partition
+    Repair {
+        /// Only this topic, or this partition of it
+        #[arg(value_name = "TOPIC[/PARTITION]")]
+        partition: Option<PartitionArg>,
+    },
+}
+
+/// A topic, or one partition of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct PartitionArg {
+    pub(super) topic: String,
+    pub(super) number: Option<u32>,
+}
+
+impl std::str::FromStr for PartitionArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (topic, number) = match text.split_once('/') {
+            Some((topic, number)) => {
+                let number = number.parse().map_err(|_| format!("{number:?} is not the number of a partition"))?;
+                (topic, Some(number))
+            }
+            None => (text, None),
+        };
+        match crate::topic::check_name(topic) {
+            Ok(()) => Ok(Self { topic: topic.to_owned(), number }),
+            Err(error) => Err(error.to_string()),
+        }
+    }
 }
 
 /// What to do with schemas.

@@ -70,8 +70,8 @@ impl Context {
         state_dir(&self.settings.data_dir(), self.app.name())
     }
 
-    /// Opens the backend; makes its folder where it is missing.
-    pub(super) fn open(&self) -> Done<Store> {
+    /// The log by the settings.
+    pub(super) fn log_options(&self) -> Done<LogOptions> {
         let mut options = LogOptions::new(self.log_dir()?);
         options.durability = match self.settings.text("durability") {
             Some("os") => Durability::Os,
@@ -80,7 +80,17 @@ impl Context {
         if let Some(bytes) = self.settings.number("segment_bytes") {
             options.segment_bytes = bytes;
         }
-        let log = LogBackend::open(options, self.clock.clone())?;
+        let number = |name: &str| self.settings.number(name).map(|number| number as usize);
+        options.max_record_bytes = number("max_record_bytes").unwrap_or(options.max_record_bytes);
+        options.max_batch_bytes = number("max_batch_bytes").unwrap_or(options.max_batch_bytes);
+        options.read_bytes = number("read_bytes").unwrap_or(options.read_bytes);
+        options.max_open_files = number("max_open_files");
+        Ok(options)
+    }
+
+    /// Opens the backend; makes its folder where it is missing.
+    pub(super) fn open(&self) -> Done<Store> {
+        let log = LogBackend::open(self.log_options()?, self.clock.clone())?;
         let backend: Arc<dyn Backend> = Arc::new(WireLayer::new(Arc::new(log), self.app.formats().clone()));
         let replay = backend
             .replay()
@@ -114,16 +124,16 @@ impl Context {
 
     pub(super) fn worker_options(&self) -> WorkerOptions {
         let ms = |name: &str| self.settings.number(name).map(Duration::from_millis);
+        let mb = |name: &str| self.settings.number(name).map(|mb| (mb as usize) << 20);
         let default = WorkerOptions::default();
         WorkerOptions {
             state_dir: Some(self.state_dir()),
             commit_interval: ms("commit_interval_ms").unwrap_or(default.commit_interval),
             checkpoint_interval: ms("checkpoint_interval_ms").unwrap_or(default.checkpoint_interval),
             threads: self.settings.number("threads").map_or(default.threads, |threads| threads as usize),
-            table_memory_bytes: self
-                .settings
-                .number("table_memory_mb")
-                .map_or(default.table_memory_bytes, |mb| (mb as usize) << 20),
+            table_memory_bytes: mb("table_memory_mb").unwrap_or(default.table_memory_bytes),
+            output_memory_bytes: mb("output_memory_mb").unwrap_or(default.output_memory_bytes),
+            store_memory_bytes: mb("store_memory_mb").unwrap_or(default.store_memory_bytes),
             stop_timeout: ms("stop_timeout_ms").unwrap_or(default.stop_timeout),
             ..default
         }

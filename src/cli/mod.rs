@@ -7,6 +7,7 @@ mod export;
 mod failure;
 mod file;
 mod groups;
+mod log;
 mod logging;
 mod output;
 mod read;
@@ -105,6 +106,7 @@ async fn dispatch(context: &mut Context, command: Command) -> Done {
         Command::Model { name } => agents::model(context, &name),
         Command::Groups => groups::run(context).await,
         Command::Reset(args) => reset::run(context, &args).await,
+        Command::Log(command) => log::run(context, command).await,
         Command::Schema(command) => schema::run(context, command).await,
         Command::Config => config(context),
         // Done before anything was opened.

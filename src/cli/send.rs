@@ -17,7 +17,7 @@ use crate::backend::Topic;
 use crate::clock::Moment;
 use crate::plan::topic_schema;
 use crate::publish::{Published, Publisher};
-use crate::record::{FrameBuilder, Frames, SINGLE_OBJECT_HEADER_LEN};
+use crate::record::{FrameBuilder, Frames, SINGLE_OBJECT_HEADER_LEN, oversize};
 use crate::topic::{TopicPartition, TopicSpec, partition_of};
 
 /// Records of `--repeat` go in frames of about this many bytes.
@@ -123,10 +123,14 @@ async fn send_one(
             Failure::new(format!("this is not a {} for topic {}: {why}", values.describe(), values.topic))
                 .help(format!("`{} model {}` shows its fields", context.program, values.describe()))
         })?;
+    let most = store.backend.capabilities().max_record_bytes;
     let key = match &args.key {
         Some(key) => Some(values.parse_key(key).map_err(|why| Failure::usage(format!("--key {key}: {why}")))?),
         None => values.key_in(&wire).map_err(Failure::new)?,
     };
+    if let Some(why) = oversize(key.as_deref(), Some(&wire), most) {
+        return Err(Failure::new(format!("this record is too large for topic {}: {why}", values.topic)));
+    }
     let partitions = topic.spec.partitions;
     if let (None, Some(field), None) = (&key, &values.key_field, args.partition) {
         return Err(Failure::new(format!("topic {} is keyed by {field}, and the record has none", values.topic))

@@ -11,7 +11,7 @@ use super::failure::{Done, Failure};
 use super::output::{counted, duration, grouped, safe};
 use crate::agent::{AgentDef, OnError};
 use crate::config::Origin;
-use crate::error::ErrorKind;
+use crate::error::{Error, ErrorKind};
 use crate::plan::Plan;
 use crate::worker::{self, Recovered, Summary, WorkerEvent};
 
@@ -61,7 +61,7 @@ pub(super) async fn run(context: &mut Context, args: &WorkerArgs) -> Done {
     let mut busy_until = began;
     let summary = loop {
         tokio::select! {
-            summary = &mut work => break summary?,
+            summary = &mut work => break summary.unwrap_or_else(|error| end_failed(error)),
             Some(event) = received.recv() => failed += usize::from(told(&event)),
             name = stops.next() => {
                 signals += 1;
@@ -73,7 +73,7 @@ pub(super) async fn run(context: &mut Context, args: &WorkerArgs) -> Done {
                 let _ = stop.send(true);
             }
             () = clock.sleep(ASK_EVERY), if args.until_caught_up && !*stop.borrow() => {
-                let caught_up = worker::caught_up(&plan, &*store.backend)?;
+                let caught_up = worker::caught_up(&plan, &*store.backend).unwrap_or_else(|error| end_failed(error));
                 if caught_up {
                     busy_until = clock.moment();
                 }
@@ -101,6 +101,12 @@ pub(super) async fn run(context: &mut Context, args: &WorkerArgs) -> Done {
                such records with on_error = skip, or keep them with on_error = dead_letter(\"topic\")",
         )),
     }
+}
+
+/// Ends the process at an error that the worker cannot go on with; its agents may be at work yet.
+fn end_failed(error: Error) -> ! {
+    Failure::from(error).report();
+    end_now(1)
 }
 
 /// Ends the process while agents are still at work: without the destructors of RocksDB, which would pull the ground

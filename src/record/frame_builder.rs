@@ -39,6 +39,14 @@ impl FrameBuilder {
         }
     }
 
+    /// A frame of `len` bytes without records; `len` is at least [`HEADER_LEN`].
+    pub(crate) fn padding(len: usize) -> Self {
+        let mut frame = Self::new();
+        frame.bytes.resize(len.max(HEADER_LEN), 0);
+        frame.max_timestamp = 0;
+        frame
+    }
+
     /// Number of records so far.
     pub fn count(&self) -> u32 {
         self.count

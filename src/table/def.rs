@@ -33,6 +33,8 @@ pub struct OpenPartition {
     pub schemas: StoredSchemas,
     /// Bound of the cache in bytes.
     pub memory_bytes: usize,
+    /// Memory of all stores on disk together; the first of the process decides.
+    pub store_bytes: usize,
     /// Timestamp of the record that is being processed, in milliseconds since 1970.
     pub now: Rc<Cell<i64>>,
 }

@@ -32,7 +32,7 @@ pub use self::handle::{TableHandle, TableMut, TableRange, TableRef};
 pub use self::partition::{AnyPartition, CommitSink, TablePartition};
 pub use self::slots::{SlotNo, Slots};
 pub use self::snapshot::{SnapshotRange, TableSnapshot};
-pub use self::store::MemoryStores;
+pub use self::store::{DEFAULT_STORE_BYTES, MemoryStores};
 
 use crate::record::{DecodeError, EncodeError, Key, RecordSchema, StoredSchemas, Value};
 

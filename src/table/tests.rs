@@ -63,6 +63,7 @@ impl Home {
             place: TopicPartition::new("app-words-changelog", partition),
             schemas: StoredSchemas::none(),
             memory_bytes: self.memory_bytes,
+            store_bytes: crate::table::DEFAULT_STORE_BYTES,
             now: Rc::clone(&self.now),
         })
     }

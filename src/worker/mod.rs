@@ -22,6 +22,7 @@ use tokio::sync::{mpsc, watch};
 pub(crate) use assignment::Pool;
 pub(crate) use mark::Mark;
 pub(crate) use partition::{Context, Signals, TaskRun};
+pub(crate) use position_file::PositionFile;
 pub use recovery::Recovered;
 pub(crate) use tail::{CommitVisitor, walk};
 pub use view::table_view;
@@ -31,7 +32,7 @@ use crate::clock::Clock;
 use crate::disk::Disk;
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::Plan;
-use crate::table::MemoryStores;
+use crate::table::{DEFAULT_STORE_BYTES, MemoryStores};
 use crate::topic::TopicPartition;
 
 /// How a worker works.
@@ -51,6 +52,11 @@ pub struct WorkerOptions {
     pub threads: usize,
     /// Memory of one table partition, in bytes.
     pub table_memory_bytes: usize,
+    /// Bytes that a partition may put out before it commits early.
+    pub output_memory_bytes: usize,
+    /// Memory of all stores on disk together: what they have read, and what they are about to write. The first worker
+    /// of the process decides.
+    pub store_memory_bytes: usize,
     /// Time that agents get to finish their records when the worker stops.
     pub stop_timeout: Duration,
 }
@@ -65,6 +71,8 @@ impl Default for WorkerOptions {
             checkpoint_interval: Duration::from_secs(10),
             threads: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
             table_memory_bytes: 256 << 20,
+            output_memory_bytes: 64 << 20,
+            store_memory_bytes: DEFAULT_STORE_BYTES,
             stop_timeout: Duration::from_secs(5),
         }
     }

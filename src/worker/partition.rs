@@ -22,7 +22,7 @@ use super::commit::{Committer, Progress, Settler, any_dirty, checkpoint};
 use super::failure::Verdict;
 use super::position_file::PositionFile;
 use super::recovery::{Recovered, recover};
-use crate::agent::{AgentFuture, Mail, OnError, Outbox, Shape, Shared, Source, Task, panicked};
+use crate::agent::{AgentFuture, Mail, OnError, Outbox, OutboxLimits, Shape, Shared, Source, Task, panicked};
 use crate::backend::{Backend, ProducerId, Reader};
 use crate::clock::{Clock, Moment};
 use crate::error::{BoxError, Error, ErrorKind, Result};
@@ -248,7 +248,7 @@ impl TaskRun {
             self.shut_down().await?;
             return Ok(true);
         }
-        if self.is_dirty() && (self.interval_passed() || self.is_pressed()) {
+        if self.is_dirty() && (self.interval_passed() || self.is_pressed() || self.shared.outbox.borrow().is_full()) {
             self.commit().await?;
         }
         self.shared.commit_due.set(false);
@@ -477,6 +477,7 @@ fn open_tables(
             place: changelog.clone(),
             schemas: plan.stored.clone(),
             memory_bytes: context.options.table_memory_bytes,
+            store_bytes: context.options.store_memory_bytes,
             now: now.clone(),
         })?;
         table.enable_undo(needs_undo(plan));
@@ -516,7 +517,14 @@ fn share(
         dropped: Cell::new(0),
         now,
         stream_time: Cell::new(i64::MIN),
-        outbox: RefCell::new(Outbox::new(plan.destinations.clone(), partition)),
+        outbox: RefCell::new(Outbox::new(
+            plan.destinations.clone(),
+            partition,
+            OutboxLimits {
+                record_bytes: context.backend.capabilities().max_record_bytes,
+                bytes: context.options.output_memory_bytes,
+            },
+        )),
         output: plan.output,
         warms: plan.keyed && !tables.is_empty() && plan.def.shape != Shape::Aggregate,
         failure: RefCell::new(None),

@@ -19,7 +19,7 @@ impl PositionFile {
         Self { disk, dir, partition }
     }
 
-    fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         format!("{}.position", self.partition)
     }
 
@@ -77,5 +77,23 @@ mod tests {
         let path = dir.path().join("3.position");
         std::fs::write(&path, std::fs::read_to_string(&path).unwrap().replace("17", "18")).unwrap();
         assert_eq!(file.load().unwrap_err().kind(), ErrorKind::Corrupt);
+    }
+
+    #[test]
+    fn no_flipped_bit_makes_it_another_position() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = PositionFile::new(Disk::system(), Some(dir.path().to_owned()), 0);
+        file.store(123_456_789_012).unwrap();
+        let path = dir.path().join("0.position");
+        let sound = std::fs::read(&path).unwrap();
+        for bit in 0..sound.len() * 8 {
+            let mut hurt = sound.clone();
+            hurt[bit / 8] ^= 1 << (bit % 8);
+            std::fs::write(&path, hurt).unwrap();
+            match file.load() {
+                Ok(position) => assert_eq!(position, Some(123_456_789_012), "bit {bit}"),
+                Err(error) => assert_eq!(error.kind(), ErrorKind::Corrupt, "bit {bit}"),
+            }
+        }
     }
 }

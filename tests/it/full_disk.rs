@@ -3,17 +3,22 @@
 use std::fs::{self, OpenOptions};
 use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
 
-use crate::cli::{bad, command, good, json_of, order};
+use gretchen::clock::Clock;
+
+use crate::cli::{bad, command, good, json_of, order, run};
 
 /// A file system of its own, of a few megabytes.
 struct SmallDisk(PathBuf);
 
 impl SmallDisk {
     /// Mounting needs root, as which the whole of the checks runs.
-    fn mount(at: &Path) -> Self {
-        let done = Command::new("mount").args(["-t", "tmpfs", "-o", "size=128m", "gretchen-test"]).arg(at).status();
+    fn mount(at: &Path, mebibytes: u32) -> Self {
+        let size = format!("size={mebibytes}m");
+        let done = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "gretchen-test"]).arg(at).status();
         assert!(done.is_ok_and(|status| status.success()), "this test mounts a tmpfs, for which it must run as root");
         Self(at.to_owned())
     }
@@ -50,7 +55,7 @@ fn orders(numbers: std::ops::Range<u32>) -> String {
 #[test]
 fn a_worker_waits_for_room_and_then_goes_on() {
     let folder = tempfile::tempdir().unwrap();
-    let disk = SmallDisk::mount(folder.path());
+    let disk = SmallDisk::mount(folder.path(), 128);
     let dir = folder.path();
     fs::write(dir.join("gretchen.toml"), "partitions = 1\n").unwrap();
     fs::write(dir.join("first.jsonl"), orders(0..70)).unwrap();
@@ -91,4 +96,121 @@ fn a_worker_waits_for_room_and_then_goes_on() {
     assert_eq!((all("by-id"), all("paid")), (there, 250 * there));
     good(dir, &["send", "shop-orders", "--file", "third.jsonl"]);
     assert_eq!(end(), 600_070);
+}
+
+/// Time in which work must go on when there is room again; the test says how long it took.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A worker, and the lines that it logs.
+struct Working {
+    worker: Child,
+    log: Receiver<String>,
+}
+
+impl Working {
+    fn start(dir: &Path) -> Self {
+        let mut worker = command(dir, &["worker", "--json", "--checkpoint-interval-ms=50", "--commit-interval-ms=10"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(worker.stderr.take().unwrap()).lines();
+        let (send, log) = channel();
+        std::thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| send.send(line)));
+        Self { worker, log }
+    }
+
+    /// Waits until it says so; what it said meanwhile must be nothing worse.
+    fn wait_for(&self, what: &str, patience: Duration) {
+        let mut said = Vec::new();
+        while !said.last().is_some_and(|line: &String| line.contains(what)) {
+            let line =
+                self.log.recv_timeout(patience).unwrap_or_else(|error| panic!("{error}: no {what:?} in {said:#?}"));
+            assert!(!line.contains("the partition stopped"), "{line}");
+            said.push(line);
+        }
+    }
+
+    fn stop(&mut self) {
+        let stopped = Command::new("kill").arg(self.worker.id().to_string()).status().unwrap();
+        assert!(stopped.success() && self.worker.wait().unwrap().success());
+    }
+}
+
+impl Drop for Working {
+    fn drop(&mut self) {
+        // It has ended unless the test failed.
+        let _ = self.worker.kill();
+        let _ = self.worker.wait();
+    }
+}
+
+/// `GRETCHEN_ROUNDS=50` fills and frees the disk so often.
+#[test]
+fn eight_mebibytes_are_filled_and_freed() {
+    let rounds: u32 = std::env::var("GRETCHEN_ROUNDS").ok().map_or(3, |rounds| rounds.parse().unwrap());
+    let folder = tempfile::tempdir().unwrap();
+    let disk = SmallDisk::mount(folder.path(), 8);
+    let dir = folder.path();
+    fs::write(dir.join("gretchen.toml"), "partitions = 1\nsegment_bytes = 65536\n").unwrap();
+    let clock = Clock::system();
+    let mut working = Working::start(dir);
+    working.wait_for(" started ", PATIENCE);
+    let (mut acknowledged, mut slowest) = (0, Duration::ZERO);
+    let count = || -> u64 {
+        let rows = json_of(dir, &["tables", "by-id", "--json"]);
+        rows.as_array().unwrap().iter().map(|row| row["value"].as_u64().unwrap()).sum()
+    };
+    for round in 0..rounds {
+        disk.fill();
+        // What is sent now is refused, or there is still room for it in space that was reserved; then it counts.
+        let mut refused = false;
+        for part in 0..200 {
+            // The file of rows itself stands elsewhere.
+            let rows = tempfile::NamedTempFile::new().unwrap();
+            fs::write(rows.path(), orders(0..40)).unwrap();
+            let name = format!("{round}-{part}");
+            let path = rows.path().to_str().unwrap();
+            let (code, _, said) =
+                run(dir, &["send", "shop-orders", "--file", path, "--format", "jsonl", "--producer", &name]);
+            if code == 0 {
+                acknowledged += 40;
+                continue;
+            }
+            assert!(said.contains("make room on that disk"), "{said}");
+            refused = true;
+            break;
+        }
+        assert!(refused, "the disk did not get full");
+        assert!(good(dir, &["read", "shop-orders", "--limit", "1"]).len() > 1 || acknowledged == 0, "reading goes on");
+        disk.make_room();
+        let freed = clock.moment();
+        // It is right when everything that was acknowledged is in the table; what was refused may be there in part.
+        let path = tempfile::NamedTempFile::new().unwrap();
+        fs::write(path.path(), orders(0..1)).unwrap();
+        good(
+            dir,
+            &[
+                "send",
+                "shop-orders",
+                "--file",
+                path.path().to_str().unwrap(),
+                "--format",
+                "jsonl",
+                "--producer",
+                &format!("{round}-free"),
+            ],
+        );
+        acknowledged += 1;
+        let end = || json_of(dir, &["topics", "shop-orders", "--json"])["partitions"][0]["end"].as_u64().unwrap();
+        let there = end();
+        assert!(there >= acknowledged, "round {round}: {there} orders of {acknowledged} that were acknowledged");
+        while count() < there {
+            assert!(clock.moment().since(freed) < PATIENCE, "round {round}: {} of {there}", count());
+        }
+        slowest = slowest.max(clock.moment().since(freed));
+        assert_eq!(count(), there, "round {round}");
+    }
+    working.stop();
+    println!("{rounds} rounds, {acknowledged} orders acknowledged; work went on within {slowest:.1?} of room");
 }

@@ -4,8 +4,10 @@
 //! the environment those return at once.
 
 mod damage;
+pub(crate) mod every_bit;
 mod groups;
 mod processes;
+mod repair;
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};

@@ -56,6 +56,7 @@ pub(super) fn remove_if_there(disk: &Disk, path: &Path) -> Result<()> {
 pub(super) fn replace(disk: &Disk, path: &Path, content: &[u8]) -> Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     let draft = folder.join(format!(".{}", disk.unique_name()));
+    let before = read_if_there(disk, path)?;
     let write = || {
         let file = disk.open(&draft, Open::New)?;
         file.write_all_at(content, 0)?;
@@ -67,7 +68,15 @@ pub(super) fn replace(disk: &Disk, path: &Path, content: &[u8]) -> Result<()> {
         let _ = disk.remove(&draft);
         io_error("write", path, error)
     })?;
-    sync_folder(disk, folder)
+    sync_folder(disk, folder).inspect_err(|_| {
+        // Left there it would count for whoever looks next, and might be gone after a loss of power.
+        if let Some(before) = &before {
+            let put_back = disk.open(&draft, Open::New).and_then(|file| file.write_all_at(before, 0));
+            let _ = put_back.and_then(|()| disk.rename(&draft, path));
+        } else {
+            let _ = disk.remove(path);
+        }
+    })
 }
 
 /// The names in a folder; none where it is missing.

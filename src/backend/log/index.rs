@@ -37,7 +37,10 @@ pub(super) fn find(segment: &Segment, offset: u64, limit: u64, complete: bool) -
         Some(from) => from,
         None => {
             if complete && limit > 2 * INDEX_BLOCK {
-                rebuild(segment, limit)?;
+                // Without it the search takes longer, no more: a full disk must not end reading.
+                if let Err(error) = rebuild(segment, limit) {
+                    tracing::debug!(file = %segment.path.display(), %error, "the index was not made anew");
+                }
             }
             (SEGMENT_HEADER_LEN, segment.base)
         }
@@ -56,7 +59,8 @@ pub(super) fn find(segment: &Segment, offset: u64, limit: u64, complete: bool) -
 
 /// The last entry at or below `offset` that is true.
 fn nearest(segment: &Segment, offset: u64, limit: u64) -> Result<Option<(u64, u64)>> {
-    let Some(index) = read_if_there(&segment.disk, &index_path(&segment.path))? else { return Ok(None) };
+    // One that cannot be read is as good as none.
+    let Ok(Some(index)) = read_if_there(&segment.disk, &index_path(&segment.path)) else { return Ok(None) };
     let word = |bytes: &[u8]| bytes.iter().rev().fold(0_u64, |word, byte| word << 8 | u64::from(*byte));
     let entries = index.chunks_exact(16).map(|entry| (word(&entry[..8]), word(&entry[8..])));
     let best = entries.filter(|(of, at)| *of <= offset && *at < limit).max();

@@ -7,12 +7,14 @@
 //! topics/<topic>/<partition>/         <base offset>.log and .index, append.lock, end
 //! groups/<group>/                     sets/<set>/<partition>.lock, members/<member>, positions/<topic>-<partition>
 //! drafts/                             topics that are being made or deleted
+//! damaged/<number>/                   files as they were before they were repaired
 //! ```
 //!
 //! An append holds the partition's lock for as long as the write lasts and publishes the new end in shared memory;
 //! a writer that is killed in between has published nothing, and the next append overwrites what it left.
 
 mod consumer;
+mod descriptors;
 mod doorbell;
 mod files;
 mod index;
@@ -22,30 +24,38 @@ mod position;
 mod producer;
 mod reader;
 mod recovery;
+mod repair;
+mod scan;
 mod segment;
 mod shared;
+mod survey;
 mod sync;
 mod topic;
+mod verify;
 mod writer;
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 
 use self::consumer::LogConsumer;
+use self::descriptors::{OpenFiles, PARTITION_FILES, Permit, READER_FILES};
 use self::doorbell::Doorbell;
-use self::files::{create_folder, file_name, read_if_there, remove_if_there, replace};
+use self::files::{create_folder, file_name, io_error, read_if_there, remove_if_there, replace};
 use self::partition::{Common, Partition};
 use self::producer::LogProducer;
 use self::reader::LogReader;
+pub use self::repair::{Mended, repair};
 use self::topic::Topics;
+pub use self::verify::{Finding, Only, Report, Severity, verify};
 use super::{AssignmentSet, Backend, Capabilities, Consumer, Offsets, Producer, ProducerId, Reader, Replay, Topic};
 use crate::clock::Clock;
 use crate::disk::Disk;
 use crate::error::{Error, ErrorKind, Result};
+use crate::record::{MAX_FRAME_LEN, MAX_RECORD_BYTES};
 use crate::topic::{TopicPartition, TopicSpec};
 
 /// The version of the layout that this build writes.
@@ -75,10 +85,16 @@ pub struct LogOptions {
     pub read_bytes: usize,
     /// The file system that the folder is on: the machine's own, unless a test simulates one.
     pub disk: Disk,
+    /// The most bytes of a record's value, and of its key, that publishers and agents send.
+    pub max_record_bytes: usize,
+    /// The most bytes of a batch that is appended at once; larger ones that are there are read all the same.
+    pub max_batch_bytes: usize,
+    /// Files that may be open at once; `None` for as many as the system lets the process open, less a quarter.
+    pub max_open_files: Option<usize>,
 }
 
 impl LogOptions {
-    /// A log in that folder: `fsync`, segments of 128 MiB, reads of 256 KiB.
+    /// A log in that folder: `fsync`, segments of 128 MiB, reads of 256 KiB, at most 1 MiB a record and 16 MiB a batch.
     pub fn new(data_dir: impl Into<PathBuf>) -> Self {
         Self {
             data_dir: data_dir.into(),
@@ -86,6 +102,9 @@ impl LogOptions {
             segment_bytes: 128 << 20,
             read_bytes: 256 << 10,
             disk: Disk::system(),
+            max_record_bytes: MAX_RECORD_BYTES,
+            max_batch_bytes: 16 << 20,
+            max_open_files: None,
         }
     }
 }
@@ -108,14 +127,17 @@ impl LogBackend {
         if options.segment_bytes < 4096 || options.read_bytes < 4096 {
             return Err(Error::new(ErrorKind::Config, "segments and reads of a log take at least 4096 bytes"));
         }
+        if options.max_batch_bytes > MAX_FRAME_LEN {
+            let message = format!("a batch has at most {MAX_FRAME_LEN} bytes, not {}", options.max_batch_bytes);
+            return Err(Error::new(ErrorKind::Config, message));
+        }
         let disk = &options.disk;
-        create_folder(disk, &options.data_dir)?;
-        check_format(disk, &options.data_dir.join("FORMAT"))?;
-        raise_descriptor_limit();
+        make_folder(disk, &options.data_dir)?;
         let topics = Topics::open(disk, &options.data_dir)?;
+        let files = OpenFiles::new(options.max_open_files);
         let bell = Doorbell::open(disk, &options.data_dir)?;
         let boot = disk.boot();
-        let common = Arc::new(Common { options, bell, boot });
+        let common = Arc::new(Common { options, bell, boot, files });
         Ok(Self(Arc::new(Inner { clock, topics, common, partitions: Mutex::default() })))
     }
 
@@ -132,8 +154,9 @@ impl LogBackend {
             return Ok(Arc::clone(open));
         }
         let folder = self.0.topics.partition_folder(&place.topic, place.partition).map_err(|error| error.at(place))?;
-        let opened =
-            Partition::open(Arc::clone(&self.0.common), place.clone(), folder).map_err(|error| error.at(place))?;
+        let permit = self.permit(PARTITION_FILES).map_err(|error| error.at(place))?;
+        let opened = Partition::open(Arc::clone(&self.0.common), place.clone(), folder, permit)
+            .map_err(|error| error.at(place))?;
         // Whoever opened it at the same time was first; locks are per descriptor, so that opening twice is harmless.
         Ok(match self.partitions().entry(place.clone()) {
             Entry::Occupied(first) => Arc::clone(first.get()),
@@ -147,6 +170,17 @@ impl LogBackend {
         }
         let (backend, place) = (self.clone(), place.clone());
         self.disk().blocking(move || backend.partition(&place)).await
+    }
+
+    /// Leave to open files; closes partitions that nobody uses where there are too many.
+    fn permit(&self, count: usize) -> Result<Permit> {
+        let files = &self.0.common.files;
+        if let Some(permit) = files.take(count) {
+            return Ok(permit);
+        }
+        // One that has failed stays open: opening it anew would forget that.
+        self.partitions().retain(|_, open| Arc::strong_count(open) > 1 || open.page.has_failed());
+        files.take(count).ok_or_else(|| files.exhausted())
     }
 
     fn group_folder(&self, group: &str) -> Result<PathBuf> {
@@ -179,6 +213,7 @@ impl Backend for LogBackend {
             shared: true,
             deduplicates: true,
             survives_power_loss: self.0.common.options.durability == Durability::Fsync,
+            max_record_bytes: self.0.common.options.max_record_bytes,
         }
     }
 
@@ -209,7 +244,9 @@ impl Backend for LogBackend {
 #[async_trait]
 impl Replay for LogBackend {
     fn reader(&self, place: &TopicPartition, from: u64) -> Result<Box<dyn Reader>> {
-        Ok(Box::new(LogReader::new(self.partition(place)?, from)?))
+        let partition = self.partition(place)?;
+        let permit = self.permit(READER_FILES).map_err(|error| error.at(place))?;
+        Ok(Box::new(LogReader::new(partition, from, permit)?))
     }
 
     fn offsets(&self, place: &TopicPartition) -> Result<Offsets> {
@@ -266,13 +303,30 @@ impl Replay for LogBackend {
     }
 }
 
-fn check_format(disk: &Disk, path: &std::path::Path) -> Result<()> {
-    let Some(have) = read_if_there(disk, path)? else {
-        return replace(disk, path, format!("{FORMAT}\n").as_bytes());
-    };
+/// Makes a data folder, durably; the file that names the format is its last, so that one without it is made again.
+fn make_folder(disk: &Disk, data_dir: &Path) -> Result<()> {
+    let format = data_dir.join("FORMAT");
+    if check_format(disk, &format)? {
+        return Ok(());
+    }
+    create_folder(disk, &data_dir.join("topics"))?;
+    if let Some(above) = data_dir.parent() {
+        let above = if above.as_os_str().is_empty() { Path::new(".") } else { above };
+        match disk.sync_folder(above) {
+            // A folder that may be passed through but not opened is somebody else's to care for.
+            Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {}
+            synced => synced.map_err(|error| io_error("sync folder", above, error))?,
+        }
+    }
+    replace(disk, &format, format!("{FORMAT}\n").as_bytes())
+}
+
+/// Whether the file is there that names the format; an error if it names another.
+fn check_format(disk: &Disk, path: &Path) -> Result<bool> {
+    let Some(have) = read_if_there(disk, path)? else { return Ok(false) };
     let text = String::from_utf8_lossy(&have);
     match text.trim().parse::<u32>() {
-        Ok(format) if format <= FORMAT => Ok(()),
+        Ok(format) if format <= FORMAT => Ok(true),
         Ok(format) => Err(Error::new(
             ErrorKind::Unsupported,
             format!(
@@ -284,18 +338,5 @@ fn check_format(disk: &Disk, path: &std::path::Path) -> Result<()> {
             ErrorKind::Corrupt,
             format!("{} says {:?}, not a version; is this the data folder of a log?", path.display(), text.trim()),
         )),
-    }
-}
-
-/// Every open partition takes three descriptors, and the usual limit of 1024 is there for programs that use
-/// `select`. Raised as far as this user may; a failure shows where a file cannot be opened.
-fn raise_descriptor_limit() {
-    use rustix::process::{Resource, getrlimit, setrlimit};
-    let mut limit = getrlimit(Resource::Nofile);
-    if limit.current < limit.maximum || limit.maximum.is_none() {
-        limit.current = limit.maximum;
-        if let Err(error) = setrlimit(Resource::Nofile, limit) {
-            tracing::debug!(%error, "the limit of open files stays as it is");
-        }
     }
 }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::Notify;
 
+use super::descriptors::{OpenFiles, Permit};
 use super::doorbell::Doorbell;
 use super::files::{is_linked, lock, lock_shared, open_or_create, try_lock};
 use super::recovery::recover;
@@ -26,6 +27,7 @@ pub(super) struct Common {
     pub(super) bell: Doorbell,
     /// Names this run of the machine, where the system tells.
     pub(super) boot: Option<[u64; 2]>,
+    pub(super) files: OpenFiles,
 }
 
 /// An open partition.
@@ -47,6 +49,7 @@ pub(super) struct Partition {
     woken_at: AtomicU64,
     watched: AtomicBool,
     start: u64,
+    _files: Permit,
 }
 
 /// The file that holds the end and that users lock.
@@ -56,16 +59,22 @@ pub(super) fn users_path(folder: &Path) -> PathBuf {
 
 impl Partition {
     /// Opens a partition; its first user makes it whole.
-    pub(super) fn open(common: Arc<Common>, place: TopicPartition, folder: PathBuf) -> Result<Arc<Self>> {
+    pub(super) fn open(
+        common: Arc<Common>,
+        place: TopicPartition,
+        folder: PathBuf,
+        files: Permit,
+    ) -> Result<Arc<Self>> {
         let disk = &common.options.disk;
         let append_lock_path = folder.join("append.lock");
         let append_lock = open_or_create(disk, &append_lock_path)?;
         lock(&append_lock, &append_lock_path)?;
         let locked = Unlock(&append_lock);
         let users_path = users_path(&folder);
-        let users = open_or_create(disk, &users_path)?;
-        let page = EndPage::open(&users, &users_path)?;
-        let writer = if try_lock(&users, &users_path)? {
+        // Given back after an error, too: a child process that begins just now would keep it for a moment.
+        let users = Unlock(open_or_create(disk, &users_path)?);
+        let page = EndPage::open(&users.0, &users_path)?;
+        let writer = if try_lock(&users.0, &users_path)? {
             let found = recover(disk, &folder, &page, page.is_of_boot(common.boot))?;
             page.reset(common.boot, found.end, found.durable);
             Writer::recovered(found)
@@ -73,8 +82,8 @@ impl Partition {
             Writer::behind(in_use(disk, &folder, &page)?)
         };
         // Others that open it wait for the append lock, so nobody comes between the exclusive lock and this one.
-        lock_shared(&users, &users_path)?;
-        if !is_linked(&users, &users_path)? {
+        lock_shared(&users.0, &users_path)?;
+        if !is_linked(&users.0, &users_path)? {
             return Err(Error::new(ErrorKind::NotFound, "the topic was deleted meanwhile").at(&place));
         }
         let start = segments_in(disk, &folder)?.first().copied().unwrap_or(0);
@@ -85,7 +94,7 @@ impl Partition {
             folder,
             common,
             page,
-            _users: Unlock(users),
+            _users: users,
             append_lock,
             append_lock_path,
             writer: Mutex::new(writer),
@@ -93,6 +102,7 @@ impl Partition {
             appended: Notify::new(),
             watched: AtomicBool::new(false),
             start,
+            _files: files,
         }))
     }
 

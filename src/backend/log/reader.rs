@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use super::descriptors::Permit;
 use super::index;
 use super::partition::Partition;
 use super::segment::{SEGMENT_HEADER_LEN, Segment, offset_after, segments_in};
@@ -25,6 +26,7 @@ pub(super) struct LogReader {
     next: u64,
     /// Where the reader was asked to begin.
     from: u64,
+    _files: Permit,
 }
 
 /// What a buffer began with.
@@ -38,14 +40,21 @@ enum Taken {
 }
 
 impl LogReader {
-    pub(super) fn new(partition: Arc<Partition>, from: u64) -> Result<Self> {
+    pub(super) fn new(partition: Arc<Partition>, from: u64, files: Permit) -> Result<Self> {
         let end = partition.end();
         if from > end.offset {
             let message = format!("the partition ends at offset {}; read from there or before", end.offset);
             return Err(Error::new(ErrorKind::NotFound, message).at(&partition.place).at_offset(from));
         }
-        let mut reader =
-            Self { partition, segment: None, base: end.segment_base, pos: end.pos, next: end.offset, from };
+        let mut reader = Self {
+            partition,
+            segment: None,
+            base: end.segment_base,
+            pos: end.pos,
+            next: end.offset,
+            from,
+            _files: files,
+        };
         if from < end.offset {
             let bases = segments_in(reader.partition.disk(), &reader.partition.folder)?;
             reader.base = bases.iter().rev().find(|base| **base <= from).or(bases.first()).copied().unwrap_or(0);

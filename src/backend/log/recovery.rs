@@ -9,11 +9,12 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use super::files::{io_error, sync_folder};
+use super::scan::find_frame;
 use super::segment::{KIND_PRODUCERS, SEGMENT_HEADER_LEN, Segment, Walked, offset_after, producers_in, segments_in};
 use super::shared::{End, EndPage};
 use crate::disk::Disk;
 use crate::error::{Error, ErrorKind, Result};
-use crate::record::{Frame, HEADER_LEN};
+use crate::record::Frame;
 
 /// What a partition was found to be.
 #[derive(Debug)]
@@ -29,14 +30,20 @@ pub(super) struct Recovered {
 ///
 /// `same_boot`: the page was written since the machine started, so only the last segment can be torn.
 pub(super) fn recover(disk: &Disk, folder: &Path, page: &EndPage, same_boot: bool) -> Result<Recovered> {
-    let segments = open_segments(disk, folder, same_boot)?;
+    // After a failed sync everything that was not durable may be torn, whatever the page says.
+    let segments = open_segments(disk, folder, same_boot && !page.has_failed())?;
     let noted = if page.is_initialised() { page.durable() } else { (0, 0) };
-    let mut found = Found { durable_pos: noted.0, ..Found::default() };
+    let mut found = Found::default();
     let mut walked = Vec::with_capacity(segments.len());
     for (i, segment) in segments.iter().enumerate() {
         found.durable_pos = found.durable_pos.max(segment.durable);
         let len = segments.get(i + 1).map_or(segment.len()?, |next| next.start.saturating_sub(segment.start));
-        let at = segment.walk(SEGMENT_HEADER_LEN, len, segment.base, |frame, _| found.note(frame))?;
+        let at = segment.walk(SEGMENT_HEADER_LEN, len, segment.base, |frame, at| {
+            found.note(frame);
+            if segment.start + at + frame.header.len as u64 == noted.0 {
+                found.noted = Some(offset_after(&frame.header));
+            }
+        })?;
         let whole = at.stopped.is_none() && segments.get(i + 1).is_none_or(|next| next.base == at.offset);
         walked.push(at);
         if !whole {
@@ -45,15 +52,24 @@ pub(super) fn recover(disk: &Disk, folder: &Path, page: &EndPage, same_boot: boo
     }
     let last = walked.len() - 1;
     let at = &walked[last];
-    refuse_lost_records(&segments[last..], at, found.durable_pos)?;
-    cut(&segments[last..], at, disk, folder)?;
+    // Of the page's two numbers one alone beyond the end says nothing of records: it is damaged itself.
+    let claimed = if noted.1 > at.offset { noted.0 } else { 0 };
+    refuse_lost_records(&segments[last..], at, found.durable_pos.max(claimed))?;
+    let first = (segments[0].start, segments[0].base);
+    // Whatever a cut could not make durable is written again by the next who opens it.
+    cut(&segments[last..], at, disk, folder).inspect_err(|_| page.fail())?;
     let segment = segments.into_iter().nth(last).ok_or_else(|| no_segment(folder))?;
     let end =
         End { pos: segment.start + at.at, offset: at.offset, segment_base: segment.base, segment_start: segment.start };
-    if page.is_initialised() && page.has_failed() {
+    if page.has_failed() {
         write_again(disk, folder, noted.0, end)?;
     }
-    let durable = if noted.0 == 0 { (0, 0) } else { (noted.0.min(end.pos), noted.1.min(end.offset)) };
+    let durable = match found.noted {
+        Some(offset) => (noted.0, offset),
+        None if noted.0 <= first.0 => (noted.0, noted.1.min(first.1)),
+        // Not where a frame ends: what the page says is not believed, and everything is synced anew.
+        None => (0, 0),
+    };
     Ok(Recovered { segment, end, durable, sequences: found.sequences })
 }
 
@@ -62,6 +78,8 @@ pub(super) fn recover(disk: &Disk, folder: &Path, page: &EndPage, same_boot: boo
 struct Found {
     sequences: HashMap<u64, u64>,
     durable_pos: u64,
+    /// The offset at the position that the page calls durable.
+    noted: Option<u64>,
 }
 
 impl Found {
@@ -143,28 +161,11 @@ fn refuse_lost_records(segments: &[Segment], at: &Walked, durable_pos: u64) -> R
 }
 
 /// The byte of the first whole frame at or after `from` that says that more than `pos` was durable.
-///
-/// Behind damage it is unknown where frames begin, so every byte is tried; few look like a header.
 fn claim_beyond(segment: &Segment, from: u64, pos: u64, offset: u64) -> Result<Option<u64>> {
-    let mut bytes = Vec::new();
-    bytes.reserve_exact(segment.len()?.saturating_sub(from) as usize);
-    while bytes.len() < bytes.capacity() {
-        let at = from + bytes.len() as u64;
-        if segment.read_spare(&mut bytes, at)? == 0 {
-            break;
-        }
-    }
-    let claims = |i: &usize| {
-        let head = &bytes[*i..];
-        let plausible = head[8] == 1 && head[10] == 0 && head[11] == 0 && head[72..HEADER_LEN].iter().all(|b| *b == 0);
-        plausible
-            && Frame::parse(head).is_ok_and(|frame| {
-                let here = segment.start + from + *i as u64;
-                frame.header.durable > pos && frame.header.durable <= here && offset_after(&frame.header) >= offset
-            })
-    };
-    let found = (0..bytes.len().saturating_sub(HEADER_LEN - 1)).find(claims);
-    Ok(found.map(|i| from + i as u64))
+    let found = find_frame(segment, from, |header, at| {
+        header.durable > pos && header.durable <= segment.start + at && offset_after(header) >= offset
+    })?;
+    Ok(found.map(|(at, _)| at))
 }
 
 /// Cuts the first of `segments` where it stops being whole, and removes those after it.

@@ -9,8 +9,9 @@
 //! ```
 //!
 //! A control frame follows (kind 1): one record for each producer, its number as the key and the sequence after its
-//! last as the value, both `u64` little-endian. It takes no offsets. The frames of records follow. What lies beyond
-//! the published end is not data: space reserved ahead, or what a killed writer left.
+//! last as the value, both `u64` little-endian. It takes no offsets. The frames of records follow; where a repair took
+//! some out, a frame of kind 2 without records fills their room, and its sequence is the offset after the last that was
+//! lost. What lies beyond the published end is not data: space reserved ahead, or what a killed writer left.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -25,6 +26,9 @@ pub(super) const SEGMENT_HEADER_LEN: u64 = 64;
 
 /// The kind of the frame that lists producers.
 pub(super) const KIND_PRODUCERS: u8 = 1;
+
+/// The kind of the frame that a repair puts in the place of damaged ones.
+pub(super) const KIND_LOST: u8 = 2;
 
 const MAGIC: &[u8; 8] = b"gretlog\0";
 const FORMAT: u32 = 1;
@@ -57,9 +61,30 @@ pub(super) struct Walked {
     pub(super) stopped: Option<FrameError>,
 }
 
-/// The offset after a frame; control frames take none.
+/// Why a segment was not made.
+#[derive(Debug)]
+pub(super) enum NotMade {
+    /// It can be made again.
+    Before(Error),
+    /// A sync failed, after which nothing counts for durable any more.
+    Sync(Error),
+}
+
+impl NotMade {
+    fn into_error(self) -> Error {
+        match self {
+            Self::Before(error) | Self::Sync(error) => error,
+        }
+    }
+}
+
+/// The offset after a frame; lists of producers take none.
 pub(super) fn offset_after(header: &FrameHeader) -> u64 {
-    if header.kind == 0 { header.next_offset() } else { header.base_offset }
+    match header.kind {
+        0 => header.next_offset(),
+        KIND_LOST => header.sequence,
+        _ => header.base_offset,
+    }
 }
 
 /// The file of the segment that begins at an offset.
@@ -88,7 +113,7 @@ impl Segment {
         if header[..8] != *MAGIC {
             return Err(corrupt("byte 0: this is not a segment of a log".into()));
         }
-        if format > FORMAT {
+        if format > FORMAT && header_crc(&header) == crc {
             return Err(Error::new(
                 ErrorKind::Unsupported,
                 format!(
@@ -97,7 +122,7 @@ impl Segment {
                 ),
             ));
         }
-        if header_crc(&header) != crc || word(16) != base {
+        if header_crc(&header) != crc || format != FORMAT || word(16) != base {
             return Err(corrupt("byte 0: the segment's header is damaged".into()));
         }
         Ok(Some(Self { disk: disk.clone(), file, path, base, start: word(24), durable: word(32) }))
@@ -111,15 +136,11 @@ impl Segment {
         start: u64,
         durable: u64,
         sequences: &HashMap<u64, u64>,
-    ) -> Result<(Self, u64)> {
-        let mut control = FrameBuilder::new();
-        for (producer, next) in sequences {
-            control.push(Some(&producer.to_le_bytes()), Some(&next.to_le_bytes()), 0);
-        }
+    ) -> Result<(Self, u64), NotMade> {
         let mut bytes = segment_header(base, start, durable);
-        bytes.extend_from_slice(control.seal(KIND_PRODUCERS, base, 0, 0, durable));
+        bytes.extend_from_slice(&producers_frame(sequences, base, durable));
         let (file, path) = write_segment(disk, folder, base, &bytes, true)?;
-        sync_folder(disk, folder)?;
+        sync_folder(disk, folder).map_err(NotMade::Sync)?;
         Ok((Self { disk: disk.clone(), file, path, base, start, durable }, bytes.len() as u64))
     }
 
@@ -127,8 +148,8 @@ impl Segment {
     /// too: a topic of a thousand partitions is not to take thousands of syncs before its first record.
     pub(super) fn create_first(disk: &Disk, folder: &Path) -> Result<Self> {
         let mut bytes = segment_header(0, 0, 0);
-        bytes.extend_from_slice(FrameBuilder::new().seal(KIND_PRODUCERS, 0, 0, 0, 0));
-        let (file, path) = write_segment(disk, folder, 0, &bytes, false)?;
+        bytes.extend_from_slice(&producers_frame(&HashMap::new(), 0, 0));
+        let (file, path) = write_segment(disk, folder, 0, &bytes, false).map_err(NotMade::into_error)?;
         Ok(Self { disk: disk.clone(), file, path, base: 0, start: 0, durable: 0 })
     }
 
@@ -213,19 +234,22 @@ impl Segment {
 }
 
 /// Writes a segment under another name and gives it its own.
-fn write_segment(disk: &Disk, folder: &Path, base: u64, bytes: &[u8], synced: bool) -> Result<(DiskFile, PathBuf)> {
+fn write_segment(
+    disk: &Disk,
+    folder: &Path,
+    base: u64,
+    bytes: &[u8],
+    synced: bool,
+) -> Result<(DiskFile, PathBuf), NotMade> {
     let path = segment_path(folder, base);
     let draft = path.with_extension("draft");
-    let write = || {
-        let file = disk.open(&draft, Open::Emptied)?;
-        file.write_all_at(bytes, 0)?;
-        if synced {
-            file.sync_all()?;
-        }
-        disk.rename(&draft, &path)?;
-        Ok(file)
-    };
-    let file = write().map_err(|error: std::io::Error| io_error("create", &path, error))?;
+    let failed = |error| NotMade::Before(io_error("create", &path, error));
+    let file = disk.open(&draft, Open::Emptied).map_err(failed)?;
+    file.write_all_at(bytes, 0).map_err(failed)?;
+    if synced {
+        file.sync_all().map_err(|error| NotMade::Sync(io_error("sync", &draft, error)))?;
+    }
+    disk.rename(&draft, &path).map_err(failed)?;
     Ok((file, path))
 }
 
@@ -272,7 +296,16 @@ pub(super) fn producers_in(frame: &Frame<'_>) -> impl Iterator<Item = (u64, u64)
     })
 }
 
-fn segment_header(base: u64, start: u64, durable: u64) -> Vec<u8> {
+/// The frame that lists producers.
+pub(super) fn producers_frame(sequences: &HashMap<u64, u64>, base: u64, durable: u64) -> Vec<u8> {
+    let mut control = FrameBuilder::new();
+    for (producer, next) in sequences {
+        control.push(Some(&producer.to_le_bytes()), Some(&next.to_le_bytes()), 0);
+    }
+    control.seal(KIND_PRODUCERS, base, 0, 0, durable).to_vec()
+}
+
+pub(super) fn segment_header(base: u64, start: u64, durable: u64) -> Vec<u8> {
     let mut header = vec![0; SEGMENT_HEADER_LEN as usize];
     header[..8].copy_from_slice(MAGIC);
     header[8..12].copy_from_slice(&FORMAT.to_le_bytes());

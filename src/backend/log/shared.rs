@@ -34,7 +34,12 @@ impl<T: Atomics> Mapped<T> {
     fn open(file: &DiskFile, path: &Path) -> Result<Self> {
         let failed = |error| Error::io(format!("cannot map {}", path.display()), error);
         if file.length().map_err(failed)? < PAGE_BYTES as u64 {
-            file.set_len(PAGE_BYTES as u64).map_err(failed)?;
+            // With its space taken: on a full disk a write to a page without any would end the process, not fail.
+            match file.allocate(0, PAGE_BYTES as u64) {
+                Err(error) if error.kind() == std::io::ErrorKind::Unsupported => file.set_len(PAGE_BYTES as u64),
+                allocated => allocated,
+            }
+            .map_err(failed)?;
         }
         Ok(Self { page: file.map().map_err(failed)?, of: PhantomData })
     }

@@ -11,6 +11,9 @@ use super::segment::{Segment, segments_in};
 use super::shared::End;
 use crate::error::{Error, ErrorKind, Result};
 
+/// A partition's folder and those above it, up to the data folder: the partition, the topic, the topics, the data.
+const FOLDERS: usize = 4;
+
 /// Who syncs a partition in this process.
 #[derive(Debug, Default)]
 pub(super) struct Syncing {
@@ -75,14 +78,17 @@ impl Partition {
     fn sync_now(&self) -> Result<()> {
         self.check_usable()?;
         let end = self.end();
-        self.sync_segments(end).map_err(|error| {
-            // What the kernel could not write it may now hold for clean: trying again would prove nothing.
-            self.syncing.failed.store(true, Ordering::Release);
-            self.page.fail();
-            error.at(&self.place)
-        })?;
+        self.sync_segments(end).map_err(|error| self.poisoned_by(error))?;
         self.page.raise_durable(end);
         Ok(())
+    }
+
+    /// Closes the partition to appends and syncs, in every process: what the kernel could not write it may now hold for
+    /// clean, and trying again would prove nothing.
+    pub(super) fn poisoned_by(&self, error: Error) -> Error {
+        self.syncing.failed.store(true, Ordering::Release);
+        self.page.fail();
+        error.at(&self.place)
     }
 
     /// Syncs every segment that holds something between what is durable and `end`.
@@ -90,8 +96,11 @@ impl Partition {
         let sync = |segment: &Segment| segment.file.sync_data().map_err(|error| io_error("sync", &segment.path, error));
         let durable = self.page.durable().0;
         if durable == 0 {
-            // The first segment's name is not durable yet.
-            sync_folder(self.disk(), &self.folder)?;
+            // The first segment's name is not durable yet. Those of the folders above may not be either, where another
+            // process made them and has not come to it.
+            for folder in self.folder.ancestors().take(FOLDERS) {
+                sync_folder(self.disk(), folder)?;
+            }
         }
         let written = Arc::clone(&self.writer().segment);
         if written.base == end.segment_base && written.start <= durable {

@@ -1,5 +1,6 @@
 //! Topics: a folder each, with `topic.json`, the schemas and a folder for every partition.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -18,7 +19,7 @@ use crate::topic::{Cleanup, TopicSchema, TopicSpec, WireFormat, check_name, chec
 const FORMAT: u32 = 1;
 
 /// `topic.json`.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Stored {
     format: u32,
     name: String,
@@ -31,6 +32,26 @@ struct Stored {
     wire: WireFormat,
     /// Fingerprints, oldest first; each names a file.
     schemas: Vec<String>,
+    /// The CRC-32C of each of those files; a release that kept none left it out.
+    #[serde(default)]
+    schema_checks: BTreeMap<String, String>,
+    /// The CRC-32C of everything else in here, written as JSON without spaces; a release that kept none left it out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    check: Option<String>,
+}
+
+impl Stored {
+    /// What `check` should say.
+    fn computed_check(&self) -> Result<String> {
+        let bare = Self { check: None, ..self.clone() };
+        let json = serde_json::to_vec(&bare)
+            .map_err(|error| Error::new(ErrorKind::Encode, "cannot write topic.json").with_source(error))?;
+        Ok(check_of(&json))
+    }
+}
+
+fn check_of(bytes: &[u8]) -> String {
+    format!("{:08x}", crc32c::crc32c(bytes))
 }
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -51,10 +72,15 @@ pub(super) struct Topics {
 
 impl Topics {
     pub(super) fn open(disk: &Disk, data_dir: &Path) -> Result<Self> {
-        let topics = Self { disk: disk.clone(), folder: data_dir.join("topics"), drafts: data_dir.join("drafts") };
+        let topics = Self::of(disk, data_dir);
         create_folder(disk, &topics.folder)?;
         create_folder(disk, &topics.drafts)?;
         Ok(topics)
+    }
+
+    /// The same, to look at them only: nothing is created.
+    pub(super) fn of(disk: &Disk, data_dir: &Path) -> Self {
+        Self { disk: disk.clone(), folder: data_dir.join("topics"), drafts: data_dir.join("drafts") }
     }
 
     fn topic_folder(&self, name: &str) -> Result<PathBuf> {
@@ -117,10 +143,15 @@ impl Topics {
             internal: spec.internal,
             wire: spec.format.unwrap_or_default(),
             schemas: Vec::new(),
+            schema_checks: BTreeMap::new(),
+            check: None,
         };
         write_stored(disk, &draft, &stored)?;
         match disk.rename(&draft, folder) {
-            Ok(()) => sync_folder(disk, &self.folder),
+            Ok(()) => sync_folder(disk, &self.folder).inspect_err(|_| {
+                // Left there it would count for whoever asks next, and might be gone after a loss of power.
+                let _ = disk.rename(folder, &draft).and_then(|()| disk.remove_folder(&draft));
+            }),
             // Somebody else was faster.
             Err(_) if disk.is_folder(folder) => {
                 disk.remove_folder(&draft).map_err(|error| io_error("remove", &draft, error))
@@ -141,6 +172,7 @@ impl Topics {
         let name = format!("{:016x}", schema.fingerprint);
         if !stored.schemas.contains(&name) {
             replace(disk, &schema_path(folder, &name), schema.json.as_bytes())?;
+            stored.schema_checks.insert(name.clone(), check_of(schema.json.as_bytes()));
             stored.schemas.push(name);
             write_stored(disk, folder, &stored)?;
         }
@@ -154,7 +186,7 @@ impl Topics {
         };
         let mut schemas = Vec::with_capacity(stored.schemas.len());
         for name in &stored.schemas {
-            schemas.push(read_schema(&self.disk, &folder, name)?);
+            schemas.push(read_schema(&self.disk, &folder, name, stored.schema_checks.get(name))?);
         }
         let spec = TopicSpec {
             name: stored.name.into(),
@@ -214,10 +246,11 @@ fn schema_path(folder: &Path, name: &str) -> PathBuf {
     folder.join("schemas").join(format!("{name}.avsc"))
 }
 
-fn read_schema(disk: &Disk, folder: &Path, name: &str) -> Result<TopicSchema> {
+fn read_schema(disk: &Disk, folder: &Path, name: &str, check: Option<&String>) -> Result<TopicSchema> {
     let path = schema_path(folder, name);
     let damaged = || Error::new(ErrorKind::Corrupt, format!("{} is missing or damaged", path.display()));
-    let json = read_if_there(disk, &path)?.and_then(|bytes| String::from_utf8(bytes).ok()).ok_or_else(damaged)?;
+    let bytes = read_if_there(disk, &path)?.filter(|bytes| check.is_none_or(|check| *check == check_of(bytes)));
+    let json = bytes.and_then(|bytes| String::from_utf8(bytes).ok()).ok_or_else(damaged)?;
     let fingerprint = u64::from_str_radix(name, 16).map_err(|_| damaged())?;
     Ok(TopicSchema { fingerprint, json: Arc::from(json) })
 }
@@ -235,11 +268,18 @@ fn read_stored(disk: &Disk, folder: &Path) -> Result<Option<Stored>> {
         );
         return Err(Error::new(ErrorKind::Unsupported, message));
     }
+    if let Some(check) = &stored.check
+        && *check != stored.computed_check()?
+    {
+        let message = format!("{} is damaged: its check does not hold", path.display());
+        return Err(Error::new(ErrorKind::Corrupt, message));
+    }
     Ok(Some(stored))
 }
 
 fn write_stored(disk: &Disk, folder: &Path, stored: &Stored) -> Result<()> {
-    let json = serde_json::to_vec_pretty(stored)
+    let stored = Stored { check: Some(stored.computed_check()?), ..stored.clone() };
+    let json = serde_json::to_vec_pretty(&stored)
         .map_err(|error| Error::new(ErrorKind::Encode, "cannot write topic.json").with_source(error))?;
     replace(disk, &folder.join("topic.json"), &json)
 }

@@ -8,13 +8,13 @@ use super::files::{io_error, lock, open_or_create, try_lock};
 use super::index::{ENTRY_LEN, INDEX_BLOCK, entry, index_path};
 use super::partition::Partition;
 use super::recovery::{Recovered, note_sequences};
-use super::segment::{SEGMENT_HEADER_LEN, Segment};
+use super::segment::{NotMade, SEGMENT_HEADER_LEN, Segment};
 use super::shared::End;
 use crate::backend::repeat::{check_end, repeated, without_first};
 use crate::backend::{Appended, ProducerId};
 use crate::disk::{DiskFile, Unlock};
 use crate::error::{Error, ErrorKind, Result};
-use crate::record::{FrameBuilder, MAX_FRAME_LEN};
+use crate::record::FrameBuilder;
 
 /// Space is reserved ahead in steps that double within these bounds, so that a sync seldom changes the file's size
 /// and an idle partition takes little.
@@ -84,7 +84,7 @@ impl Writer {
         let durable = partition.page.durable().0;
         if durable == 0 {
             // The new segment is durable at once, and must not outlive a first one that never was.
-            old.file.sync_all().map_err(|error| io_error("sync", &old.path, error))?;
+            old.file.sync_all().map_err(|error| partition.poisoned_by(io_error("sync", &old.path, error)))?;
         }
         let (segment, len) = Segment::create(
             partition.disk(),
@@ -93,7 +93,12 @@ impl Writer {
             self.seen.pos,
             durable,
             &self.sequences,
-        )?;
+        )
+        .map_err(|failed| match failed {
+            NotMade::Sync(error) => partition.poisoned_by(error),
+            // It is made again by whoever appends next.
+            NotMade::Before(error) => error,
+        })?;
         self.seen = End {
             pos: segment.start + len,
             segment_base: segment.base,
@@ -217,12 +222,14 @@ impl Partition {
         }
         let mut rest = (dropped > 0).then(|| without_first(frame, dropped));
         let frame = rest.as_mut().unwrap_or(frame);
-        if frame.len() > MAX_FRAME_LEN {
+        let most = self.common.options.max_batch_bytes;
+        if frame.len() > most {
             let message = format!(
-                "a batch of {} bytes cannot be appended; the most is {MAX_FRAME_LEN}, append fewer records at once",
+                "a batch of {} bytes cannot be appended: max_batch_bytes allows {most}; append fewer or smaller records \
+                 at once, or raise it",
                 frame.len()
             );
-            return Err(Error::new(ErrorKind::Unsupported, message).at(&self.place));
+            return Err(Error::new(ErrorKind::Limit, message).at(&self.place));
         }
         let len = frame.len() as u64;
         let used = writer.seen.pos - writer.seen.segment_start;

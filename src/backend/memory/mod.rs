@@ -21,6 +21,7 @@ use self::topic::{Partition, StoredTopic};
 use super::{AssignmentSet, Backend, Capabilities, Consumer, Offsets, Producer, ProducerId, Reader, Replay, Topic};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
+use crate::record::MAX_RECORD_BYTES;
 use crate::topic::{TopicPartition, TopicSpec};
 
 /// A backend in memory. Clones are handles to the same records.
@@ -81,7 +82,14 @@ impl MemoryBackend {
 #[async_trait]
 impl Backend for MemoryBackend {
     fn capabilities(&self) -> Capabilities {
-        Capabilities { replay: true, durable: false, shared: false, deduplicates: true, survives_power_loss: false }
+        Capabilities {
+            replay: true,
+            durable: false,
+            shared: false,
+            deduplicates: true,
+            survives_power_loss: false,
+            max_record_bytes: MAX_RECORD_BYTES,
+        }
     }
 
     async fn create_topic(&self, spec: &TopicSpec) -> Result<Topic> {

@@ -19,6 +19,9 @@ use crate::topic::TopicPartition;
 /// The format of the store's own keys and values; part of what is stored.
 const FORMAT: u32 = 1;
 
+/// Memory of all stores on disk together, where nothing else is set.
+pub const DEFAULT_STORE_BYTES: usize = 320 << 20;
+
 /// First byte of the store's keys about itself; they sort before all others.
 #[cfg(feature = "rocksdb")]
 const META: u8 = 0;
@@ -152,7 +155,7 @@ pub(super) fn open(def: &TableDef, open: &OpenPartition) -> Result<Arc<dyn Store
     let identity = Identity::of(def, Some((open.partition, open.partitions)), &open.schemas);
     #[cfg(feature = "rocksdb")]
     if let Some(dir) = &open.dir {
-        return Ok(Arc::new(rocks::RocksStore::open(dir, identity, def.name, &open.place)?));
+        return Ok(Arc::new(rocks::RocksStore::open(dir, identity, def.name, &open.place, open.store_bytes)?));
     }
     let stores = open.memory.clone().unwrap_or_default();
     let store = stores.open(identity, def.name, &open.place)?;

@@ -13,20 +13,19 @@ use rocksdb::{
     WriteBufferManager,
 };
 
-use super::{DATA, Identity, META, Store, StoreKey, placed};
+use super::{DATA, DEFAULT_STORE_BYTES, Identity, META, Store, StoreKey, placed};
 use crate::error::{Error, ErrorKind, Result};
 use crate::table::checkpoint::Deltas;
 use crate::topic::TopicPartition;
 
-/// Blocks of all tables of the process, indexes and filters included.
-const BLOCK_CACHE_BYTES: usize = 64 << 20;
-
-/// Memtables of all tables of the process together; above it the largest are flushed early.
-const MEMTABLES_BYTES: usize = 256 << 20;
+/// Of the memory of all stores this part holds blocks that were read, indexes and filters included; the rest is for
+/// memtables, the largest of which are flushed early beyond it.
+const BLOCK_CACHE_PART: usize = 5;
 
 const MEMTABLE_BYTES: usize = 64 << 20;
 const BLOCK_BYTES: usize = 16 << 10;
 const OPEN_FILES: i32 = 64;
+const MANIFEST_STEP_BYTES: usize = 64 << 10;
 const INFO_LOG_BYTES: usize = 1 << 20;
 
 /// Named at opening: reads of many keys at once want its handle.
@@ -39,16 +38,18 @@ const PARTITION: &[u8] = &[META, b'n'];
 const PARTITIONS: &[u8] = &[META, b'c'];
 
 /// Memory that all instances of the process share.
-fn shared() -> &'static (Cache, WriteBufferManager) {
+fn shared(bytes: usize) -> &'static (Cache, WriteBufferManager) {
     static SHARED: OnceLock<(Cache, WriteBufferManager)> = OnceLock::new();
-    SHARED.get_or_init(|| {
-        let cache = Cache::new_lru_cache(BLOCK_CACHE_BYTES);
-        (cache, WriteBufferManager::new_write_buffer_manager(MEMTABLES_BYTES, false))
-    })
+    SHARED.get_or_init(|| memory(bytes))
 }
 
-fn options() -> Options {
-    let (cache, memtables) = shared();
+fn memory(bytes: usize) -> (Cache, WriteBufferManager) {
+    let blocks = bytes / BLOCK_CACHE_PART;
+    (Cache::new_lru_cache(blocks), WriteBufferManager::new_write_buffer_manager(bytes - blocks, false))
+}
+
+fn options(store_bytes: usize) -> Options {
+    let (cache, memtables) = shared(store_bytes);
     let mut blocks = BlockBasedOptions::default();
     blocks.set_block_cache(cache);
     blocks.set_block_size(BLOCK_BYTES);
@@ -63,6 +64,8 @@ fn options() -> Options {
     options.set_compression_type(DBCompressionType::Lz4);
     options.set_max_background_jobs(2);
     options.set_max_open_files(OPEN_FILES);
+    // The default takes 4 MiB of the disk for each partition of each table.
+    options.set_manifest_preallocation_size(MANIFEST_STEP_BYTES);
     options.set_paranoid_checks(true);
     options.set_log_level(LogLevel::Warn);
     options.set_keep_log_file_num(1);
@@ -97,17 +100,18 @@ impl RocksStore {
         identity: Identity,
         table: &'static str,
         place: &TopicPartition,
+        store_bytes: usize,
     ) -> Result<Self> {
         std::fs::create_dir_all(dir).map_err(|error| Error::io(format!("cannot create {}", dir.display()), error))?;
-        let db =
-            DB::open_cf(&options(), dir, [FAMILY]).map_err(|error| failed("opened", dir, table, Some(place), error))?;
+        let db = DB::open_cf(&options(store_bytes), dir, [FAMILY])
+            .map_err(|error| failed("opened", dir, table, Some(place), error))?;
         Self::checked(db, None, dir, identity, table, Some(place))
     }
 
     /// Opens a folder that another process may be writing, as it is now, for reading.
     pub(in crate::table) fn open_secondary(dir: &Path, identity: Identity, table: &'static str) -> Result<Self> {
         let secondary = SecondaryDir::create()?;
-        let mut options = options();
+        let mut options = options(DEFAULT_STORE_BYTES);
         // The writer may delete a file at any time; all are kept open from the start.
         options.set_max_open_files(-1);
         options.create_if_missing(false);
@@ -301,7 +305,7 @@ mod tests {
         let folder = dir.path().join("table");
         let identity = Identity { format: 1, layout: "i64".to_owned(), numbers: Some((0, 1)), evolves: None };
         let place = TopicPartition::new("changelog", 0);
-        let store = RocksStore::open(&folder, identity, "totals", &place).unwrap();
+        let store = RocksStore::open(&folder, identity, "totals", &place, DEFAULT_STORE_BYTES).unwrap();
         let mut deltas = Deltas::default();
         deltas.push(&[DATA, b'k'], Some(b"state"));
         store.write(&deltas, 1).unwrap();

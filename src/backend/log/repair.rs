@@ -1,0 +1,310 @@
+//! Mends what can be mended: a torn tail is cut, indexes are made anew, and damaged frames are taken out, each file
+//! only after a copy of it was kept.
+//!
+//! Where frames were taken out one of kind 2 takes their room: its sequence is the offset after the last record that
+//! was lost. Bytes and offsets behind it keep their places, so that positions and whatever else names them stay right.
+
+use std::path::{Path, PathBuf};
+
+use super::LogOptions;
+use super::files::{create_folder, io_error, names_in, read_if_there, replace, sync_folder};
+use super::index::index_path;
+use super::position;
+use super::recovery::recover;
+use super::scan::Hole;
+use super::segment::{KIND_LOST, SEGMENT_HEADER_LEN, producers_frame, segment_header, segment_path};
+use super::shared::EndPage;
+use super::survey::{Held, Survey, Surveyed};
+use super::topic::Topics;
+use super::verify::{Only, lost_until, wrong_entry};
+use crate::disk::Disk;
+use crate::error::{Error, ErrorKind, Result};
+use crate::record::{FrameBuilder, FrameError, HEADER_LEN, MAX_FRAME_LEN};
+use crate::topic::{Cleanup, TopicPartition};
+
+/// One thing that was done, or could not be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mended {
+    /// The partition.
+    pub place: TopicPartition,
+    /// The file.
+    pub file: PathBuf,
+    /// What was done to it, or why nothing was.
+    pub what: String,
+    /// The copy of the file as it was, if it was changed.
+    pub copy: Option<PathBuf>,
+    /// Offsets of the records that were given up: the first, and the one after the last.
+    pub lost: Option<(u64, u64)>,
+    /// Whether it is as it should be now.
+    pub done: bool,
+}
+
+/// Mends the partitions that are meant. Each must be in nobody's use.
+pub fn repair(options: &LogOptions, only: Only<'_>) -> Result<Vec<Mended>> {
+    let (disk, dir) = (&options.disk, &options.data_dir);
+    let topics = Topics::of(disk, dir);
+    let mut mended = Vec::new();
+    let mut known = false;
+    for name in names_in(disk, &dir.join("topics"))? {
+        if only.topic.is_some_and(|only| only != name) {
+            continue;
+        }
+        known = true;
+        let spec = topics.read(&name)?.spec;
+        for partition in (0..spec.partitions).filter(|partition| only.has(&name, *partition)) {
+            let place = TopicPartition::new(name.as_str(), partition);
+            let folder = dir.join("topics").join(&name).join(partition.to_string());
+            let mut mending = Mending {
+                disk,
+                side: Side { disk, data_dir: dir, folder: None },
+                folder: &folder,
+                place: &place,
+                is_changelog: spec.internal && spec.cleanup == Cleanup::Compact,
+                mended: &mut mended,
+            };
+            mending.run().map_err(|error| error.at(&place))?;
+            mending.positions(&dir.join("groups"))?;
+        }
+    }
+    match only.topic.filter(|_| !known) {
+        Some(topic) => Err(Error::new(ErrorKind::NotFound, format!("topic {topic} does not exist"))),
+        None => Ok(mended),
+    }
+}
+
+/// Where copies are kept: a new folder for each partition that is repaired.
+struct Side<'a> {
+    disk: &'a Disk,
+    data_dir: &'a Path,
+    folder: Option<PathBuf>,
+}
+
+impl Side<'_> {
+    /// Copies a file, durably, and returns where to.
+    fn keep(&mut self, place: &TopicPartition, file: &Path) -> Result<PathBuf> {
+        let folder = match &self.folder {
+            Some(folder) => folder,
+            None => {
+                let damaged = self.data_dir.join("damaged");
+                create_folder(self.disk, &damaged)?;
+                sync_folder(self.disk, self.data_dir)?;
+                let last = names_in(self.disk, &damaged)?.iter().filter_map(|name| name.parse::<u64>().ok()).max();
+                let folder =
+                    damaged.join(format!("{:04}", last.unwrap_or(0) + 1)).join(place.to_string().replace('/', "-"));
+                create_folder(self.disk, &folder)?;
+                sync_folder(self.disk, &damaged)?;
+                if let Some(number) = folder.parent() {
+                    sync_folder(self.disk, number)?;
+                }
+                self.folder.insert(folder)
+            }
+        };
+        let copy = folder.join(file.file_name().unwrap_or_default());
+        let content = read_if_there(self.disk, file)?.unwrap_or_default();
+        replace(self.disk, &copy, &content)?;
+        Ok(copy)
+    }
+}
+
+/// One partition under repair.
+struct Mending<'a> {
+    disk: &'a Disk,
+    side: Side<'a>,
+    folder: &'a Path,
+    place: &'a TopicPartition,
+    /// Its records are changes of state: without some of them the state would be wrong without a word.
+    is_changelog: bool,
+    mended: &'a mut Vec<Mended>,
+}
+
+impl Mending<'_> {
+    fn run(&mut self) -> Result<()> {
+        let held = Held::take(self.disk, self.folder)?;
+        if held.is_in_use() {
+            return Err(Error::new(ErrorKind::Conflict, "a process uses the partition; stop it, then repair"));
+        }
+        let mut survey = Survey::take(self.disk, self.folder, &held)?;
+        if !survey.headless.is_empty() {
+            self.headers(&survey)?;
+            survey = Survey::take(self.disk, self.folder, &held)?;
+        }
+        let mut hopeless = !survey.headless.is_empty();
+        for surveyed in &survey.segments {
+            hopeless |= !self.frames(&survey, surveyed)?;
+        }
+        // What is left is a torn tail at most; the one way to cut it is the one of every opening.
+        if !hopeless && let Some(page) = held.page() {
+            self.tail(page, &survey)?;
+        }
+        self.indexes(&held)
+    }
+
+    fn done(&mut self, file: &Path, what: String, copy: Option<PathBuf>, lost: Option<(u64, u64)>) {
+        self.mended.push(Mended { place: self.place.clone(), file: file.to_owned(), what, copy, lost, done: true });
+    }
+
+    fn refused(&mut self, file: &Path, what: String) {
+        let refused = Mended {
+            place: self.place.clone(),
+            file: file.to_owned(),
+            what: format!("not repaired: {what}; restore the file from a copy"),
+            copy: None,
+            lost: None,
+            done: false,
+        };
+        self.mended.push(refused);
+    }
+
+    /// Writes headers anew where the segment before tells what was in them.
+    fn headers(&mut self, survey: &Survey) -> Result<()> {
+        for (base, error) in &survey.headless {
+            let path = segment_path(self.folder, *base);
+            let before = survey.segments.iter().rev().find(|other| other.segment.base < *base);
+            let start = match before {
+                _ if error.kind() != ErrorKind::Corrupt => None,
+                None if *base == 0 => Some((0, 0)),
+                Some(before) if before.scanned.offset == *base && before.scanned.holes.is_empty() => {
+                    Some((before.segment.start + before.scanned.at, before.scanned.durable))
+                }
+                _ => None,
+            };
+            let mut content = read_if_there(self.disk, &path)?.unwrap_or_default();
+            let (Some((start, durable)), true) = (start, content.len() > SEGMENT_HEADER_LEN as usize) else {
+                self.refused(&path, format!("{error}, and nothing tells what its header said"));
+                continue;
+            };
+            let copy = self.side.keep(self.place, &path)?;
+            content[..SEGMENT_HEADER_LEN as usize].copy_from_slice(&segment_header(*base, start, durable));
+            replace(self.disk, &path, &content)?;
+            self.done(&path, "its header was written anew".to_owned(), Some(copy), None);
+        }
+        Ok(())
+    }
+
+    /// Takes out the damaged frames of a segment; `false` where some damage must stay.
+    fn frames(&mut self, survey: &Survey, surveyed: &Surveyed) -> Result<bool> {
+        let segment = &surveyed.segment;
+        let damaged = |hole: &&Hole| survey.was_durable(segment, hole);
+        let holes: Vec<&Hole> = surveyed.scanned.holes.iter().filter(damaged).collect();
+        if holes.is_empty() {
+            return Ok(true);
+        }
+        if self.is_changelog {
+            let why = "its records are changes of state, and without some of them tables would be wrong without a word: \
+                       `reset` the agent, which drops the state and computes it again";
+            self.refused(&segment.path, why.to_owned());
+            return Ok(false);
+        }
+        let mut content = read_if_there(self.disk, &segment.path)?.unwrap_or_default();
+        let mut lost = Vec::new();
+        for hole in holes {
+            let until = lost_until(survey, surveyed, hole);
+            let to = match hole.next {
+                Some(_) => hole.to,
+                None if surveyed.complete => surveyed.limit,
+                // The page says where the last record that was durable ended.
+                None => survey.noted.0.saturating_sub(segment.start),
+            };
+            let filler = until.and_then(|until| fill(surveyed, hole, to, until));
+            let (Some(until), Some(filler)) = (until, filler) else {
+                let why = format!("at byte {} {}, and nothing tells where it ends", hole.from, hole.why);
+                self.refused(&segment.path, why);
+                return Ok(false);
+            };
+            if content.len() < to as usize || hole.next.is_none() {
+                content.resize(to as usize, 0);
+            }
+            content[hole.from as usize..to as usize].copy_from_slice(&filler);
+            lost.push((hole.offset, until));
+        }
+        let copy = self.side.keep(self.place, &segment.path)?;
+        replace(self.disk, &segment.path, &content)?;
+        for (from, until) in lost {
+            let (what, lost) = match until - from {
+                0 => ("its list of producers was written anew".to_owned(), None),
+                1 => (format!("the damaged record at offset {from} was taken out"), Some((from, until))),
+                _ => (
+                    format!("the damaged records at offsets {from} to {} were taken out", until - 1),
+                    Some((from, until)),
+                ),
+            };
+            self.done(&segment.path, what, Some(copy.clone()), lost);
+        }
+        Ok(true)
+    }
+
+    /// Cuts what is torn, as opening does, and says from which offset on.
+    fn tail(&mut self, page: &EndPage, survey: &Survey) -> Result<()> {
+        let torn = survey.segments.iter().find_map(|surveyed| {
+            let torn = |hole: &&Hole| !survey.was_durable(&surveyed.segment, hole);
+            let hole = surveyed.scanned.holes.iter().find(torn)?;
+            (hole.why != FrameError::Empty || hole.next.is_some()).then_some((surveyed, hole))
+        });
+        let Some((surveyed, hole)) = torn else { return Ok(()) };
+        let mut copies = Vec::new();
+        for later in survey.segments.iter().filter(|later| later.segment.base >= surveyed.segment.base) {
+            copies.push(self.side.keep(self.place, &later.segment.path)?);
+        }
+        // As after a restart of the machine: every segment that can be torn is looked at.
+        let found = recover(self.disk, self.folder, page, false)?;
+        page.reset(self.disk.boot(), found.end, found.durable);
+        let what =
+            format!("a torn tail was cut at byte {}; the partition ends before offset {}", hole.from, found.end.offset);
+        self.done(&surveyed.segment.path, what, copies.into_iter().next(), None);
+        Ok(())
+    }
+
+    fn indexes(&mut self, held: &Held) -> Result<()> {
+        for surveyed in Survey::take(self.disk, self.folder, held)?.segments {
+            let path = index_path(&surveyed.segment.path);
+            let Some(have) = read_if_there(self.disk, &path)? else { continue };
+            if wrong_entry(&have, &surveyed.scanned.index).is_some() {
+                replace(self.disk, &path, &surveyed.scanned.index)?;
+                self.done(&path, "the index was made anew".to_owned(), None, None);
+            }
+        }
+        Ok(())
+    }
+
+    /// Sets positions aside that cannot be read: they are for people, commits have their own.
+    fn positions(&mut self, groups: &Path) -> Result<()> {
+        for group in names_in(self.disk, groups)? {
+            let path = position::position_path(&groups.join(&group), self.place)?;
+            let damaged = position::read(self.disk, &path).is_err_and(|error| error.kind() == ErrorKind::Corrupt);
+            if damaged {
+                let copy = self.side.keep(self.place, &path)?;
+                self.disk.remove(&path).map_err(|error| io_error("remove", &path, error))?;
+                self.done(&path, format!("the position of group {group} was forgotten"), Some(copy), None);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What takes the place of the bytes from a hole to `to`; `None` where nothing fits there.
+fn fill(surveyed: &Surveyed, hole: &Hole, to: u64, until: u64) -> Option<Vec<u8>> {
+    let mut room = usize::try_from(to.checked_sub(hole.from)?).ok()?;
+    let segment = &surveyed.segment;
+    let mut filler = Vec::with_capacity(room);
+    if hole.from <= SEGMENT_HEADER_LEN {
+        filler.extend_from_slice(&producers_frame(surveyed.producers.as_ref()?, segment.base, segment.durable));
+        room = room.checked_sub(filler.len())?;
+    }
+    // Without a frame of its own nothing says that records are missing.
+    let mut says_so = until == hole.offset;
+    while room > 0 {
+        let len = match room {
+            ..=MAX_FRAME_LEN => room,
+            // What is left must have room for a header, too.
+            _ => MAX_FRAME_LEN - HEADER_LEN,
+        };
+        if len < HEADER_LEN {
+            return None;
+        }
+        room -= len;
+        let next = if room == 0 { until } else { hole.offset };
+        says_so |= room == 0;
+        filler.extend_from_slice(FrameBuilder::padding(len).seal(KIND_LOST, hole.offset, 0, next, 0));
+    }
+    says_so.then_some(filler)
+}

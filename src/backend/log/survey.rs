@@ -1,0 +1,134 @@
+//! A partition looked at as a whole: its segments, what holds in them, and what is known to have been durable.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use super::files::{lock, open_if_there, try_lock};
+use super::partition::users_path;
+use super::recovery::note_sequences;
+use super::scan::{Hole, Scanned, scan};
+use super::segment::{SEGMENT_HEADER_LEN, Segment, segments_in};
+use super::shared::EndPage;
+use crate::disk::{Disk, DiskFile, PAGE_BYTES, Unlock};
+use crate::error::{Error, Result};
+
+/// A partition's files as they were found.
+pub(super) struct Survey {
+    pub(super) segments: Vec<Surveyed>,
+    /// Segments whose header cannot be read, with the offset that they begin at.
+    pub(super) headless: Vec<(u64, Error)>,
+    /// Byte position and offset up to which the shared page says that records are durable.
+    pub(super) noted: (u64, u64),
+    /// The furthest byte position that a frame or a segment says was durable.
+    pub(super) durable: u64,
+    /// Whether a process reads or writes it; what lies behind the published end is not looked at then.
+    pub(super) in_use: bool,
+}
+
+/// A segment as it was found.
+pub(super) struct Surveyed {
+    pub(super) segment: Segment,
+    /// Byte of the file at which the next segment takes over, or what was published ends.
+    pub(super) limit: u64,
+    /// Whether another segment follows.
+    pub(super) complete: bool,
+    pub(super) scanned: Scanned,
+    /// What was known of producers before it, where every segment since the first is there.
+    pub(super) producers: Option<HashMap<u64, u64>>,
+}
+
+/// The locks of a partition, while nobody opens it.
+pub(super) struct Held {
+    page: Option<EndPage>,
+    /// Held alone where nobody uses the partition.
+    users: Option<Unlock<DiskFile>>,
+    _append: Option<Unlock<DiskFile>>,
+}
+
+impl Held {
+    /// Takes the append lock, so that nobody opens the partition meanwhile, and finds out whether somebody uses it. One
+    /// that was never opened has no files to lock.
+    pub(super) fn take(disk: &Disk, folder: &Path) -> Result<Self> {
+        let append_path = folder.join("append.lock");
+        let users_path = users_path(folder);
+        let Some(append) = open_if_there(disk, &append_path)? else {
+            return Ok(Self { page: None, users: None, _append: None });
+        };
+        lock(&append, &append_path)?;
+        let append = Unlock(append);
+        let Some(users) = open_if_there(disk, &users_path)? else {
+            return Ok(Self { page: None, users: None, _append: Some(append) });
+        };
+        let len = users.length().map_err(|error| super::files::io_error("look at", &users_path, error))?;
+        let page = if len >= PAGE_BYTES as u64 { Some(EndPage::open(&users, &users_path)?) } else { None };
+        let users = try_lock(&users, &users_path)?.then(|| Unlock(users));
+        let in_use = users.is_none();
+        // Those who use it go on to append.
+        Ok(Self { page, users, _append: (!in_use).then_some(append) })
+    }
+
+    pub(super) fn is_in_use(&self) -> bool {
+        self.page.is_some() && self.users.is_none()
+    }
+
+    pub(super) fn page(&self) -> Option<&EndPage> {
+        self.page.as_ref().filter(|page| page.is_initialised())
+    }
+}
+
+impl Survey {
+    /// Looks at everything in a partition's folder.
+    pub(super) fn take(disk: &Disk, folder: &Path, held: &Held) -> Result<Self> {
+        let in_use = held.is_in_use();
+        let end = held.page().map(EndPage::end);
+        let noted = held.page().map_or((0, 0), EndPage::durable);
+        let mut survey = Self { segments: Vec::new(), headless: Vec::new(), noted, durable: 0, in_use };
+        let mut opened = Vec::new();
+        for base in segments_in(disk, folder)? {
+            // Written by somebody who has not published it yet.
+            if in_use && end.is_some_and(|end| base > end.segment_base) {
+                continue;
+            }
+            match Segment::open(disk, folder, base) {
+                Ok(Some(segment)) => opened.push(segment),
+                // Gone since the folder was listed.
+                Ok(None) => {}
+                Err(error) => survey.headless.push((base, error)),
+            }
+        }
+        let mut producers = HashMap::new();
+        let mut segments = opened.into_iter().peekable();
+        while let Some(segment) = segments.next() {
+            let follows = survey.headless.iter().map(|(base, _)| *base).find(|base| *base > segment.base);
+            let next = segments.peek().filter(|next| follows.is_none_or(|headless| next.base < headless));
+            let complete = next.is_some() || follows.is_some();
+            let limit = match (next, end) {
+                (Some(next), _) => next.start.saturating_sub(segment.start),
+                (None, Some(end)) if in_use && end.segment_base == segment.base => {
+                    end.pos.saturating_sub(segment.start)
+                }
+                _ => segment.len()?,
+            };
+            let known =
+                segment.base == 0 || survey.segments.last().is_some_and(|before| before.scanned.offset == segment.base);
+            let before = known.then(|| producers.clone());
+            let scanned = scan(&segment, limit, |frame| note_sequences(&mut producers, frame))?;
+            survey.durable = survey.durable.max(scanned.durable);
+            survey.segments.push(Surveyed { segment, limit, complete, scanned, producers: before });
+        }
+        Ok(survey)
+    }
+
+    /// Whether records that were durable are missing where a segment has a hole.
+    pub(super) fn was_durable(&self, segment: &Segment, hole: &Hole) -> bool {
+        let pos = segment.start + hole.from;
+        let noted = self.noted.0 > pos && self.noted.1 > hole.offset;
+        // A segment's first frame is durable before anything names the segment.
+        self.in_use || self.durable > pos || noted || hole.from <= SEGMENT_HEADER_LEN
+    }
+
+    /// The offset after the last record that can be read.
+    pub(super) fn end(&self) -> u64 {
+        self.segments.last().map_or(0, |last| last.scanned.offset)
+    }
+}

@@ -1,0 +1,172 @@
+//! Every limit just below it, at it and just above it.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use gretchen::agent;
+use gretchen::app::App;
+use gretchen::backend::log::{Durability, LogBackend, LogOptions};
+use gretchen::backend::{Backend, ProducerId, Reader, Replay};
+use gretchen::clock::Clock;
+use gretchen::error::{ErrorKind, Result};
+use gretchen::publish::Publisher;
+use gretchen::record::{FrameBuilder, Frames, MAX_RECORD_BYTES};
+use gretchen::testing::TestApp;
+use gretchen::topic::{TopicPartition, TopicSpec};
+
+use crate::cli::{bad, good};
+
+fn options(folder: &Path) -> LogOptions {
+    LogOptions { durability: Durability::Os, ..LogOptions::new(folder) }
+}
+
+async fn open(options: LogOptions, partitions: u32) -> LogBackend {
+    let backend = LogBackend::open(options, Clock::system()).unwrap();
+    backend.create_topic(&TopicSpec::new("orders", partitions)).await.unwrap();
+    backend
+}
+
+fn place(partition: u32) -> TopicPartition {
+    TopicPartition::new("orders", partition)
+}
+
+/// A frame of one record that has as many bytes as asked for.
+fn frame_of(len: usize) -> FrameBuilder {
+    let mut value = len - 80 - 1 - 3;
+    loop {
+        let mut frame = FrameBuilder::new();
+        frame.push(None, Some(&vec![7; value]), 0);
+        if frame.len() == len {
+            return frame;
+        }
+        value = value + len - frame.len();
+    }
+}
+
+async fn append(backend: &LogBackend, to: &TopicPartition, frame: &mut FrameBuilder) -> Result<()> {
+    backend.producer(ProducerId::ANONYMOUS).await?.append(to, frame, None).await.map(drop)
+}
+
+#[tokio::test]
+async fn records_that_are_published() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = open(LogOptions { max_record_bytes: 1_000, ..options(folder.path()) }, 1).await;
+    let backend: Arc<dyn Backend> = Arc::new(log.clone());
+    let mut publisher = Publisher::open(&backend, "orders", None).await.unwrap();
+    for (key, value, fits) in [(999, 999, true), (1_000, 1_000, true), (1_001, 1, false), (1, 1_001, false)] {
+        let pushed = publisher.push(Some(&vec![1; key]), Some(&vec![2; value]), 0).await;
+        assert_eq!(
+            pushed.as_ref().err().map(|error| error.kind()),
+            (!fits).then_some(ErrorKind::Limit),
+            "{key} {value}"
+        );
+        if let Err(error) = pushed {
+            assert!(error.message().contains("max_record_bytes allows 1000"), "{error}");
+        }
+    }
+    publisher.flush().await.unwrap();
+    assert_eq!(log.offsets(&place(0)).unwrap().end, 2);
+}
+
+#[test]
+fn records_that_are_sent_by_a_command() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let send =
+        |len: usize| ["send".to_owned(), "plain".to_owned(), "x".repeat(len), "--max-record-bytes=100".to_owned()];
+    for len in [99, 100] {
+        good(dir, &send(len).each_ref().map(String::as_str));
+    }
+    let said = bad(dir, &send(101).each_ref().map(String::as_str), 1);
+    assert!(said.contains("too large for topic plain: its value has 101 bytes"), "{said}");
+    std::fs::write(dir.join("rows.jsonl"), format!("{:?}\n", "x".repeat(101))).unwrap();
+    let said = bad(dir, &["send", "plain", "--file", "rows.jsonl", "--max-record-bytes=100"], 1);
+    assert!(said.contains("its value has 103 bytes, and max_record_bytes allows 100"), "{said}");
+}
+
+#[agent(topic = "lengths", output = "texts", on_error = skip)]
+async fn write_out(len: i64) -> Result<String> {
+    Ok("x".repeat(usize::try_from(len).unwrap_or(0)))
+}
+
+/// What an agent puts out is its record's affair: the policy decides.
+#[test]
+fn records_that_an_agent_puts_out() {
+    let mut app = TestApp::new(App::new("limits").agent::<write_out>()).unwrap();
+    let limit = MAX_RECORD_BYTES as i64;
+    for len in [limit - 1, limit, limit + 1, 5] {
+        app.send_keyed("lengths", len.to_string(), &len).unwrap();
+    }
+    let mut lengths: Vec<usize> = app.recv_all::<String>("texts").unwrap().iter().map(String::len).collect();
+    lengths.sort_unstable();
+    assert_eq!(lengths, [5, MAX_RECORD_BYTES - 1, MAX_RECORD_BYTES]);
+}
+
+#[tokio::test]
+async fn batches() {
+    let folder = tempfile::tempdir().unwrap();
+    let backend = open(LogOptions { max_batch_bytes: 100_000, ..options(folder.path()) }, 1).await;
+    for (len, fits) in [(99_999, true), (100_000, true), (100_001, false)] {
+        let appended = append(&backend, &place(0), &mut frame_of(len)).await;
+        assert_eq!(appended.err().map(|error| error.kind()), (!fits).then_some(ErrorKind::Limit), "{len}");
+    }
+    drop(backend);
+    // What is there is read whatever the limit is now.
+    let backend = open(LogOptions { max_batch_bytes: 1_000, ..options(folder.path()) }, 1).await;
+    let (mut reader, mut frames) = (backend.reader(&place(0), 0).unwrap(), Frames::default());
+    while reader.read(&mut frames).unwrap() {}
+    assert_eq!(reader.position(), 2);
+    for (most, opens) in [((64 << 20) - 1, true), (64 << 20, true), ((64 << 20) + 1, false)] {
+        let options = LogOptions { max_batch_bytes: most, ..options(folder.path()) };
+        assert_eq!(LogBackend::open(options, Clock::system()).is_ok(), opens, "{most}");
+    }
+}
+
+#[tokio::test]
+async fn bytes_that_are_read_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let backend = open(LogOptions { read_bytes: 10_000, ..options(folder.path()) }, 3).await;
+    for (partition, len) in [(0, 4_999), (1, 5_000), (2, 5_001)] {
+        for _ in 0..4 {
+            append(&backend, &place(partition), &mut frame_of(len)).await.unwrap();
+        }
+        let mut frames = Frames::default();
+        let mut reader = backend.reader(&place(partition), 1).unwrap();
+        assert!(reader.read(&mut frames).unwrap());
+        // Two frames are within the limit, or exactly as long, or one byte too long.
+        assert_eq!(frames.iter().count(), if len <= 5_000 { 2 } else { 1 }, "{len}");
+        assert!(frames.bytes.capacity() <= 40_000, "{}", frames.bytes.capacity());
+    }
+    // A frame that is larger than the limit is read alone.
+    append(&backend, &place(0), &mut frame_of(30_000)).await.unwrap();
+    let mut reader = backend.reader(&place(0), 4).unwrap();
+    let mut frames = Frames::default();
+    assert!(reader.read(&mut frames).unwrap());
+    assert_eq!((frames.iter().count(), reader.position()), (1, 5));
+    for (bytes, opens) in [(4_095, false), (4_096, true), (4_097, true)] {
+        let options = LogOptions { read_bytes: bytes, ..options(folder.path()) };
+        assert_eq!(LogBackend::open(options, Clock::system()).is_ok(), opens, "{bytes}");
+    }
+}
+
+#[tokio::test]
+async fn files_that_are_open() {
+    let folder = tempfile::tempdir().unwrap();
+    drop(open(options(folder.path()), 4).await);
+    // A partition takes four and a reader one; each is in use as long as its reader lives.
+    for (most, fits) in [(9, false), (10, true), (11, true)] {
+        let backend = open(LogOptions { max_open_files: Some(most), ..options(folder.path()) }, 4).await;
+        let first = backend.reader(&place(0), 0).unwrap();
+        let second = backend.reader(&place(1), 0);
+        assert_eq!(second.as_ref().err().map(|error| error.kind()), (!fits).then_some(ErrorKind::Limit), "{most}");
+        drop((first, second));
+        // Partitions that nobody uses are closed where others are wanted.
+        let readers: Vec<Box<dyn Reader>> =
+            (2..4).map_while(|partition| backend.reader(&place(partition), 0).ok()).collect();
+        assert_eq!(readers.len(), if fits { 2 } else { 1 }, "{most}");
+        for partition in 0..4 {
+            // Where the second reader was refused, its partition makes room for another.
+            assert_eq!(backend.offsets(&place(partition)).is_ok(), !fits || partition >= 2, "{most} {partition}");
+        }
+    }
+}
