@@ -21,6 +21,19 @@ pub(super) fn sync_folder(disk: &Disk, path: &Path) -> Result<()> {
     disk.sync_folder(path).map_err(|error| io_error("sync folder", path, error))
 }
 
+/// Makes a folder and its name durable, and the names of those above it.
+pub(super) fn sync_with_those_above(disk: &Disk, path: &Path) -> Result<()> {
+    for folder in path.ancestors() {
+        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+        match disk.sync_folder(folder) {
+            // Somebody else's, who made it long ago.
+            Err(error) if error.kind() == IoKind::PermissionDenied && folder != path => {}
+            done => done.map_err(|error| io_error("sync folder", folder, error))?,
+        }
+    }
+    Ok(())
+}
+
 /// Opens a file for reading and writing, and creates it where it is missing.
 pub(super) fn open_or_create(disk: &Disk, path: &Path) -> Result<DiskFile> {
     disk.open(path, Open::OrCreate).map_err(|error| io_error("open", path, error))
@@ -56,18 +69,11 @@ pub(super) fn remove_if_there(disk: &Disk, path: &Path) -> Result<()> {
 pub(super) fn replace(disk: &Disk, path: &Path, content: &[u8]) -> Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     let draft = folder.join(format!(".{}", disk.unique_name()));
-    let write = || {
-        let file = disk.open(&draft, Open::New)?;
-        file.write_all_at(content, 0)?;
-        file.sync_all()?;
-        disk.rename(&draft, path)
-    };
-    write().map_err(|error| {
+    disk.replace(path, &draft, content).map_err(|error| {
         // The draft is of no use; what matters is why the file could not be written.
         let _ = disk.remove(&draft);
         io_error("write", path, error)
-    })?;
-    sync_folder(disk, folder)
+    })
 }
 
 /// The names in a folder; none where it is missing.

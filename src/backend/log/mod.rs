@@ -37,7 +37,7 @@ use async_trait::async_trait;
 
 use self::consumer::LogConsumer;
 use self::doorbell::Doorbell;
-use self::files::{create_folder, file_name, read_if_there, remove_if_there, replace};
+use self::files::{create_folder, file_name, read_if_there, remove_if_there, replace, sync_with_those_above};
 use self::partition::{Common, Partition};
 use self::producer::LogProducer;
 use self::reader::LogReader;
@@ -110,9 +110,15 @@ impl LogBackend {
         }
         let disk = &options.disk;
         create_folder(disk, &options.data_dir)?;
-        check_format(disk, &options.data_dir.join("FORMAT"))?;
+        let format = options.data_dir.join("FORMAT");
+        let is_new = !has_format(disk, &format)?;
         raise_descriptor_limit();
         let topics = Topics::open(disk, &options.data_dir)?;
+        if is_new {
+            // The file comes last: where it is, the folders above the topics are durable, whoever made them.
+            sync_with_those_above(disk, &options.data_dir)?;
+            replace(disk, &format, format!("{FORMAT}\n").as_bytes())?;
+        }
         let bell = Doorbell::open(disk, &options.data_dir)?;
         let boot = disk.boot();
         let common = Arc::new(Common { options, bell, boot });
@@ -266,13 +272,12 @@ impl Replay for LogBackend {
     }
 }
 
-fn check_format(disk: &Disk, path: &std::path::Path) -> Result<()> {
-    let Some(have) = read_if_there(disk, path)? else {
-        return replace(disk, path, format!("{FORMAT}\n").as_bytes());
-    };
+/// Whether the folder says that it is a log of a format that this build reads.
+fn has_format(disk: &Disk, path: &std::path::Path) -> Result<bool> {
+    let Some(have) = read_if_there(disk, path)? else { return Ok(false) };
     let text = String::from_utf8_lossy(&have);
     match text.trim().parse::<u32>() {
-        Ok(format) if format <= FORMAT => Ok(()),
+        Ok(format) if format <= FORMAT => Ok(true),
         Ok(format) => Err(Error::new(
             ErrorKind::Unsupported,
             format!(

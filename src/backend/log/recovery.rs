@@ -5,15 +5,17 @@
 //! error. What says so is a later frame or segment (each carries the position that was durable when it was written)
 //! or the shared page.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::files::{io_error, sync_folder};
-use super::segment::{KIND_PRODUCERS, SEGMENT_HEADER_LEN, Segment, Walked, offset_after, producers_in, segments_in};
+use super::segment::{
+    KIND_PRODUCERS, SEGMENT_HEADER_LEN, Segment, Walked, frames_anywhere, offset_after, producers_in, segments_in,
+};
 use super::shared::{End, EndPage};
 use crate::disk::Disk;
 use crate::error::{Error, ErrorKind, Result};
-use crate::record::{Frame, HEADER_LEN};
+use crate::record::Frame;
 
 /// What a partition was found to be.
 #[derive(Debug)]
@@ -22,15 +24,15 @@ pub(super) struct Recovered {
     pub(super) end: End,
     /// Byte position and offset that are known to be durable.
     pub(super) durable: (u64, u64),
-    pub(super) sequences: HashMap<u64, u64>,
+    pub(super) sequences: BTreeMap<u64, u64>,
 }
 
 /// Finds the end of a partition and cuts what is torn. The caller holds the append lock and is the sole user.
 ///
 /// `same_boot`: the page was written since the machine started, so only the last segment can be torn.
 pub(super) fn recover(disk: &Disk, folder: &Path, page: &EndPage, same_boot: bool) -> Result<Recovered> {
-    let segments = open_segments(disk, folder, same_boot)?;
     let noted = if page.is_initialised() { page.durable() } else { (0, 0) };
+    let segments = open_segments(disk, folder, same_boot, noted.0)?;
     let mut found = Found { durable_pos: noted.0, ..Found::default() };
     let mut walked = Vec::with_capacity(segments.len());
     for (i, segment) in segments.iter().enumerate() {
@@ -46,7 +48,8 @@ pub(super) fn recover(disk: &Disk, folder: &Path, page: &EndPage, same_boot: boo
     let last = walked.len() - 1;
     let at = &walked[last];
     refuse_lost_records(&segments[last..], at, found.durable_pos)?;
-    cut(&segments[last..], at, disk, folder)?;
+    // What a failed sync holds for clean must be written again before a later one proves anything.
+    cut(&segments[last..], at, disk, folder).inspect_err(|_| page.fail())?;
     let segment = segments.into_iter().nth(last).ok_or_else(|| no_segment(folder))?;
     let end =
         End { pos: segment.start + at.at, offset: at.offset, segment_base: segment.base, segment_start: segment.start };
@@ -60,7 +63,7 @@ pub(super) fn recover(disk: &Disk, folder: &Path, page: &EndPage, same_boot: boo
 /// What the frames say.
 #[derive(Debug, Default)]
 struct Found {
-    sequences: HashMap<u64, u64>,
+    sequences: BTreeMap<u64, u64>,
     durable_pos: u64,
 }
 
@@ -72,7 +75,7 @@ impl Found {
 }
 
 /// Remembers what a frame says of producers.
-pub(super) fn note_sequences(sequences: &mut HashMap<u64, u64>, frame: &Frame<'_>) {
+pub(super) fn note_sequences(sequences: &mut BTreeMap<u64, u64>, frame: &Frame<'_>) {
     if frame.header.kind == KIND_PRODUCERS {
         sequences.extend(producers_in(frame));
     } else if frame.header.kind == 0 && frame.header.producer != 0 {
@@ -84,9 +87,9 @@ pub(super) fn note_sequences(sequences: &mut HashMap<u64, u64>, frame: &Frame<'_
 
 /// The segments that may be torn, in order: the last one, or those from the one on that holds the position which was
 /// durable when the last was made. A partition without segments gets its first.
-fn open_segments(disk: &Disk, folder: &Path, same_boot: bool) -> Result<Vec<Segment>> {
+fn open_segments(disk: &Disk, folder: &Path, same_boot: bool, durable: u64) -> Result<Vec<Segment>> {
     let bases = segments_in(disk, folder)?;
-    if bases.is_empty() || bases == [0] && Segment::first_is_undone(disk, folder)? {
+    if bases.is_empty() || bases == [0] && durable == 0 && Segment::first_is_undone(disk, folder)? {
         return Ok(vec![Segment::create_first(disk, folder)?]);
     }
     let mut segments = Vec::new();
@@ -143,28 +146,16 @@ fn refuse_lost_records(segments: &[Segment], at: &Walked, durable_pos: u64) -> R
 }
 
 /// The byte of the first whole frame at or after `from` that says that more than `pos` was durable.
-///
-/// Behind damage it is unknown where frames begin, so every byte is tried; few look like a header.
 fn claim_beyond(segment: &Segment, from: u64, pos: u64, offset: u64) -> Result<Option<u64>> {
     let mut bytes = Vec::new();
     bytes.reserve_exact(segment.len()?.saturating_sub(from) as usize);
-    while bytes.len() < bytes.capacity() {
-        let at = from + bytes.len() as u64;
-        if segment.read_spare(&mut bytes, at)? == 0 {
-            break;
-        }
-    }
-    let claims = |i: &usize| {
-        let head = &bytes[*i..];
-        let plausible = head[8] == 1 && head[10] == 0 && head[11] == 0 && head[72..HEADER_LEN].iter().all(|b| *b == 0);
-        plausible
-            && Frame::parse(head).is_ok_and(|frame| {
-                let here = segment.start + from + *i as u64;
-                frame.header.durable > pos && frame.header.durable <= here && offset_after(&frame.header) >= offset
-            })
-    };
-    let found = (0..bytes.len().saturating_sub(HEADER_LEN - 1)).find(claims);
-    Ok(found.map(|i| from + i as u64))
+    segment.read_spare(&mut bytes, from)?;
+    // Behind damage it is unknown where frames begin.
+    let found = frames_anywhere(&bytes).find(|(i, frame)| {
+        let here = segment.start + from + *i as u64;
+        frame.header.durable > pos && frame.header.durable <= here && offset_after(&frame.header) >= offset
+    });
+    Ok(found.map(|(i, _)| from + i as u64))
 }
 
 /// Cuts the first of `segments` where it stops being whole, and removes those after it.

@@ -76,13 +76,18 @@ impl Partition {
         self.check_usable()?;
         let end = self.end();
         self.sync_segments(end).map_err(|error| {
-            // What the kernel could not write it may now hold for clean: trying again would prove nothing.
-            self.syncing.failed.store(true, Ordering::Release);
-            self.page.fail();
+            self.note_failed_sync();
             error.at(&self.place)
         })?;
         self.page.raise_durable(end);
         Ok(())
+    }
+
+    /// Nothing is appended or synced any more, by whomever: what the kernel could not write it may now hold for clean,
+    /// and trying again would prove nothing.
+    pub(super) fn note_failed_sync(&self) {
+        self.syncing.failed.store(true, Ordering::Release);
+        self.page.fail();
     }
 
     /// Syncs every segment that holds something between what is durable and `end`.
