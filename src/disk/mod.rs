@@ -65,6 +65,8 @@ pub trait FileSystem: Send + Sync + fmt::Debug {
     fn unique_name(&self) -> String;
     /// Names this run of the machine, where the system tells.
     fn boot(&self) -> Option<[u64; 2]>;
+    /// Whether it is the machine's own, which programs that know nothing of it see, too.
+    fn is_system(&self) -> bool;
     /// Runs what may block, beside the runtime's threads; forgets it where there is no runtime.
     fn beside(&self, work: Work);
 }
@@ -154,6 +156,16 @@ impl Disk {
         }
     }
 
+    /// Replaces a file as a whole, durably: a reader and a crash find the old content or the new. It is written under
+    /// the name `draft` first, in the same folder.
+    pub fn replace(&self, path: &Path, draft: &Path, content: &[u8]) -> io::Result<()> {
+        let file = self.open(draft, Open::Emptied)?;
+        file.write_all_at(content, 0)?;
+        file.sync_all()?;
+        self.rename(draft, path)?;
+        self.sync_folder(path.parent().unwrap_or(Path::new(".")))
+    }
+
     /// Runs what may block beside the runtime's threads.
     pub async fn blocking<T: Send + 'static>(&self, work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
         let (done, result) = oneshot::channel();
@@ -196,6 +208,29 @@ impl DiskFile {
             at += count as u64;
         }
         Ok(())
+    }
+
+    /// Reads until `into` is full or the file ends; returns how many bytes that are.
+    pub fn read_full_at(&self, into: &mut [u8], at: u64) -> io::Result<usize> {
+        let mut have = 0;
+        while have < into.len() {
+            match self.read_at(&mut into[have..], at + have as u64)? {
+                0 => break,
+                count => have += count,
+            }
+        }
+        Ok(have)
+    }
+
+    /// [`DiskFile::read_full_at`] into the spare capacity of `into`.
+    pub fn read_spare_full_at(&self, into: &mut Vec<u8>, at: u64) -> io::Result<usize> {
+        let before = into.len();
+        while into.len() < into.capacity() {
+            if self.read_spare_at(into, at + (into.len() - before) as u64)? == 0 {
+                break;
+            }
+        }
+        Ok(into.len() - before)
     }
 
     /// Writes all of `bytes`; after an error some of them may be written.

@@ -80,6 +80,10 @@ impl FileSystem for System {
         Some([id.0, id.1])
     }
 
+    fn is_system(&self) -> bool {
+        true
+    }
+
     fn beside(&self, work: Work) {
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn_blocking(work);

@@ -9,6 +9,7 @@ use std::rc::Rc;
 use super::partition::{AnyPartition, TablePartition};
 use super::store::MemoryStores;
 use super::{TableState, key_text};
+use crate::disk::Disk;
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::{DecodeError, EncodeError, Key, RecordSchema, StoredSchemas, Value};
 use crate::topic::TopicPartition;
@@ -21,6 +22,8 @@ pub(super) const TIMESTAMP_LEN: usize = 8;
 pub struct OpenPartition {
     /// Folder of the RocksDB instance; `None` keeps the table in memory.
     pub dir: Option<PathBuf>,
+    /// The file system that the folder is on. RocksDB knows only the machine's own; on another one a table is a file.
+    pub disk: Disk,
     /// Where a table in memory survives its task: a simulated restart finds it again under its changelog's name.
     pub memory: Option<MemoryStores>,
     /// Number of the partition.

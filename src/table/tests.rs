@@ -56,6 +56,7 @@ impl Home {
 
     fn open_as(&self, def: &TableDef, partition: u32, partitions: u32) -> Result<Rc<dyn AnyPartition>> {
         def.open(OpenPartition {
+            disk: crate::disk::Disk::system(),
             dir: self.dir.clone(),
             memory: Some(self.memory.clone()),
             partition,

@@ -2,4 +2,5 @@
 
 pub mod app;
 pub mod conformance;
+pub mod sim;
 pub use app::{Received, START_MS, TestApp, TestTable};

@@ -60,6 +60,13 @@ impl Pool {
         Ok(Self { threads: Arc::new(senders) })
     }
 
+    /// The thread that it is called on, within the `LocalSet` that it is called in.
+    pub(crate) fn here() -> Self {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        tokio::task::spawn_local(work(receiver));
+        Self { threads: Arc::new(vec![sender]) }
+    }
+
     fn start(&self, number: usize, start: Start) -> Result<()> {
         self.threads[number % self.threads.len()]
             .send(start)
@@ -95,6 +102,7 @@ impl Start {
                 Err(error) if is_full(&error) => {
                     let _ = self.opened.send(TaskEvent::Paused(self.partition, error));
                     tokio::select! {
+                        biased;
                         () = self.context.clock.sleep(LOOK_FOR_ROOM) => {}
                         _ = stop.changed() => {}
                     }
@@ -197,10 +205,12 @@ impl Member {
     ) -> Result<()> {
         let mut caught_up = false;
         while !*stop.borrow() {
+            // In this order, which a simulation repeats: what is ready seldom must not wait for the rest to cease.
             tokio::select! {
+                biased;
                 changed = self.consumer.assignment() => self.assigned(changed?).await?,
-                Some((partition, position)) = self.progress.recv() => self.ack(&partition, position),
                 Some(event) = self.task_events.1.recv() => self.task_event(event, events).await?,
+                Some((partition, position)) = self.progress.recv() => self.ack(&partition, position),
                 _ = stop.changed() => {}
             }
             if self.has_failed() {
@@ -328,6 +338,7 @@ impl Member {
         let mut stuck = Vec::new();
         while self.tasks.values().any(|task| !task.ended) {
             tokio::select! {
+                biased;
                 Some(event) = self.task_events.1.recv() => self.task_event(event, events).await?,
                 () = &mut timeout => {
                     stuck = self.tasks.iter().filter(|(_, task)| !task.ended).map(|(partition, _)| *partition).collect();

@@ -138,7 +138,15 @@ impl Committer {
         let (frames, mark) = self.collect(begins, table_outputs)?;
         fault::point("commit.collected");
 
-        // 3. The records are appended, the end mark last.
+        // 3. The sources are durable up to the positions of this commit.
+        //    Before anything is written: what was not synced may still reach the disk, in whatever order. A loss of power
+        //    could otherwise leave this commit and take records that it calls done, and others would get their offsets.
+        //    A crash here: as before.
+        if let Some(settler) = self.settler.as_mut().filter(|settler| settler.durable) {
+            settler.sync_sources(&mark).await?;
+        }
+
+        // 4. The records are appended, the end mark last.
         //    A crash between two frames: no end mark, so recovery passes over what was written.
         //    A crash after the last: the commit counts if the frames are still there, and is whole.
         //    Each must go where this task left off: if another owner has written since, nothing of this one may count.
@@ -154,7 +162,7 @@ impl Committer {
         self.last_begins = begins;
         self.shared.committed_at.set(self.shared.clock.moment());
 
-        // Steps 4 to 7 go on beside the next interval.
+        // Steps 5 to 7 go on beside the next interval.
         if let Some(settler) = self.settler.take() {
             let end = self.next_offset;
             self.settling = Some(self.helpers.spawn(settler.settle(mark, end)));
@@ -251,13 +259,6 @@ impl Settler {
     }
 
     async fn steps(&mut self, mark: &Mark, end: u64) -> Result<()> {
-        // 4. The sources are durable up to the positions of this commit.
-        //    Without it a loss of power could take records that this commit calls done, and others would get their
-        //    offsets. A crash here: the commit counts after `kill -9`; after a loss of power it may be gone, whole.
-        if self.durable {
-            self.sync_sources(mark).await?;
-        }
-
         // 5. The changelog is durable: from here on the commit counts, come what may.
         //    A crash here: recovery moves the outputs.
         if self.durable {

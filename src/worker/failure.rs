@@ -50,6 +50,7 @@ impl TaskRun {
                 let stop = &mut self.signals.stop;
                 self.signals.idle.store(true, Ordering::SeqCst);
                 tokio::select! {
+                    biased;
                     () = self.context.clock.sleep(wait) => {}
                     _ = stop.changed() => {}
                 }

@@ -144,6 +144,30 @@ pub async fn run(
     events: mpsc::UnboundedSender<WorkerEvent>,
 ) -> Result<Summary> {
     let pool = Pool::new(options.threads.max(1))?;
+    run_on(pool, plan, backend, options, clock, stop, events).await
+}
+
+/// [`run`] with everything on the calling thread, in the `LocalSet` that it is called in.
+pub(crate) async fn run_here(
+    plan: &Plan,
+    backend: Arc<dyn Backend>,
+    options: WorkerOptions,
+    clock: Clock,
+    stop: watch::Receiver<bool>,
+    events: mpsc::UnboundedSender<WorkerEvent>,
+) -> Result<Summary> {
+    run_on(Pool::here(), plan, backend, options, clock, stop, events).await
+}
+
+async fn run_on(
+    pool: Pool,
+    plan: &Plan,
+    backend: Arc<dyn Backend>,
+    options: WorkerOptions,
+    clock: Clock,
+    stop: watch::Receiver<bool>,
+    events: mpsc::UnboundedSender<WorkerEvent>,
+) -> Result<Summary> {
     let mut members = Vec::new();
     for agent in &plan.agents {
         members.push(

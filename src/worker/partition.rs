@@ -344,10 +344,11 @@ impl TaskRun {
                 if committer.is_settling() { committer.settled().await } else { std::future::pending().await }
             };
             tokio::select! {
-                (result, ..) = ready => result?,
+                biased;
+                _ = stop.changed() => {}
                 result = settled => result?,
                 result = checkpointed => done = Some(result),
-                _ = stop.changed() => {}
+                (result, ..) = ready => result?,
                 () = clock.sleep(checkpoint_due.unwrap_or(Duration::MAX / 4)), if checkpoint_due.is_some() => {}
             }
         }
@@ -471,6 +472,7 @@ fn open_tables(
     for def in &plan.tables {
         let table = def.open(OpenPartition {
             dir: context.options.state_dir.as_ref().map(|dir| dir.join(def.name).join(partition.to_string())),
+            disk: context.options.disk.clone(),
             memory: context.options.state_dir.is_none().then(|| context.options.memory_stores.clone()),
             partition,
             partitions: plan.partitions,

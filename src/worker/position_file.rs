@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::disk::{Disk, Open};
+use crate::disk::Disk;
 use crate::error::{Error, ErrorKind, Result};
 
 /// A file with a position and its checksum; absent for tasks that are kept in memory.
@@ -31,11 +31,7 @@ impl PositionFile {
         let text = format!("{position} {:08x}\n", crc32c::crc32c(&position.to_le_bytes()));
         let write = || -> std::io::Result<()> {
             self.disk.create_folder(dir)?;
-            let file = self.disk.open(&temporary, Open::Emptied)?;
-            file.write_all_at(text.as_bytes(), 0)?;
-            file.sync_all()?;
-            self.disk.rename(&temporary, &path)?;
-            self.disk.sync_folder(dir)
+            self.disk.replace(&path, &temporary, text.as_bytes())
         };
         write().map_err(|error| Error::io(format!("cannot write {}", path.display()), error))
     }

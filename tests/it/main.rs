@@ -22,6 +22,7 @@ mod policies;
 mod records;
 mod schema_commands;
 mod shop;
+mod sim;
 mod state;
 mod support;
 mod testing_kit;

@@ -8,11 +8,13 @@ use gretchen::agent::{Event, Keyed, Output, Stream};
 use gretchen::app::App;
 use gretchen::error::BoxError;
 use gretchen::prelude::Decimal;
+use gretchen::record::Value;
+use gretchen::session::Session;
 use gretchen::table::{Table, TableMut};
 use gretchen::topic::partition_of;
 use gretchen::{agent, aggregate, records};
 
-use crate::support::{APP, PARTITIONS, Random, Spec, Stage, session, spec};
+use crate::support::{APP, PARTITIONS, Random, Spec, Stage, spec};
 
 records!("schemas/order.avsc", "schemas/order_total.avsc", namespaces = flat);
 
@@ -164,21 +166,49 @@ pub(crate) fn app(name: &str) -> App {
             .agent::<bulky>()
             .agent::<owner>(),
         "owners" => App::new(APP).agent::<owner>().agent::<totals>().agent::<large>(),
+        "simulated" => App::new(APP)
+            .agent::<totals>()
+            .agent::<large_totals>()
+            .agent::<by_quantity>()
+            .agent::<returned>()
+            .agent::<large>()
+            .agent::<by_number>()
+            .agent::<bulky>(),
         "failing" => App::new(APP).agent::<accepted>().agent::<passed>(),
         other => panic!("there is no app {other}"),
     }
 }
 
+/// What a run has left behind, to be held against the same figures computed apart.
+pub(crate) trait Evidence {
+    /// What was published.
+    fn orders(&self) -> Vec<Order>;
+    /// Keys and values of a topic, partition by partition, in order.
+    fn topic<V: Value>(&mut self, topic: &str) -> Vec<Vec<(Vec<u8>, V)>>;
+    /// The app, to be asked for its tables.
+    fn session(&mut self) -> Session;
+}
+
 /// `count` orders that follow those with a number below `first`. `bulk`: all of one customer and bulky.
 pub(crate) fn orders(random: &mut Random, first: usize, count: u64, bulk: bool) -> Vec<Order> {
-    let one = random.within(0..40);
+    some_orders(&mut |range| random.within(range), first, count, bulk)
+}
+
+/// [`orders`] with numbers of whatever source.
+pub(crate) fn some_orders(
+    within: &mut dyn FnMut(std::ops::Range<u64>) -> u64,
+    first: usize,
+    count: u64,
+    bulk: bool,
+) -> Vec<Order> {
+    let one = within(0..40);
     (0..count)
         .map(|i| Order {
             order_id: first as i64 + i as i64,
-            customer: format!("C{}", if bulk { one } else { random.within(0..40) }),
+            customer: format!("C{}", if bulk { one } else { within(0..40) }),
             ordered_on: gretchen::__private::jiff::civil::date(1997, 1, 1),
-            quantity: if bulk { BULK } else { random.within(1..BULK as u64) as i32 },
-            amount: Decimal::new(random.within(1..10_000) as i64, 2),
+            quantity: if bulk { BULK } else { within(1..BULK as u64) as i32 },
+            amount: Decimal::new(within(1..10_000) as i64, 2),
         })
         .collect()
 }
@@ -204,14 +234,20 @@ fn partition_of_customer(order: &Order) -> u32 {
     partition_of(order.customer.as_bytes(), PARTITIONS)
 }
 
-/// Checks every table and every output topic of the app `shop`. The workers have caught up and stopped.
+/// Checks everything of the app `shop`. The workers have caught up and stopped.
 pub(crate) fn check(stage: &mut Stage) {
-    let orders = stage.orders.clone();
+    check_figures(stage);
+    stage.check_owners();
+}
+
+/// Checks every table and every output topic of the apps `shop` and `simulated`.
+pub(crate) fn check_figures(stage: &mut impl Evidence) {
+    let orders = stage.orders();
     let customers = totals_by(orders.iter().cloned(), |order| order.customer.clone());
     let large = totals_by(orders.iter().filter(|order| is_large(order)).cloned(), |order| order.customer.clone());
     let quantities = totals_by(orders.iter().cloned(), |order| order.quantity.to_string());
 
-    let session = session(stage);
+    let session = stage.session();
     let text = |rows: Vec<(String, OrderTotal)>| rows.into_iter().collect::<BTreeMap<_, _>>();
     let last = |steps: &BTreeMap<String, Vec<OrderTotal>>| -> BTreeMap<String, OrderTotal> {
         steps.iter().filter_map(|(key, steps)| Some((key.clone(), steps.last()?.clone()))).collect()
@@ -231,12 +267,11 @@ pub(crate) fn check(stage: &mut Stage) {
     // Records of several partitions meet in a repartition topic: in which order is open.
     check_updates(stage, "by-quantity", &quantities, false);
     check_updates(stage, "returned", &customers, false);
-    stage.check_owners();
 }
 
 /// Checks topics that hold orders as they are: all of them, those that are large, or those that passed.
-pub(crate) fn check_orders(stage: &mut Stage, topics: &[&str]) {
-    let orders = stage.orders.clone();
+pub(crate) fn check_orders(stage: &mut impl Evidence, topics: &[&str]) {
+    let orders = stage.orders();
     for topic in topics {
         for (partition, have) in stage.topic::<Order>(topic).into_iter().enumerate() {
             let want: Vec<&Order> = orders
@@ -253,7 +288,7 @@ pub(crate) fn check_orders(stage: &mut Stage, topics: &[&str]) {
 }
 
 /// Checks the topics whose records the agents made.
-fn check_keyed(stage: &mut Stage, orders: &[Order]) {
+fn check_keyed(stage: &mut impl Evidence, orders: &[Order]) {
     let mut ids = Vec::new();
     for (partition, have) in stage.topic::<Order>("by-number").into_iter().enumerate() {
         let mut last: BTreeMap<u32, i64> = BTreeMap::new();
@@ -305,7 +340,7 @@ fn assert_same(have: &[i64], want: &[i64], what: &str) {
 
 /// Checks a topic of updates: the last of each key is right, and each counts more orders than the one before.
 /// `exact`: each is what the key had after that many orders.
-fn check_updates(stage: &mut Stage, topic: &str, steps: &BTreeMap<String, Vec<OrderTotal>>, exact: bool) {
+fn check_updates(stage: &mut impl Evidence, topic: &str, steps: &BTreeMap<String, Vec<OrderTotal>>, exact: bool) {
     let mut last: BTreeMap<String, OrderTotal> = BTreeMap::new();
     for (partition, updates) in stage.topic::<OrderTotal>(topic).into_iter().enumerate() {
         for (key, update) in updates {
@@ -326,11 +361,11 @@ fn check_updates(stage: &mut Stage, topic: &str, steps: &BTreeMap<String, Vec<Or
 
 /// Checks the app `failing`.
 pub(crate) fn check_failing(stage: &mut Stage) {
-    let orders = stage.orders.clone();
+    let orders = stage.orders();
     let customers = totals_by(orders.iter().cloned(), |order| order.customer.clone());
     check_updates(stage, "accepted", &customers, true);
     check_orders(stage, &["orders", "passed"]);
-    let rows = session(stage).table(&ACCEPTED).unwrap();
+    let rows = stage.session().table(&ACCEPTED).unwrap();
     for (customer, total) in rows {
         assert_eq!(Some(&total), customers[&customer].last());
     }

@@ -12,7 +12,6 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use gretchen::app::App;
 use gretchen::backend::log::{Durability, LogBackend, LogOptions};
 use gretchen::backend::{Backend, Replay};
 use gretchen::clock::{Clock, Moment};
@@ -20,6 +19,7 @@ use gretchen::error::Result;
 use gretchen::plan::Plan;
 use gretchen::publish::Publisher;
 use gretchen::record::{Frames, Value};
+use gretchen::session::Session;
 use gretchen::topic::TopicPartition;
 use gretchen::worker::{self, WorkerEvent, WorkerOptions};
 use serde::{Deserialize, Serialize};
@@ -27,7 +27,7 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
 
-use crate::shop::{self, Order};
+use crate::shop::{self, Evidence, Order};
 
 /// Partitions of every topic.
 pub(crate) const PARTITIONS: u32 = 4;
@@ -463,25 +463,6 @@ impl Stage {
             .collect()
     }
 
-    /// Keys and values of a topic, partition by partition, in order.
-    pub(crate) fn topic<V: Value>(&mut self, topic: &str) -> Vec<Vec<(Vec<u8>, V)>> {
-        let replay = self.replay();
-        (0..PARTITIONS)
-            .map(|partition| {
-                let place = TopicPartition::new(topic, partition);
-                let mut reader = replay.reader(&place, 0).unwrap();
-                let (mut frames, mut records) = (Frames::default(), Vec::new());
-                while reader.read(&mut frames).unwrap() {
-                    for record in frames.iter().flat_map(|frame| frame.records().collect::<Vec<_>>()) {
-                        assert_eq!(record.offset, records.len() as u64, "offsets of {place} have a hole or a repeat");
-                        records.push((record.key.unwrap().to_vec(), V::decode_value(record.value.unwrap()).unwrap()));
-                    }
-                }
-                records
-            })
-            .collect()
-    }
-
     /// No owner met another owner of its partition.
     pub(crate) fn check_owners(&self) {
         let path = self.folder().join("violations");
@@ -514,6 +495,39 @@ impl Stage {
     }
 }
 
+impl Evidence for Stage {
+    fn orders(&self) -> Vec<Order> {
+        self.orders.clone()
+    }
+
+    fn topic<V: Value>(&mut self, topic: &str) -> Vec<Vec<(Vec<u8>, V)>> {
+        records_of(&*self.replay(), topic)
+    }
+
+    fn session(&mut self) -> Session {
+        self.close();
+        Session::open(shop::app(&self.spec.app), self.spec.log(), PARTITIONS).unwrap()
+    }
+}
+
+/// Keys and values of a topic, partition by partition, in order.
+pub(crate) fn records_of<V: Value>(replay: &dyn Replay, topic: &str) -> Vec<Vec<(Vec<u8>, V)>> {
+    (0..PARTITIONS)
+        .map(|partition| {
+            let place = TopicPartition::new(topic, partition);
+            let mut reader = replay.reader(&place, 0).unwrap();
+            let (mut frames, mut records) = (Frames::default(), Vec::new());
+            while reader.read(&mut frames).unwrap() {
+                for record in frames.iter().flat_map(|frame| frame.records().collect::<Vec<_>>()) {
+                    assert_eq!(record.offset, records.len() as u64, "offsets of {place} have a hole or a repeat");
+                    records.push((record.key.unwrap().to_vec(), V::decode_value(record.value.unwrap()).unwrap()));
+                }
+            }
+            records
+        })
+        .collect()
+}
+
 impl Drop for Stage {
     fn drop(&mut self) {
         self.close();
@@ -536,11 +550,4 @@ pub(crate) fn copy(from: &Path, to: &Path) {
             fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
         }
     }
-}
-
-/// The app on the stage, to be driven or asked by the test itself.
-pub(crate) fn session(stage: &mut Stage) -> gretchen::session::Session {
-    stage.close();
-    let app: App = shop::app(&stage.spec.app);
-    gretchen::session::Session::open(app, stage.spec.log(), PARTITIONS).unwrap()
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use gretchen::topic::{TopicPartition, partition_of};
 
-use crate::shop;
+use crate::shop::{self, Evidence};
 use crate::support::{APP, PARTITIONS, Random, Said, Stage, What, Worker, copy};
 
 /// Time in which partitions must have a new owner.

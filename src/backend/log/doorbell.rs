@@ -47,15 +47,16 @@ impl Doorbell {
     pub(super) fn watch(&self, partition: &Arc<Partition>) -> Result<()> {
         let mut watched = self.0.watched.lock().unwrap_or_else(PoisonError::into_inner);
         watched.partitions.push(Arc::downgrade(partition));
-        if !watched.started {
-            let bell = Arc::clone(&self.0);
-            self.0
-                .page
-                .listen(Box::new(move || bell.look()))
-                .map_err(|error| io_error("listen to", &self.0.path, error))?;
-            watched.started = true;
-        }
+        let first = !std::mem::replace(&mut watched.started, true);
+        // The first look may come at once, and on this thread.
         drop(watched);
+        if first {
+            let bell = Arc::clone(&self.0);
+            self.0.page.listen(Box::new(move || bell.look())).map_err(|error| {
+                self.0.watched.lock().unwrap_or_else(PoisonError::into_inner).started = false;
+                io_error("listen to", &self.0.path, error)
+            })?;
+        }
         // The last look may have been just before the partition was added.
         partition.wake_if_moved();
         Ok(())

@@ -21,6 +21,19 @@ pub(super) fn sync_folder(disk: &Disk, path: &Path) -> Result<()> {
     disk.sync_folder(path).map_err(|error| io_error("sync folder", path, error))
 }
 
+/// Makes a folder and its name durable, and the names of those above it.
+pub(super) fn sync_with_those_above(disk: &Disk, path: &Path) -> Result<()> {
+    for folder in path.ancestors() {
+        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+        match disk.sync_folder(folder) {
+            // Somebody else's, who made it long ago.
+            Err(error) if error.kind() == IoKind::PermissionDenied && folder != path => {}
+            done => done.map_err(|error| io_error("sync folder", folder, error))?,
+        }
+    }
+    Ok(())
+}
+
 /// Opens a file for reading and writing, and creates it where it is missing.
 pub(super) fn open_or_create(disk: &Disk, path: &Path) -> Result<DiskFile> {
     disk.open(path, Open::OrCreate).map_err(|error| io_error("open", path, error))

@@ -44,7 +44,7 @@ use async_trait::async_trait;
 use self::consumer::LogConsumer;
 use self::descriptors::{OpenFiles, PARTITION_FILES, Permit, READER_FILES};
 use self::doorbell::Doorbell;
-use self::files::{create_folder, file_name, io_error, read_if_there, remove_if_there, replace};
+use self::files::{create_folder, file_name, read_if_there, remove_if_there, replace, sync_with_those_above};
 use self::partition::{Common, Partition};
 use self::producer::LogProducer;
 use self::reader::LogReader;
@@ -132,8 +132,15 @@ impl LogBackend {
             return Err(Error::new(ErrorKind::Config, message));
         }
         let disk = &options.disk;
-        make_folder(disk, &options.data_dir)?;
+        create_folder(disk, &options.data_dir)?;
+        let format = options.data_dir.join("FORMAT");
+        let is_new = !has_format(disk, &format)?;
         let topics = Topics::open(disk, &options.data_dir)?;
+        if is_new {
+            // The file comes last: where it is, the folders above the topics are durable, whoever made them.
+            sync_with_those_above(disk, &options.data_dir)?;
+            replace(disk, &format, format!("{FORMAT}\n").as_bytes())?;
+        }
         let files = OpenFiles::new(options.max_open_files);
         let bell = Doorbell::open(disk, &options.data_dir)?;
         let boot = disk.boot();
@@ -303,26 +310,8 @@ impl Replay for LogBackend {
     }
 }
 
-/// Makes a data folder, durably; the file that names the format is its last, so that one without it is made again.
-fn make_folder(disk: &Disk, data_dir: &Path) -> Result<()> {
-    let format = data_dir.join("FORMAT");
-    if check_format(disk, &format)? {
-        return Ok(());
-    }
-    create_folder(disk, &data_dir.join("topics"))?;
-    if let Some(above) = data_dir.parent() {
-        let above = if above.as_os_str().is_empty() { Path::new(".") } else { above };
-        match disk.sync_folder(above) {
-            // A folder that may be passed through but not opened is somebody else's to care for.
-            Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {}
-            synced => synced.map_err(|error| io_error("sync folder", above, error))?,
-        }
-    }
-    replace(disk, &format, format!("{FORMAT}\n").as_bytes())
-}
-
-/// Whether the file is there that names the format; an error if it names another.
-fn check_format(disk: &Disk, path: &Path) -> Result<bool> {
+/// Whether the folder says that it is a log of a format that this build reads.
+fn has_format(disk: &Disk, path: &std::path::Path) -> Result<bool> {
     let Some(have) = read_if_there(disk, path)? else { return Ok(false) };
     let text = String::from_utf8_lossy(&have);
     match text.trim().parse::<u32>() {

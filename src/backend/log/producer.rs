@@ -1,7 +1,7 @@
 //! A producer: remembers which partitions it opened and what it has to flush.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -19,7 +19,8 @@ use crate::topic::TopicPartition;
 pub(super) struct LogProducer {
     backend: LogBackend,
     id: ProducerId,
-    partitions: HashMap<TopicPartition, Touched>,
+    /// Ordered, so that a simulation syncs them in the same order every time.
+    partitions: BTreeMap<TopicPartition, Touched>,
 }
 
 #[derive(Debug)]
@@ -31,7 +32,7 @@ struct Touched {
 
 impl LogProducer {
     pub(super) fn new(backend: LogBackend, id: ProducerId) -> Self {
-        Self { backend, id, partitions: HashMap::new() }
+        Self { backend, id, partitions: BTreeMap::new() }
     }
 }
 

@@ -5,7 +5,7 @@
 //! error. What says so is a later frame or segment (each carries the position that was durable when it was written)
 //! or the shared page.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::files::{io_error, sync_folder};
@@ -23,16 +23,16 @@ pub(super) struct Recovered {
     pub(super) end: End,
     /// Byte position and offset that are known to be durable.
     pub(super) durable: (u64, u64),
-    pub(super) sequences: HashMap<u64, u64>,
+    pub(super) sequences: BTreeMap<u64, u64>,
 }
 
 /// Finds the end of a partition and cuts what is torn. The caller holds the append lock and is the sole user.
 ///
 /// `same_boot`: the page was written since the machine started, so only the last segment can be torn.
 pub(super) fn recover(disk: &Disk, folder: &Path, page: &EndPage, same_boot: bool) -> Result<Recovered> {
-    // After a failed sync everything that was not durable may be torn, whatever the page says.
-    let segments = open_segments(disk, folder, same_boot && !page.has_failed())?;
     let noted = if page.is_initialised() { page.durable() } else { (0, 0) };
+    // After a failed sync everything that was not durable may be torn, whatever the page says.
+    let segments = open_segments(disk, folder, same_boot && !page.has_failed(), noted.0)?;
     let mut found = Found::default();
     let mut walked = Vec::with_capacity(segments.len());
     for (i, segment) in segments.iter().enumerate() {
@@ -56,7 +56,7 @@ pub(super) fn recover(disk: &Disk, folder: &Path, page: &EndPage, same_boot: boo
     let claimed = if noted.1 > at.offset { noted.0 } else { 0 };
     refuse_lost_records(&segments[last..], at, found.durable_pos.max(claimed))?;
     let first = (segments[0].start, segments[0].base);
-    // Whatever a cut could not make durable is written again by the next who opens it.
+    // What a failed sync holds for clean must be written again before a later one proves anything.
     cut(&segments[last..], at, disk, folder).inspect_err(|_| page.fail())?;
     let segment = segments.into_iter().nth(last).ok_or_else(|| no_segment(folder))?;
     let end =
@@ -76,7 +76,7 @@ pub(super) fn recover(disk: &Disk, folder: &Path, page: &EndPage, same_boot: boo
 /// What the frames say.
 #[derive(Debug, Default)]
 struct Found {
-    sequences: HashMap<u64, u64>,
+    sequences: BTreeMap<u64, u64>,
     durable_pos: u64,
     /// The offset at the position that the page calls durable.
     noted: Option<u64>,
@@ -90,7 +90,7 @@ impl Found {
 }
 
 /// Remembers what a frame says of producers.
-pub(super) fn note_sequences(sequences: &mut HashMap<u64, u64>, frame: &Frame<'_>) {
+pub(super) fn note_sequences(sequences: &mut BTreeMap<u64, u64>, frame: &Frame<'_>) {
     if frame.header.kind == KIND_PRODUCERS {
         sequences.extend(producers_in(frame));
     } else if frame.header.kind == 0 && frame.header.producer != 0 {
@@ -102,9 +102,9 @@ pub(super) fn note_sequences(sequences: &mut HashMap<u64, u64>, frame: &Frame<'_
 
 /// The segments that may be torn, in order: the last one, or those from the one on that holds the position which was
 /// durable when the last was made. A partition without segments gets its first.
-fn open_segments(disk: &Disk, folder: &Path, same_boot: bool) -> Result<Vec<Segment>> {
+fn open_segments(disk: &Disk, folder: &Path, same_boot: bool, durable: u64) -> Result<Vec<Segment>> {
     let bases = segments_in(disk, folder)?;
-    if bases.is_empty() || bases == [0] && Segment::first_is_undone(disk, folder)? {
+    if bases.is_empty() || bases == [0] && durable == 0 && Segment::first_is_undone(disk, folder)? {
         return Ok(vec![Segment::create_first(disk, folder)?]);
     }
     let mut segments = Vec::new();

@@ -13,7 +13,7 @@
 //! some out, a frame of kind 2 without records fills their room, and its sequence is the offset after the last that was
 //! lost. What lies beyond the published end is not data: space reserved ahead, or what a killed writer left.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::files::{io_error, names_in, open_if_there, read_if_there, sync_folder};
@@ -135,7 +135,7 @@ impl Segment {
         base: u64,
         start: u64,
         durable: u64,
-        sequences: &HashMap<u64, u64>,
+        sequences: &BTreeMap<u64, u64>,
     ) -> Result<(Self, u64), NotMade> {
         let mut bytes = segment_header(base, start, durable);
         bytes.extend_from_slice(&producers_frame(sequences, base, durable));
@@ -147,27 +147,25 @@ impl Segment {
     /// Makes a partition's first segment. A loss of power may undo it until the first sync, which syncs the folder
     /// too: a topic of a thousand partitions is not to take thousands of syncs before its first record.
     pub(super) fn create_first(disk: &Disk, folder: &Path) -> Result<Self> {
-        let mut bytes = segment_header(0, 0, 0);
-        bytes.extend_from_slice(&producers_frame(&HashMap::new(), 0, 0));
-        let (file, path) = write_segment(disk, folder, 0, &bytes, false).map_err(NotMade::into_error)?;
+        let (file, path) = write_segment(disk, folder, 0, &first_bytes(), false).map_err(NotMade::into_error)?;
         Ok(Self { disk: disk.clone(), file, path, base: 0, start: 0, durable: 0 })
     }
 
-    /// Whether the first segment is one that a loss of power undid: its beginning is not whole, and no record is in
-    /// it.
+    /// Whether the first segment is one that a loss of power undid: its beginning reached the disk in part or not at
+    /// all, and nothing says that anything of it was durable.
     pub(super) fn first_is_undone(disk: &Disk, folder: &Path) -> Result<bool> {
-        let path = segment_path(folder, 0);
-        let begins = SEGMENT_HEADER_LEN as usize;
-        let whole = |head: &[u8; SEGMENT_HEADER_LEN as usize + HEADER_LEN]| {
-            header_crc(&head[..begins]).to_le_bytes() == head[12..16] && Frame::parse(&head[begins..]).is_ok()
-        };
-        let mut head = [0; SEGMENT_HEADER_LEN as usize + HEADER_LEN];
-        let file = disk.open(&path, Open::Existing).map_err(|error| io_error("open", &path, error))?;
-        if file.read_exact_at(&mut head, 0).is_ok() && whole(&head) {
+        let bytes = read_if_there(disk, &segment_path(folder, 0))?.unwrap_or_default();
+        let whole = first_bytes();
+        let (head, rest) = bytes.split_at(bytes.len().min(whole.len()));
+        let same = head.iter().zip(&whole).take_while(|(have, want)| have == want).count();
+        if same == whole.len() {
             return Ok(false);
         }
-        let bytes = read_if_there(disk, &path)?.unwrap_or_default();
-        Ok(bytes.iter().skip(head.len()).all(|byte| *byte == 0))
+        let zeroes = |bytes: &[u8]| bytes.iter().all(|byte| *byte == 0);
+        // One byte that is wrong is damage.
+        let is_part = zeroes(&head[same..]) && whole[same..].iter().filter(|byte| **byte != 0).count() > 1;
+        // Records behind it may have reached the disk before it: the system writes in whatever order it likes.
+        Ok(zeroes(rest) || is_part && frames_anywhere(rest).all(|(_, frame)| frame.header.durable == 0))
     }
 
     /// Length of the file.
@@ -222,14 +220,14 @@ impl Segment {
         Ok(walked)
     }
 
-    /// Reads from that byte of the file on.
+    /// Reads from that byte of the file on; fewer bytes than asked for at its end only.
     pub(super) fn read(&self, bytes: &mut [u8], at: u64) -> Result<usize> {
-        self.file.read_at(bytes, at).map_err(|error| io_error("read", &self.path, error))
+        self.file.read_full_at(bytes, at).map_err(|error| io_error("read", &self.path, error))
     }
 
-    /// Reads into the spare capacity of `bytes` from that byte of the file on.
+    /// Fills the spare capacity of `bytes` from that byte of the file on, or as far as the file goes.
     pub(super) fn read_spare(&self, bytes: &mut Vec<u8>, at: u64) -> Result<usize> {
-        self.file.read_spare_at(bytes, at).map_err(|error| io_error("read", &self.path, error))
+        self.file.read_spare_full_at(bytes, at).map_err(|error| io_error("read", &self.path, error))
     }
 }
 
@@ -281,6 +279,16 @@ fn walk_over(bytes: &[u8], walked: &mut Walked, each: &mut impl FnMut(&Frame<'_>
     None
 }
 
+/// The whole frames in bytes of which nobody knows where frames begin: every byte is tried; few look like a header.
+pub(super) fn frames_anywhere(bytes: &[u8]) -> impl Iterator<Item = (usize, Frame<'_>)> {
+    (0..bytes.len().saturating_sub(HEADER_LEN - 1)).filter_map(|i| {
+        let head = &bytes[i..];
+        let plausible = head[8] == 1 && head[10] == 0 && head[11] == 0 && head[72..HEADER_LEN].iter().all(|b| *b == 0);
+        let frame = if plausible { Frame::parse(head).ok() } else { None };
+        frame.map(|frame| (i, frame))
+    })
+}
+
 /// Whether the bytes begin with a frame of whatever format.
 fn checksum_holds(bytes: &[u8]) -> bool {
     let word = |at: usize| u32::from_le_bytes(std::array::from_fn(|i| bytes[at + i]));
@@ -297,12 +305,19 @@ pub(super) fn producers_in(frame: &Frame<'_>) -> impl Iterator<Item = (u64, u64)
 }
 
 /// The frame that lists producers.
-pub(super) fn producers_frame(sequences: &HashMap<u64, u64>, base: u64, durable: u64) -> Vec<u8> {
+pub(super) fn producers_frame(sequences: &BTreeMap<u64, u64>, base: u64, durable: u64) -> Vec<u8> {
     let mut control = FrameBuilder::new();
     for (producer, next) in sequences {
         control.push(Some(&producer.to_le_bytes()), Some(&next.to_le_bytes()), 0);
     }
     control.seal(KIND_PRODUCERS, base, 0, 0, durable).to_vec()
+}
+
+/// How every partition begins.
+fn first_bytes() -> Vec<u8> {
+    let mut bytes = segment_header(0, 0, 0);
+    bytes.extend_from_slice(&producers_frame(&BTreeMap::new(), 0, 0));
+    bytes
 }
 
 pub(super) fn segment_header(base: u64, start: u64, durable: u64) -> Vec<u8> {

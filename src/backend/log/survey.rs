@@ -1,6 +1,6 @@
 //! A partition looked at as a whole: its segments, what holds in them, and what is known to have been durable.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::files::{lock, open_if_there, try_lock};
@@ -34,7 +34,7 @@ pub(super) struct Surveyed {
     pub(super) complete: bool,
     pub(super) scanned: Scanned,
     /// What was known of producers before it, where every segment since the first is there.
-    pub(super) producers: Option<HashMap<u64, u64>>,
+    pub(super) producers: Option<BTreeMap<u64, u64>>,
 }
 
 /// The locks of a partition, while nobody opens it.
@@ -96,7 +96,7 @@ impl Survey {
                 Err(error) => survey.headless.push((base, error)),
             }
         }
-        let mut producers = HashMap::new();
+        let mut producers = BTreeMap::new();
         let mut segments = opened.into_iter().peekable();
         while let Some(segment) = segments.next() {
             let follows = survey.headless.iter().map(|(base, _)| *base).find(|base| *base > segment.base);

@@ -1,6 +1,6 @@
 //! Appends to a partition: one lock, one write, one publication.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::io::ErrorKind as IoKind;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
@@ -26,7 +26,7 @@ pub(super) struct Writer {
     pub(super) segment: Arc<Segment>,
     /// Up to where the frames were seen.
     seen: End,
-    sequences: HashMap<u64, u64>,
+    sequences: BTreeMap<u64, u64>,
     /// Bytes of the segment's file that are reserved.
     reserved: u64,
     index: Option<DiskFile>,
@@ -46,7 +46,7 @@ impl Writer {
             segment_base: segment.base,
             segment_start: segment.start,
         };
-        Self { segment: Arc::new(segment), seen, sequences: HashMap::new(), reserved: 0, index: None }
+        Self { segment: Arc::new(segment), seen, sequences: BTreeMap::new(), reserved: 0, index: None }
     }
 
     /// Learns what was appended since, by whomever.
@@ -288,7 +288,7 @@ mod tests {
         let partition = backend.partition(&place).unwrap();
         let end = partition.end();
         partition.page.set_rolling(true);
-        Segment::create(partition.disk(), &partition.folder, end.offset, end.pos, 0, &HashMap::new()).unwrap();
+        Segment::create(partition.disk(), &partition.folder, end.offset, end.pos, 0, &BTreeMap::new()).unwrap();
         for _ in 0..3 {
             producer.append(&place, &mut frame, None).await.unwrap();
         }

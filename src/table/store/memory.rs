@@ -1,11 +1,18 @@
 //! Stores in memory, for tests and for tables that are rebuilt at every start.
+//!
+//! On a simulated disk, of which RocksDB knows nothing, such a store also keeps a file that every checkpoint replaces as a
+//! whole: like a RocksDB without a write-ahead log that is flushed with every checkpoint, it opens as of one of them.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{Identity, Store, StoreKey};
-use crate::error::Result;
+use serde::{Deserialize, Serialize};
+
+use super::{Identity, Store, StoreKey, placed};
+use crate::disk::Disk;
+use crate::error::{Error, ErrorKind, Result};
 use crate::table::checkpoint::Deltas;
 use crate::topic::TopicPartition;
 
@@ -23,7 +30,7 @@ impl MemoryStores {
     pub(super) fn open(&self, mut identity: Identity, table: &str, place: &TopicPartition) -> Result<Arc<MemoryStore>> {
         let store = Arc::clone(lock(&self.0).entry(place.clone()).or_default());
         {
-            let mut map = lock(&store.0);
+            let mut map = lock(&store.map);
             // As in a folder, nothing is said before the first checkpoint.
             if let (Some(stored), Some(_)) = (&map.identity, map.position) {
                 identity.admit(stored, table, Some(place), "memory")?;
@@ -35,11 +42,34 @@ impl MemoryStores {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct MemoryStore(Mutex<Map>);
+pub(super) struct MemoryStore {
+    map: Mutex<Map>,
+    file: Option<StoreFile>,
+}
+
+/// Where a store is kept.
+#[derive(Debug)]
+struct StoreFile {
+    disk: Disk,
+    path: PathBuf,
+    place: TopicPartition,
+}
+
+/// What the file holds.
+#[derive(Debug, Serialize, Deserialize)]
+struct Stored {
+    format: u32,
+    layout: String,
+    numbers: Option<(u32, u32)>,
+    position: u64,
+    states: Vec<(Vec<u8>, Vec<u8>)>,
+}
 
 #[derive(Debug, Default)]
 struct Map {
     identity: Option<Identity>,
+    /// A write failed: what the file holds is unknown until it is opened again.
+    poisoned: bool,
     states: BTreeMap<StoreKey, Vec<u8>>,
     position: Option<u64>,
 }
@@ -49,28 +79,92 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+impl MemoryStore {
+    /// Opens the store that is kept in a folder.
+    pub(super) fn kept_in(
+        disk: &Disk,
+        dir: &Path,
+        mut identity: Identity,
+        table: &str,
+        place: &TopicPartition,
+    ) -> Result<Self> {
+        let file = StoreFile { disk: disk.clone(), path: dir.join("store.json"), place: place.clone() };
+        disk.create_folder(dir).map_err(|error| file.failed("create", error))?;
+        let mut map = Map::default();
+        if let Some(stored) = file.read()? {
+            let Stored { format, layout, numbers, position, states } = stored;
+            let stored = Identity { format, layout, numbers, evolves: None };
+            identity.admit(&stored, table, Some(place), &file.path.display().to_string())?;
+            map.position = Some(position);
+            map.states = states.into_iter().collect();
+        }
+        map.identity = Some(identity);
+        Ok(Self { map: Mutex::new(map), file: Some(file) })
+    }
+}
+
+impl StoreFile {
+    fn failed(&self, doing: &str, error: std::io::Error) -> Error {
+        Error::io(format!("cannot {doing} {}", self.path.display()), error).at(&self.place)
+    }
+
+    fn read(&self) -> Result<Option<Stored>> {
+        let bytes = match self.disk.read(&self.path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(self.failed("read", error)),
+        };
+        let damaged = |error| {
+            Error::new(ErrorKind::Corrupt, format!("{} is damaged", self.path.display()))
+                .with_source(error)
+                .at(&self.place)
+        };
+        serde_json::from_slice(&bytes).map(Some).map_err(damaged)
+    }
+
+    fn write(&self, map: &Map) -> Result<()> {
+        let Some(identity) = &map.identity else { return Ok(()) };
+        let stored = Stored {
+            format: identity.format,
+            layout: identity.layout.clone(),
+            numbers: identity.numbers,
+            position: map.position.unwrap_or_default(),
+            states: map.states.iter().map(|(key, state)| (key.clone(), state.clone())).collect(),
+        };
+        let json = serde_json::to_vec(&stored).map_err(|error| {
+            Error::new(ErrorKind::Encode, format!("cannot write {}", self.path.display())).with_source(error)
+        })?;
+        let draft = self.path.with_extension("draft");
+        self.disk.replace(&self.path, &draft, &json).map_err(|error| self.failed("write", error))
+    }
+}
+
 impl Store for MemoryStore {
     fn holds_keys(&self) -> bool {
-        !lock(&self.0).states.is_empty()
+        !lock(&self.map).states.is_empty()
     }
 
     fn multi_get(&self, keys: &[StoreKey]) -> Result<Vec<Option<Vec<u8>>>> {
-        let map = lock(&self.0);
+        let map = lock(&self.map);
         Ok(keys.iter().map(|key| map.states.get(key).cloned()).collect())
     }
 
     fn scan(&self, from: Bound<&[u8]>, to: Bound<&[u8]>, limit: usize) -> Result<Vec<(StoreKey, Vec<u8>)>> {
-        let map = lock(&self.0);
+        let map = lock(&self.map);
         let range = map.states.range::<[u8], _>((from, to)).take(limit);
         Ok(range.map(|(key, state)| (key.clone(), state.clone())).collect())
     }
 
     fn position(&self) -> Result<Option<u64>> {
-        Ok(lock(&self.0).position)
+        Ok(lock(&self.map).position)
     }
 
     fn write(&self, deltas: &Deltas, position: u64) -> Result<()> {
-        let mut map = lock(&self.0);
+        let mut map = lock(&self.map);
+        if map.poisoned {
+            let message = "the store takes no more writes after one failed; open it again";
+            return Err(placed(Error::new(ErrorKind::Poisoned, message), self.file.as_ref().map(|file| &file.place)));
+        }
         for (key, state) in deltas.iter() {
             match state {
                 Some(state) => map.states.insert(key.to_vec(), state.to_vec()),
@@ -78,6 +172,9 @@ impl Store for MemoryStore {
             };
         }
         map.position = Some(position);
-        Ok(())
+        match &self.file {
+            Some(file) => file.write(&map).inspect_err(|_| map.poisoned = true),
+            None => Ok(()),
+        }
     }
 }

@@ -9,6 +9,7 @@ use std::ops::Bound;
 use std::path::Path;
 use std::sync::Arc;
 
+use self::memory::MemoryStore;
 pub use self::memory::MemoryStores;
 use super::checkpoint::Deltas;
 use super::def::{OpenPartition, TableDef};
@@ -154,8 +155,11 @@ fn placed(error: Error, place: Option<&TopicPartition>) -> Error {
 pub(super) fn open(def: &TableDef, open: &OpenPartition) -> Result<Arc<dyn Store>> {
     let identity = Identity::of(def, Some((open.partition, open.partitions)), &open.schemas);
     #[cfg(feature = "rocksdb")]
-    if let Some(dir) = &open.dir {
+    if let Some(dir) = open.dir.as_ref().filter(|_| open.disk.is_system()) {
         return Ok(Arc::new(rocks::RocksStore::open(dir, identity, def.name, &open.place, open.store_bytes)?));
+    }
+    if let Some(dir) = open.dir.as_ref().filter(|_| !open.disk.is_system()) {
+        return Ok(Arc::new(MemoryStore::kept_in(&open.disk, dir, identity, def.name, &open.place)?));
     }
     let stores = open.memory.clone().unwrap_or_default();
     let store = stores.open(identity, def.name, &open.place)?;
@@ -171,5 +175,5 @@ pub(super) fn open_for_reading(def: &TableDef, dir: &Path, schemas: &StoredSchem
     }
     #[cfg(not(feature = "rocksdb"))]
     let _ = (def, dir, schemas);
-    Ok(Arc::new(memory::MemoryStore::default()))
+    Ok(Arc::new(MemoryStore::default()))
 }

@@ -1,0 +1,615 @@
+//! One run: the accidents of a seed, then everything is brought to its end and checked.
+
+use std::cell::RefCell;
+use std::fmt::Write;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use gretchen::app::App;
+use gretchen::backend::log::{Durability, LogBackend, LogOptions};
+use gretchen::backend::{Backend, Replay, WireLayer};
+use gretchen::error::{Error, ErrorKind, Result};
+use gretchen::plan::Plan;
+use gretchen::publish::Publisher;
+use gretchen::record::{Frames, Value};
+use gretchen::session::Session;
+use gretchen::testing::sim::{Crash, Faults, Machine, Process, Random, work};
+use gretchen::topic::{TopicPartition, partition_of};
+use gretchen::worker::{self, Summary, WorkerEvent, WorkerOptions};
+use tokio::sync::{mpsc, watch};
+
+use crate::shop::{self, Evidence, Order};
+use crate::support::{APP, PARTITIONS, records_of};
+
+const DATA: &str = "/data";
+
+/// Rounds in which accidents happen.
+const ROUNDS: std::ops::Range<u64> = 60..160;
+
+/// Rounds that the end may take.
+const PATIENCE: usize = 4000;
+
+/// What is done with the records' durability.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Course {
+    /// Everything may happen, and everything must be there afterwards.
+    Fsync,
+    /// Processes may be killed and everything must be there; at last the power is lost, and some may be gone.
+    Os,
+}
+
+/// A run of one seed.
+pub(super) struct Run {
+    seed: u64,
+    course: Course,
+    random: Random,
+    machine: Machine,
+    log: LogOptions,
+    commit: Duration,
+    checkpoint: Duration,
+    most_workers: u64,
+    workers: Vec<Worker>,
+    producer: Option<Producer>,
+    orders: Vec<Order>,
+    /// So many of the orders were reported as durable.
+    acknowledged: usize,
+    /// What calls may do while `faulty`.
+    faults: Faults,
+    faulty: bool,
+    /// Calls may have failed since all processes were started.
+    excused: bool,
+    diary: String,
+}
+
+struct Worker {
+    number: u64,
+    // Before the signals: a killed process is not told to stop.
+    process: Process,
+    stop: watch::Sender<bool>,
+    events: mpsc::UnboundedReceiver<WorkerEvent>,
+    ended: Rc<RefCell<Option<Result<Summary>>>>,
+}
+
+struct Producer {
+    process: Process,
+    /// How many of the orders are to be published.
+    upto: mpsc::UnboundedSender<Vec<Order>>,
+    /// How many were published durably, or why not.
+    said: mpsc::UnboundedReceiver<Result<usize>>,
+    asked: usize,
+}
+
+fn open(log: &LogOptions, process: &Process, app: &App) -> Result<Arc<dyn Backend>> {
+    let log = LogOptions { disk: process.disk(), ..log.clone() };
+    let backend = Arc::new(LogBackend::open(log, process.clock())?);
+    Ok(Arc::new(WireLayer::new(backend, app.formats().clone())))
+}
+
+impl Run {
+    pub(super) fn new(seed: u64, course: Course) -> Self {
+        let mut random = Random::new(seed ^ 0x5EED);
+        let machine = Machine::new(random.number());
+        let one_of = |random: &mut Random, some: &[u64]| some[random.within(0..some.len() as u64) as usize];
+        let durability = if course == Course::Fsync { Durability::Fsync } else { Durability::Os };
+        let segment_bytes = one_of(&mut random, &[4 << 10, 8 << 10, 32 << 10, 256 << 10]);
+        let read_bytes = one_of(&mut random, &[4 << 10, 64 << 10]) as usize;
+        let faults = match random.within(0..4) {
+            0 => Faults { read: 200, write: 100, full: 100, sync: 40, short: 4 },
+            1 => Faults { sync: 20, ..Faults::default() },
+            2 => Faults { full: 30, short: 3, ..Faults::default() },
+            _ => Faults { short: 2, ..Faults::default() },
+        };
+        Self {
+            seed,
+            course,
+            log: LogOptions { durability, segment_bytes, read_bytes, ..LogOptions::new(DATA) },
+            commit: Duration::from_millis(one_of(&mut random, &[10, 50, 200])),
+            checkpoint: Duration::from_millis(one_of(&mut random, &[100, 500, 3000])),
+            most_workers: random.within(1..5),
+            random,
+            machine,
+            workers: Vec::new(),
+            producer: None,
+            orders: Vec::new(),
+            acknowledged: 0,
+            faults,
+            faulty: false,
+            excused: false,
+            diary: String::new(),
+        }
+    }
+
+    fn note(&mut self, what: impl std::fmt::Display) {
+        let _ = writeln!(self.diary, "call {}: {what}", self.machine.calls());
+    }
+
+    #[track_caller]
+    fn fail(&self, what: impl std::fmt::Display) -> ! {
+        panic!("seed {} ({:?}): {what}\n{}", self.seed, self.course, self.diary);
+    }
+
+    /// Has accidents, then brings everything to its end and checks it. Returns what stands for all that happened.
+    pub(super) fn complete(mut self) -> u64 {
+        for _ in 0..self.random.within(ROUNDS) {
+            self.round();
+            self.look_after();
+        }
+        self.finish();
+        let trace = self.machine.trace();
+        shop::check_figures(&mut self);
+        if self.course == Course::Os {
+            self.lose_power_without_syncs();
+        }
+        trace
+    }
+
+    fn round(&mut self) {
+        match self.random.within(0..100) {
+            0..40 => self.let_some_run(),
+            40..52 => self.machine.advance(Duration::from_millis(self.random.within(1..250))),
+            52..64 => self.publish(),
+            64..74 => self.start_worker(),
+            74..78 => self.stop_worker(),
+            78..86 => self.kill(),
+            86..92 if self.course == Course::Fsync => self.lose_power(),
+            92..97 => self.turn_faults(),
+            _ => {}
+        }
+    }
+
+    fn let_some_run(&mut self) {
+        let turns = self.random.within(1..60) as usize;
+        let processes = self.workers.len() as u64 + 1;
+        let chosen = self.random.within(0..processes) as usize;
+        match self.workers.get(chosen) {
+            Some(worker) => worker.process.run(turns),
+            None => {
+                if let Some(producer) = &self.producer {
+                    producer.process.run(turns);
+                }
+            }
+        }
+    }
+
+    fn publish(&mut self) {
+        let bulk = self.random.one_in(40);
+        let more = if bulk { 30 } else { self.random.within(1..12) };
+        let first = self.orders.len();
+        let random = &mut self.random;
+        let mut within = |range| random.within(range);
+        self.orders.extend(shop::some_orders(&mut within, first, more, bulk));
+        self.note(format_args!("{} orders are to be published", self.orders.len()));
+        self.ask_producer();
+    }
+
+    fn ask_producer(&mut self) {
+        let orders = self.orders.clone();
+        if self.producer.is_none() {
+            self.note("a producer starts");
+            self.producer = Some(Producer::start(&self.machine, &self.log));
+        }
+        if let Some(producer) = &mut self.producer
+            && producer.asked < orders.len()
+        {
+            producer.asked = orders.len();
+            let _ = producer.upto.send(orders);
+        }
+    }
+
+    fn start_worker(&mut self) {
+        if (self.workers.len() as u64) < self.most_workers {
+            let number = self.machine.calls();
+            self.note(format_args!("worker {number} starts"));
+            let options = WorkerOptions {
+                state_dir: Some(format!("{DATA}/state/{APP}").into()),
+                commit_interval: self.commit,
+                checkpoint_interval: self.checkpoint,
+                ..WorkerOptions::default()
+            };
+            self.workers.push(Worker::start(number, &self.machine, &self.log, options));
+        }
+    }
+
+    fn stop_worker(&mut self) {
+        if self.workers.is_empty() {
+            return;
+        }
+        let chosen = self.random.within(0..self.workers.len() as u64) as usize;
+        let number = self.workers[chosen].number;
+        self.note(format_args!("worker {number} is told to stop"));
+        let _ = self.workers[chosen].stop.send(true);
+    }
+
+    /// A worker or the producer is killed, now or in one of its next calls.
+    fn kill(&mut self) {
+        let processes = self.workers.len() as u64 + 1;
+        let chosen = self.random.within(0..processes) as usize;
+        let calls = self.random.within(1..400);
+        self.note(format_args!("a process is to be killed in its call {calls}"));
+        let process = match self.workers.get(chosen) {
+            Some(worker) => Some(&worker.process),
+            None => self.producer.as_ref().map(|producer| &producer.process),
+        };
+        if let Some(process) = process {
+            process.crash_at_call(calls, Crash::Kill);
+        }
+    }
+
+    fn lose_power(&mut self) {
+        let processes = self.workers.len() as u64 + 1;
+        let chosen = self.random.within(0..processes) as usize;
+        let calls = self.random.within(1..400);
+        let process = match self.workers.get(chosen) {
+            Some(worker) => Some(&worker.process),
+            None => self.producer.as_ref().map(|producer| &producer.process),
+        };
+        match process {
+            Some(process) if self.random.one_in(2) => {
+                process.crash_at_call(calls, Crash::PowerLoss);
+                self.note(format_args!("the power is to be lost in call {calls}"));
+            }
+            _ => {
+                self.note("the power is lost");
+                self.machine.lose_power();
+            }
+        }
+    }
+
+    fn turn_faults(&mut self) {
+        self.faulty = !self.faulty && self.course == Course::Fsync;
+        self.excused |= self.faulty;
+        let faults = if self.faulty { self.faults } else { Faults::default() };
+        self.note(format_args!("calls fail as {faults:?} says"));
+        self.machine.set_faults(faults);
+    }
+
+    /// Hears what processes say, and buries those that have ended.
+    fn look_after(&mut self) {
+        self.hear_producer();
+        let mut at = 0;
+        while at < self.workers.len() {
+            if self.hear_worker(at) { at += 1 } else { drop(self.workers.remove(at)) }
+        }
+        if self.producer.is_none() && self.workers.is_empty() {
+            // What failed is over: the next to open a partition makes it whole again.
+            self.excused = self.faulty;
+        }
+    }
+
+    fn hear_producer(&mut self) {
+        let Some(producer) = &mut self.producer else { return };
+        let mut said = Vec::new();
+        while let Ok(one) = producer.said.try_recv() {
+            said.push(one);
+        }
+        let ended = producer.process.has_ended();
+        let mut failed = false;
+        for one in said {
+            match one {
+                Ok(count) => {
+                    self.note(format_args!("{count} orders are acknowledged"));
+                    self.acknowledged = self.acknowledged.max(count);
+                }
+                Err(_) if ended => {}
+                Err(error) => {
+                    self.excuse("the producer", &error);
+                    failed = true;
+                }
+            }
+        }
+        if ended {
+            self.note("the producer has ended");
+        }
+        if ended || failed {
+            self.producer = None;
+        }
+        if ended {
+            self.check_acknowledged();
+        }
+    }
+
+    /// Whether the worker of that place goes on.
+    fn hear_worker(&mut self, at: usize) -> bool {
+        let worker = &mut self.workers[at];
+        let number = worker.number;
+        let mut said = Vec::new();
+        while let Ok(event) = worker.events.try_recv() {
+            said.push(event);
+        }
+        let result = worker.ended.borrow_mut().take();
+        if worker.process.has_ended() {
+            self.note(format_args!("worker {number} has ended"));
+            self.check_acknowledged();
+            return false;
+        }
+        let mut goes_on = true;
+        for event in said {
+            match event {
+                WorkerEvent::Failed { agent, partition, error } => {
+                    self.excuse(format_args!("worker {number}, {agent} {partition}"), &error);
+                    goes_on = false;
+                }
+                WorkerEvent::Paused { agent, partition, error } => {
+                    self.excuse(format_args!("worker {number}, {agent} {partition}"), &error);
+                }
+                WorkerEvent::Started { agent, partition, recovered } => {
+                    self.note(format_args!("worker {number} works on {agent} {partition}: {recovered:?}"));
+                }
+                WorkerEvent::Stopped { agent, partition } => {
+                    self.note(format_args!("worker {number} works no more on {agent} {partition}"));
+                }
+                _ => {}
+            }
+        }
+        match result {
+            Some(Err(error)) => {
+                self.excuse(format_args!("worker {number}"), &error);
+                false
+            }
+            Some(Ok(_)) => {
+                self.note(format_args!("worker {number} is done"));
+                false
+            }
+            None => goes_on,
+        }
+    }
+
+    /// Without a fault nothing may fail.
+    fn excuse(&mut self, who: impl std::fmt::Display, error: &Error) {
+        self.note(format_args!("{who}: {error:?}"));
+        // What a failed sync left in doubt may be found to be gone when it is read.
+        let known = match innermost(error) {
+            ErrorKind::Io | ErrorKind::Full | ErrorKind::Poisoned => true,
+            ErrorKind::Corrupt => self.faults.sync > 0,
+            _ => false,
+        };
+        if !self.excused || !known {
+            self.fail(format_args!("{who}: {error:?}"));
+        }
+    }
+
+    /// What was acknowledged is there, in its order, and nothing that was not published.
+    fn check_acknowledged(&mut self) {
+        if self.course == Course::Os && self.workers.is_empty() {
+            return;
+        }
+        if self.workers.iter().any(|worker| !worker.process.has_ended())
+            || self.producer.as_ref().is_some_and(|producer| !producer.process.has_ended())
+        {
+            return;
+        }
+        self.machine.set_faults(Faults::default());
+        if let Err(error) = self.compare_acknowledged() {
+            self.fail(format_args!("what was acknowledged cannot be read: {error:?}"));
+        }
+        self.machine.set_faults(if self.faulty { self.faults } else { Faults::default() });
+    }
+
+    fn compare_acknowledged(&mut self) -> Result<()> {
+        let process = self.machine.start()?;
+        let app = shop::app("simulated");
+        let backend = open(&self.log, &process, &app)?;
+        let topics = process.block_on(backend.topics())?;
+        if self.acknowledged == 0 && topics.iter().all(|topic| &*topic.spec.name != "orders") {
+            return Ok(());
+        }
+        let Some(replay) = backend.replay() else { return Ok(()) };
+        for partition in 0..PARTITIONS {
+            let of = |order: &&Order| partition_of(order.customer.as_bytes(), PARTITIONS) == partition;
+            let want: Vec<&Order> = self.orders.iter().filter(of).collect();
+            let acknowledged = self.orders[..self.acknowledged].iter().filter(of).count();
+            let have = published(&*replay, partition)?;
+            if have.len() < acknowledged
+                || have.len() > want.len()
+                || have.iter().ne(want[..have.len()].iter().copied())
+            {
+                let ids =
+                    |orders: &mut dyn Iterator<Item = &Order>| orders.map(|order| order.order_id).collect::<Vec<_>>();
+                let (have, want) = (ids(&mut have.iter()), ids(&mut want.into_iter()));
+                self.fail(format_args!(
+                    "partition {partition} holds {have:?}; published were {want:?}, of which {acknowledged} are acknowledged"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// No more accidents: everything is published and processed, and checked.
+    fn finish(&mut self) {
+        self.faulty = false;
+        self.machine.set_faults(Faults::default());
+        self.note("no more accidents");
+        if self.excused {
+            // As the error of a poisoned partition says: every process is stopped.
+            self.workers.clear();
+            self.producer = None;
+            self.look_after();
+        }
+        self.publish();
+        for round in 0.. {
+            if round == PATIENCE {
+                self.fail("the workers do not catch up");
+            }
+            if self.workers.is_empty() {
+                self.start_worker();
+            }
+            self.ask_producer();
+            self.all_run();
+            if round % 8 == 7 && self.acknowledged == self.orders.len() && self.has_caught_up() {
+                break;
+            }
+        }
+        self.note("everything is processed");
+        for worker in &self.workers {
+            let _ = worker.stop.send(true);
+        }
+        for round in 0.. {
+            if round == PATIENCE {
+                self.fail("the workers do not stop");
+            }
+            if self.workers.is_empty() {
+                break;
+            }
+            self.all_run();
+        }
+        self.producer = None;
+    }
+
+    fn all_run(&mut self) {
+        for worker in &self.workers {
+            worker.process.run(20);
+        }
+        if let Some(producer) = &self.producer {
+            producer.process.run(20);
+        }
+        self.machine.advance(Duration::from_millis(20));
+        self.look_after();
+    }
+
+    fn has_caught_up(&mut self) -> bool {
+        let look = || {
+            let process = self.machine.start()?;
+            let app = shop::app("simulated");
+            let backend = open(&self.log, &process, &app)?;
+            let plan = process.block_on(Plan::make(app.name(), &app.agents(), &*backend, PARTITIONS))?;
+            worker::caught_up(&plan, &*backend)
+        };
+        match look() {
+            Ok(caught_up) => caught_up,
+            Err(error) => self.fail(format_args!("it is not known whether everything is processed: {error:?}")),
+        }
+    }
+
+    /// Records and commits may be gone, each partition up to some record, and what then does not fit together is refused.
+    fn lose_power_without_syncs(&mut self) {
+        self.acknowledged = 0;
+        self.machine.lose_power();
+        if let Err(error) = self.compare_acknowledged() {
+            self.fail(format_args!("what is left cannot be read: {error:?}"));
+        }
+        self.start_worker();
+        for _ in 0..40 {
+            let worker = &mut self.workers[0];
+            worker.process.run(20);
+            self.machine.advance(Duration::from_millis(20));
+            let mut said = Vec::new();
+            while let Ok(event) = worker.events.try_recv() {
+                said.push(event);
+            }
+            let result = worker.ended.borrow_mut().take();
+            for event in said {
+                if let WorkerEvent::Failed { agent, partition, error } = event
+                    && innermost(&error) != ErrorKind::State
+                {
+                    self.fail(format_args!("{agent} {partition}: {error:?}"));
+                }
+            }
+            match result {
+                Some(Err(error)) => self.fail(error),
+                Some(Ok(_)) => return,
+                None => {}
+            }
+        }
+    }
+}
+
+/// The kind of the error that is the cause of all others.
+fn innermost(error: &Error) -> ErrorKind {
+    let mut kind = error.kind();
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        kind = error.downcast_ref::<Error>().map_or(kind, Error::kind);
+        cause = error.source();
+    }
+    kind
+}
+
+fn published(replay: &dyn Replay, partition: u32) -> Result<Vec<Order>> {
+    let mut reader = replay.reader(&TopicPartition::new("orders", partition), 0)?;
+    let (mut frames, mut orders) = (Frames::default(), Vec::new());
+    while reader.read(&mut frames)? {
+        for frame in frames.iter() {
+            orders.extend(frame.records().map(|record| Order::decode_value(record.value.unwrap()).unwrap()));
+        }
+    }
+    Ok(orders)
+}
+
+impl Worker {
+    fn start(number: u64, machine: &Machine, log: &LogOptions, options: WorkerOptions) -> Self {
+        let process = machine.start().unwrap();
+        let options = WorkerOptions { disk: process.disk(), ..options };
+        let (stop, stopped) = watch::channel(false);
+        let (sender, events) = mpsc::unbounded_channel();
+        let ended = Rc::new(RefCell::new(None));
+        let result = ended.clone();
+        let app = shop::app("simulated");
+        let clock = process.clock();
+        let opened = open(log, &process, &app);
+        process.spawn(async move {
+            let run = async {
+                let backend = opened?;
+                let plan = Plan::make(app.name(), &app.agents(), &*backend, PARTITIONS).await?;
+                work(&plan, backend, options, clock, stopped, sender).await
+            };
+            let run = run.await;
+            *result.borrow_mut() = Some(run);
+        });
+        Self { number, process, stop, events, ended }
+    }
+}
+
+impl Producer {
+    fn start(machine: &Machine, log: &LogOptions) -> Self {
+        let process = machine.start().unwrap();
+        let (upto, mut asked) = mpsc::unbounded_channel::<Vec<Order>>();
+        let (say, said) = mpsc::unbounded_channel();
+        let app = shop::app("simulated");
+        let opened = open(log, &process, &app);
+        process.spawn(async move {
+            let run = async {
+                let backend = opened?;
+                Plan::make(app.name(), &app.agents(), &*backend, PARTITIONS).await?;
+                let mut publisher = Publisher::open(&backend, "orders", Some("producer")).await?;
+                let mut pushed = 0;
+                let mut wire = Vec::new();
+                while let Some(orders) = asked.recv().await {
+                    for order in &orders[pushed..] {
+                        wire.clear();
+                        order.encode_value(&mut wire).unwrap();
+                        publisher.push(Some(order.customer.as_bytes()), Some(&wire), order.order_id).await?;
+                    }
+                    pushed = orders.len();
+                    publisher.flush().await?;
+                    let _ = say.send(Ok(pushed));
+                }
+                Ok(())
+            };
+            if let Err(error) = run.await {
+                let _ = say.send(Err(error));
+            }
+        });
+        Self { process, upto, said, asked: 0 }
+    }
+}
+
+impl Evidence for Run {
+    fn orders(&self) -> Vec<Order> {
+        self.orders.clone()
+    }
+
+    fn topic<V: Value>(&mut self, topic: &str) -> Vec<Vec<(Vec<u8>, V)>> {
+        let process = self.machine.start().unwrap();
+        let backend = open(&self.log, &process, &shop::app("simulated")).unwrap();
+        records_of(&*backend.replay().unwrap(), topic)
+    }
+
+    fn session(&mut self) -> Session {
+        let process = self.machine.start().unwrap();
+        let log = LogOptions { disk: process.disk(), ..self.log.clone() };
+        // Lives as long as the machine: a session knows nothing of it.
+        std::mem::forget(process);
+        Session::open(shop::app("simulated"), log, PARTITIONS).unwrap()
+    }
+}
