@@ -10,7 +10,7 @@ use super::scan::Hole;
 use super::segment::segment_path;
 use super::survey::{Held, Survey, Surveyed};
 use super::topic::Topics;
-use super::{LogOptions, check_format};
+use super::{LogOptions, has_format};
 use crate::disk::Disk;
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::FrameError;
@@ -97,7 +97,7 @@ pub fn verify(options: &LogOptions, only: Only<'_>) -> Result<Report> {
     let mut report = Report::default();
     let format = dir.join("FORMAT");
     let missing = || Error::new(ErrorKind::Corrupt, "the file that names the format is missing");
-    if let Err(error) = check_format(disk, &format).and_then(|there| if there { Ok(()) } else { Err(missing()) }) {
+    if let Err(error) = has_format(disk, &format).and_then(|there| if there { Ok(()) } else { Err(missing()) }) {
         report.findings.push(plain(format, &error, "write the version of the layout into it, which is 1"));
     }
     let topics = Topics::of(disk, dir);
