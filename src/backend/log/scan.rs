@@ -1,9 +1,9 @@
 //! What holds in a segment and what does not: frames are walked over, and behind damage the next one is looked for.
 
 use super::index::{INDEX_BLOCK, entry};
-use super::segment::{SEGMENT_HEADER_LEN, Segment, offset_after};
+use super::segment::{SEGMENT_HEADER_LEN, Segment, frames_anywhere, offset_after};
 use crate::error::Result;
-use crate::record::{Frame, FrameError, FrameHeader, HEADER_LEN};
+use crate::record::{Frame, FrameError, FrameHeader};
 
 /// Bytes that are no frame where one was expected.
 #[derive(Debug)]
@@ -80,8 +80,6 @@ pub(super) fn scan(segment: &Segment, limit: u64, mut each: impl FnMut(&Frame<'_
 }
 
 /// The byte and the header of the first whole frame at or after `from` that `accepts`.
-///
-/// Behind damage it is unknown where frames begin, so every byte is tried; few look like a header.
 pub(super) fn find_frame(
     segment: &Segment,
     from: u64,
@@ -95,15 +93,6 @@ pub(super) fn find_frame(
             break;
         }
     }
-    for at in 0..bytes.len().saturating_sub(HEADER_LEN - 1) {
-        let head = &bytes[at..];
-        let plausible = head[8] == 1 && head[10] == 0 && head[11] == 0 && head[72..HEADER_LEN].iter().all(|b| *b == 0);
-        if plausible
-            && let Ok(frame) = Frame::parse(head)
-            && accepts(&frame.header, from + at as u64)
-        {
-            return Ok(Some((from + at as u64, frame.header)));
-        }
-    }
-    Ok(None)
+    let mut frames = frames_anywhere(&bytes).map(|(at, frame)| (from + at as u64, frame.header));
+    Ok(frames.find(|(at, header)| accepts(header, *at)))
 }
