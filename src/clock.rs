@@ -12,8 +12,21 @@ use tokio::sync::Notify;
 pub struct Clock(Option<Arc<Manual>>);
 
 struct Manual {
-    now_ms: Mutex<i64>,
+    times: Mutex<Times>,
     moved: Notify,
+}
+
+/// Where a manual clock stands, in milliseconds: its wall time, which may jump, and what has passed since it was made.
+#[derive(Clone, Copy)]
+struct Times {
+    wall: i64,
+    passed: i64,
+}
+
+impl Manual {
+    fn times(&self) -> Times {
+        *self.times.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl fmt::Debug for Clock {
@@ -41,13 +54,13 @@ impl Clock {
 
     /// A clock that stands at `now_ms` (milliseconds since 1970) until it is moved.
     pub fn manual(now_ms: i64) -> Self {
-        Self(Some(Arc::new(Manual { now_ms: Mutex::new(now_ms), moved: Notify::new() })))
+        Self(Some(Arc::new(Manual { times: Mutex::new(Times { wall: now_ms, passed: 0 }), moved: Notify::new() })))
     }
 
     /// Wall time in milliseconds since 1970.
     pub fn now_ms(&self) -> i64 {
         match &self.0 {
-            Some(manual) => *manual.now_ms.lock().unwrap_or_else(PoisonError::into_inner),
+            Some(manual) => manual.times().wall,
             None => SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64),
         }
     }
@@ -55,7 +68,7 @@ impl Clock {
     /// Now, on a clock that never goes back.
     pub fn moment(&self) -> Moment {
         match &self.0 {
-            Some(_) => Moment(self.now_ms().max(0) as u128 * 1_000_000),
+            Some(manual) => Moment(manual.times().passed as u128 * 1_000_000),
             None => Moment(process_start().elapsed().as_nanos()),
         }
     }
@@ -63,10 +76,10 @@ impl Clock {
     /// Waits. Cancel-safe.
     pub async fn sleep(&self, time: Duration) {
         let Some(manual) = &self.0 else { return tokio::time::sleep(time).await };
-        let until = self.now_ms() + time.as_millis() as i64;
+        let until = manual.times().passed.saturating_add(whole_ms(time));
         loop {
             let moved = manual.moved.notified();
-            if self.now_ms() >= until {
+            if manual.times().passed >= until {
                 return;
             }
             moved.await;
@@ -76,10 +89,25 @@ impl Clock {
     /// Moves a manual clock on; the machine's clock does not listen.
     pub fn advance(&self, time: Duration) {
         if let Some(manual) = &self.0 {
-            *manual.now_ms.lock().unwrap_or_else(PoisonError::into_inner) += time.as_millis() as i64;
+            let ms = whole_ms(time);
+            let mut times = manual.times.lock().unwrap_or_else(PoisonError::into_inner);
+            (times.wall, times.passed) = (times.wall.saturating_add(ms), times.passed.saturating_add(ms));
+            drop(times);
             manual.moved.notify_waiters();
         }
     }
+
+    /// Sets the wall time of a manual clock forward or back, as somebody may do with the machine's: no time passes.
+    pub fn jump(&self, ms: i64) {
+        if let Some(manual) = &self.0 {
+            let mut times = manual.times.lock().unwrap_or_else(PoisonError::into_inner);
+            times.wall = times.wall.saturating_add(ms);
+        }
+    }
+}
+
+fn whole_ms(time: Duration) -> i64 {
+    i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
 }
 
 fn process_start() -> Instant {

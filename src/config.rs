@@ -9,6 +9,9 @@ use crate::error::{Error, ErrorKind, Result};
 /// The file that is read where no other is named, if it exists.
 pub const DEFAULT_FILE: &str = "gretchen.toml";
 
+/// What the name of every setting's variable begins with.
+pub const PREFIX: &str = "GRETCHEN_";
+
 /// Everything that can be set, with its default and what it means.
 const KNOWN: &[Known] = &[
     Known {
@@ -179,14 +182,16 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Puts them together: `flags` by the setting's name, then `GRETCHEN_…` of the environment, then the file.
+    /// Puts them together: `flags` by the setting's name, then the variables of the environment that begin with
+    /// [`PREFIX`], then the file.
     ///
     /// Without `file` it is [`DEFAULT_FILE`] in the working directory, if that exists.
     pub fn load(
         flags: &BTreeMap<&'static str, String>,
-        environment: impl Fn(&str) -> Option<String>,
+        environment: &BTreeMap<String, String>,
         file: Option<&Path>,
     ) -> Result<Self> {
+        check_variables(environment)?;
         let (path, text) = match file {
             Some(path) => {
                 let text = std::fs::read_to_string(path)
@@ -208,8 +213,8 @@ impl Settings {
             let variable = variable_of(known.name);
             let (value, origin) = if let Some(value) = flags.get(known.name) {
                 (value.clone(), Origin::Flag(flag_of(known.name)))
-            } else if let Some(value) = environment(&variable) {
-                (value, Origin::Environment(variable))
+            } else if let Some(value) = environment.get(&variable) {
+                (value.clone(), Origin::Environment(variable))
             } else if let Some((value, line)) = written.get(known.name) {
                 (value.clone(), Origin::File(path.clone(), *line))
             } else {
@@ -272,7 +277,21 @@ impl Known {
 
 /// The environment variable of a setting.
 pub fn variable_of(name: &str) -> String {
-    format!("GRETCHEN_{}", name.to_ascii_uppercase())
+    format!("{PREFIX}{}", name.to_ascii_uppercase())
+}
+
+/// Refuses variables that are no setting's: a misspelt one would be passed over in silence.
+fn check_variables(environment: &BTreeMap<String, String>) -> Result<()> {
+    let known: Vec<String> = KNOWN.iter().map(|known| variable_of(known.name)).collect();
+    let unknown = environment.keys().find(|name| name.starts_with(PREFIX) && !known.contains(name));
+    let Some(unknown) = unknown else { return Ok(()) };
+    // What they all begin with tells nothing of what was meant.
+    let typed = unknown.trim_start_matches(PREFIX);
+    let hint = match closest(typed, KNOWN.iter().map(|known| known.name)) {
+        Some(close) => format!("did you mean {}?", variable_of(close)),
+        None => format!("known are {}", known.join(", ")),
+    };
+    Err(Error::new(ErrorKind::Config, format!("the environment sets {unknown}, which is no setting; {hint}")))
 }
 
 fn flag_of(name: &str) -> String {
@@ -337,7 +356,7 @@ mod tests {
         std::fs::write(&path, file).unwrap();
         let flags = flags.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
         let env: BTreeMap<String, String> = env.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        Settings::load(&flags, |name| env.get(name).cloned(), Some(&path))
+        Settings::load(&flags, &env, Some(&path))
     }
 
     #[test]
@@ -376,6 +395,17 @@ mod tests {
             error.contains("my.toml:3: there is no setting \"commit_intervall\"; did you mean commit_interval_ms?"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn unknown_variables_are_errors_with_a_suggestion() {
+        let error = load(&[], &[("GRETCHEN_DATADIR", "d"), ("PATH", "/bin")], "").unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "the environment sets GRETCHEN_DATADIR, which is no setting; did you mean GRETCHEN_DATA_DIR?"
+        );
+        let error = load(&[], &[("GRETCHEN_XYZ", "d")], "").unwrap_err().to_string();
+        assert!(error.contains("known are GRETCHEN_DATA_DIR, GRETCHEN_BACKEND,"), "{error}");
     }
 
     #[test]

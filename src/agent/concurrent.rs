@@ -3,23 +3,38 @@
 use std::future::{Future, poll_fn};
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use futures::FutureExt;
-use futures::stream::{FuturesOrdered, StreamExt};
+use futures::stream::{FuturesUnordered, StreamExt};
 
 use super::def::OnError;
 use super::event::{Event, Outcome};
-use super::failure::{is_storage, panicked};
+use super::failure::{chain, is_storage, panicked};
 use super::input::{Input, event};
 use super::task::Source;
+use super::tracker::{Ticket, Tracker};
+use super::window::{Place, Read, Window};
 use crate::error::BoxError;
 use crate::record::{DecodeError, Decoder, RawRecord, Value};
 
-type Running<'a, T> = FuturesOrdered<Pin<Box<dyn Future<Output = Result<T, BoxError>> + 'a>>>;
+/// A slow record does not keep others from being started, but this many times the agent's `concurrency` at most wait
+/// behind it until they can be put out.
+const LOOK_AHEAD: usize = 16;
 
-/// Calls `run` for up to `limit` records at once. Records are finished in their order, so that the position never
-/// passes an unfinished one and outputs keep the order of their records.
+/// One call of the agent: the record, and what it came to.
+type Call<'a, T> = Pin<Box<dyn Future<Output = (Ticket, Result<T, BoxError>)> + 'a>>;
+
+/// A record at work, and how many times it was tried again.
+#[derive(Clone, Copy, Debug)]
+struct Tried {
+    place: Place,
+    again: u32,
+}
+
+/// Calls `run` for up to `limit` records at once. They may be done in any order; positions and outputs follow the order
+/// of the records, so that no position passes an unfinished one.
 pub async fn concurrently<R, T, F, Fut>(input: Input<R>, limit: usize, run: F) -> Result<(), BoxError>
 where
     R: Value,
@@ -47,55 +62,111 @@ where
     drive(input, limit, event, run).await
 }
 
-async fn drive<R, I, T, F, Fut, Read>(mut input: Input<R>, limit: usize, read: Read, run: F) -> Result<(), BoxError>
+async fn drive<R, I, T, F, Fut>(input: Input<R>, limit: usize, read: impl Read<R, I>, run: F) -> Result<(), BoxError>
 where
     R: Value,
     T: Outcome,
     F: Fn(I) -> Fut,
     Fut: Future<Output = T>,
-    Read: Fn(&Source, (&RawRecord<'_>, u32), &[u8], &mut Decoder<R>) -> Result<I, DecodeError>,
 {
-    input.task.commits_any_time.set(true);
-    let mut running: Running<'_, T::Outputs> = FuturesOrdered::new();
-    let mut attempts = 0;
+    let mut window = Window::<R>::new(input.task.clone());
+    drop(input);
+    let task = window.task.clone();
+    task.commits_any_time.set(true);
+    let mut tracker: Tracker<Tried, Result<T::Outputs, BoxError>> = Tracker::default();
+    let mut calls: FuturesUnordered<Call<'_, T::Outputs>> = FuturesUnordered::new();
+    // A record has failed for good: what was started before it may end, and nothing is started any more.
+    let mut failed = false;
     loop {
-        while running.len() < limit {
-            match input.start_next(&read) {
-                Some(item) => running.push_back(attempt(item, Duration::ZERO, &input, &run)),
-                None => break,
+        // What is done is put out in the order of the records.
+        while let Some((tried, outcome)) = tracker.take_oldest() {
+            if let Err(error) = outcome.and_then(|outputs| window.put_out(&tried.place, outputs)) {
+                match task.agent.on_error {
+                    OnError::Skip | OnError::DeadLetter(_) if !is_storage(&*error) => {
+                        window.pass_over(&tried.place, &error);
+                    }
+                    _ => {
+                        let Some(wait) = try_again(&window, &tried, &error) else { return Err(error) };
+                        let again = Tried { again: tried.again + 1, ..tried };
+                        let ticket = tracker.start_again(again);
+                        let Some(item) = window.read(&tried.place, &read) else { return Err(error) };
+                        calls.push(call(ticket, item, wait, &window, &run));
+                        break;
+                    }
+                }
             }
+            window.advance(tracker.oldest().map(|tried| &tried.place));
         }
-        let Some(outcome) = running.next().await else {
-            poll_fn(|cx| input.poll_refill(cx)).await;
-            continue;
-        };
-        let Err(error) = outcome.and_then(|outputs| input.finish_oldest(outputs)) else {
-            attempts = 0;
-            continue;
-        };
-        if is_storage(&*error) {
-            return Err(error);
+
+        let most = limit.saturating_mul(LOOK_AHEAD);
+        while calls.len() < limit && tracker.len() < most && !failed && !task.commit_due.get() {
+            let Some((place, item)) = window.start_next(&read) else { break };
+            let ticket = tracker.start(Tried { place, again: 0 });
+            calls.push(call(ticket, item, Duration::ZERO, &window, &run));
         }
-        match input.task.agent.on_error {
-            OnError::Retry { times, backoff_ms } if attempts < times => {
-                let wait = Duration::from_millis(backoff_ms.saturating_mul(1 << attempts.min(16)));
-                attempts += 1;
-                let Some(item) = input.reread_oldest(&read) else { return Err(error) };
-                running.push_front(attempt(item, wait, &input, &run));
+        if tracker.len() == 0 {
+            // Tombstones at the end of a buffer are nobody's work.
+            window.advance(None);
+        }
+        task.in_flight.set(tracker.len());
+        task.calls.set(calls.len());
+        if let Some(oldest) = tracker.oldest() {
+            task.pulse.at(oldest.place.offset);
+        }
+
+        let room = calls.len() < limit && tracker.len() < most && !failed;
+        let ended = poll_fn(|cx| {
+            if let Poll::Ready(Some(ended)) = calls.poll_next_unpin(cx) {
+                return Poll::Ready(Some(ended));
             }
-            OnError::Fail | OnError::Retry { .. } => return Err(error),
-            OnError::Skip | OnError::DeadLetter(_) => input.pass_over_oldest(&error)?,
+            window.poll_more(cx, room, tracker.len() > 0).map(|()| None)
+        });
+        let Some((ticket, outcome)) = ended.await else { continue };
+        let again = match (&outcome, tracker.place(ticket)) {
+            (Err(error), Some(tried)) => try_again(&window, tried, error).map(|wait| {
+                tried.again += 1;
+                (wait, tried.place)
+            }),
+            _ => None,
+        };
+        match again.and_then(|(wait, place)| Some((wait, window.read(&place, &read)?))) {
+            Some((wait, item)) => calls.push(call(ticket, item, wait, &window, &run)),
+            None => {
+                let passes = matches!(task.agent.on_error, OnError::Skip | OnError::DeadLetter(_));
+                failed |= outcome.as_ref().is_err_and(|error| !passes || is_storage(&**error));
+                tracker.done(ticket, outcome);
+            }
         }
     }
 }
 
+/// How long to wait before a record that failed is tried again; `None` when it is not.
+fn try_again<R: Value>(window: &Window<R>, tried: &Tried, error: &BoxError) -> Option<Duration> {
+    let OnError::Retry { times, backoff_ms } = window.task.agent.on_error else { return None };
+    // Storage that fails is not the record's fault.
+    if tried.again >= times || is_storage(&**error) {
+        return None;
+    }
+    tracing::warn!(
+        agent = window.task.agent.name,
+        partition = window.task.partition,
+        offset = tried.place.offset,
+        error = chain(&**error),
+        attempt = tried.again + 1,
+        of = times,
+        "a record failed and is tried again"
+    );
+    Some(Duration::from_millis(backoff_ms.saturating_mul(1 << tried.again.min(16))))
+}
+
 /// One call of the agent; its panic is an error like any other, so that the records beside it go on.
-fn attempt<'a, R, I, T, F, Fut>(
+fn call<'a, R, I, T, F, Fut>(
+    ticket: Ticket,
     item: Result<I, DecodeError>,
     wait: Duration,
-    input: &Input<R>,
+    window: &Window<R>,
     run: &'a F,
-) -> Pin<Box<dyn Future<Output = Result<T::Outputs, BoxError>> + 'a>>
+) -> Call<'a, T::Outputs>
 where
     R: Value,
     I: 'a,
@@ -103,15 +174,18 @@ where
     F: Fn(I) -> Fut,
     Fut: Future<Output = T> + 'a,
 {
-    let clock = input.task.clock.clone();
-    Box::pin(async move {
-        let item = item?;
+    let task = window.task.clone();
+    let outcome = async move {
         if !wait.is_zero() {
-            clock.sleep(wait).await;
+            task.resting.set(task.resting.get() + 1);
+            task.clock.sleep(wait).await;
+            task.resting.set(task.resting.get() - 1);
         }
+        let item = item?;
         match AssertUnwindSafe(async { run(item).await }).catch_unwind().await {
             Ok(outcome) => outcome.outputs(),
             Err(panic) => Err(panicked(&*panic).into()),
         }
-    })
+    };
+    Box::pin(async move { (ticket, outcome.await) })
 }

@@ -96,6 +96,9 @@ fn fold_frame<A: Aggregation>(input: &mut Input<A::Record>, slots: &mut Slots<A:
         views.clear();
         let start = walk.clone();
         let end = read_group::<A::Record>(&mut walk, &mut views, task);
+        if let Some((_, first)) = views.first() {
+            task.pulse.at(first.offset);
+        }
         if let Err((offset, error)) = fold_guarded::<A>(slots, &views, &mut keys, task) {
             // The records before the failed one count; it alone is unfinished.
             let mut walk = start;

@@ -10,10 +10,11 @@ use super::event::{Batch, Event, IntoOutputs, Outcome};
 use super::outbox::{Emit, owned_headers};
 use super::stream::Stream;
 use super::task::{Mail, Shared, Source};
+use crate::clock::Moment;
 use crate::error::BoxError;
 use crate::record::{DecodeError, Decoder, RawRecord, Value, explained};
 
-/// The clock is asked once in this many records whether a commit is due.
+/// The clock is asked once in this many records whether a commit is due; more often while records take long.
 const RECORDS_PER_CLOCK: u32 = 32;
 
 /// A batch agent gets at most this many records at once.
@@ -26,6 +27,9 @@ pub struct Input<R: Value> {
     pub(super) decoder: Decoder<R>,
     pub(super) mail: Option<Mail>,
     records_to_clock: u32,
+    /// Records from one look at the clock to the next.
+    records_per_clock: u32,
+    looked_at_clock: Moment,
     /// Where the value of the record at hand stands in the buffer.
     value: Range<usize>,
 }
@@ -34,7 +38,8 @@ impl<R: Value> Input<R> {
     pub(super) fn new(task: Rc<Shared>) -> Self {
         // A task has at least one source; without one nothing would ever be decoded.
         let decoder = Decoder::new(task.sources[0].schemas.clone());
-        Self { task, decoder, mail: None, records_to_clock: RECORDS_PER_CLOCK, value: 0..0 }
+        let looked_at_clock = task.clock.moment();
+        Self { task, decoder, mail: None, records_to_clock: 1, records_per_clock: 1, looked_at_clock, value: 0..0 }
     }
 
     /// The next record. `None` never comes while the task lives: a task that ends drops its agent here.
@@ -78,6 +83,7 @@ impl<R: Value> Input<R> {
                 continue;
             };
             self.task.now.set(raw.timestamp);
+            self.task.pulse.at(raw.offset);
             if raw.timestamp > self.task.stream_time.get() {
                 self.task.stream_time.set(raw.timestamp);
             }
@@ -117,11 +123,8 @@ impl<R: Value> Input<R> {
             mail.begin = mail.next;
             self.records_to_clock -= 1;
             if self.records_to_clock == 0 {
-                self.records_to_clock = RECORDS_PER_CLOCK;
                 warm(&self.task, mail);
-                if self.task.interval_passed() {
-                    self.task.commit_due.set(true);
-                }
+                self.look_at_clock();
             }
             if !self.task.commit_due.get() {
                 return true;
@@ -130,6 +133,22 @@ impl<R: Value> Input<R> {
             return false;
         }
         self.take_mail()
+    }
+
+    /// Asks whether a commit is due. Where records take long, each is followed by a look, so that a commit comes in time
+    /// and a stop does not wait for many of them.
+    #[inline(never)]
+    fn look_at_clock(&mut self) {
+        let now = self.task.clock.moment();
+        let took = now.since(std::mem::replace(&mut self.looked_at_clock, now));
+        let slow = took > self.task.commit_interval / 8;
+        // A few quick records after a rest are committed together, when nothing is left to read.
+        let few = !slow && self.records_per_clock < RECORDS_PER_CLOCK;
+        self.records_per_clock = if slow { 1 } else { (self.records_per_clock * 2).min(RECORDS_PER_CLOCK) };
+        self.records_to_clock = self.records_per_clock;
+        if !few && now.since(self.task.committed_at.get()) >= self.task.commit_interval {
+            self.task.commit_due.set(true);
+        }
     }
 
     #[inline(never)]
@@ -146,6 +165,9 @@ impl<R: Value> Input<R> {
         drop(slot);
         if let Some(mail) = &self.mail {
             self.decoder.set_lookup(&self.task.sources[mail.source].schemas);
+            self.task.pulse.of(mail.source);
+            self.looked_at_clock = self.task.clock.moment();
+            (self.records_to_clock, self.records_per_clock) = (1, 1);
         }
         true
     }
@@ -164,12 +186,7 @@ impl<R: Value> Input<R> {
     /// Publishes how far the agent has come.
     pub(super) fn publish(&self) {
         if let Some(mail) = &self.mail {
-            let position = &self.task.positions[mail.source];
-            let offset = mail.begin.offset();
-            if offset > position.get() {
-                self.task.finished.set(self.task.finished.get() + (offset - position.get()));
-                position.set(offset);
-            }
+            self.task.publish(mail);
         }
     }
 
@@ -199,6 +216,9 @@ impl<R: Value> Input<R> {
             };
             task.now.set(raw.timestamp);
             task.stream_time.set(task.stream_time.get().max(raw.timestamp));
+            if events.is_empty() {
+                task.pulse.at(raw.offset);
+            }
             match event(source, (&raw, task.partition), value, &mut self.decoder) {
                 Ok(event) => events.push(event),
                 // The records before it are a batch of their own, so that the policy meets the broken one alone.
@@ -244,96 +264,6 @@ impl<R: Value> Input<R> {
         if outbox.is_full() {
             self.task.commit_due.set(true);
         }
-        Ok(())
-    }
-
-    /// Finishes the oldest unfinished record, of several that are worked on at once.
-    pub(super) fn finish_oldest<T: Outcome>(&mut self, outcome: T) -> Result<(), BoxError> {
-        let outputs = outcome.outputs()?;
-        let Some(mail) = &mut self.mail else { return Ok(()) };
-        let mut cursor = mail.begin;
-        while let Some(raw) = cursor.next(&mail.frames) {
-            if raw.value.is_none() {
-                continue;
-            }
-            if let Some(destination) = self.task.output {
-                let outbox = &mut *self.task.outbox.borrow_mut();
-                let before = outbox.mark();
-                let mut emit = Emit { outbox, destination, key: raw.key, timestamp: raw.timestamp };
-                if let Err(error) = outputs.emit(&mut emit) {
-                    // Of several outputs those before the one that does not fit would stay.
-                    emit.outbox.rollback(before);
-                    return Err(error.into());
-                }
-                if outbox.is_full() {
-                    self.task.commit_due.set(true);
-                }
-            }
-            break;
-        }
-        mail.begin = cursor;
-        self.publish();
-        Ok(())
-    }
-
-    /// The next record without finishing one; `None` at the end of what is at hand.
-    pub(super) fn start_next<T>(
-        &mut self,
-        read: impl Fn(&Source, (&RawRecord<'_>, u32), &[u8], &mut Decoder<R>) -> Result<T, DecodeError>,
-    ) -> Option<Result<T, DecodeError>> {
-        let mail = self.mail.as_mut()?;
-        loop {
-            let raw = mail.next.next(&mail.frames)?;
-            if let Some(value) = raw.value {
-                self.task.now.set(raw.timestamp);
-                self.task.stream_time.set(self.task.stream_time.get().max(raw.timestamp));
-                let source = &self.task.sources[mail.source];
-                let read = read(source, (&raw, self.task.partition), value, &mut self.decoder);
-                return Some(read.map_err(|error| explained(error, value)));
-            }
-            self.task.dropped.set(self.task.dropped.get() + 1);
-        }
-    }
-
-    /// Gets records where all that were at hand are finished.
-    pub(super) fn poll_refill(&mut self, cx: &Context<'_>) -> Poll<()> {
-        if self.mail.is_some() {
-            self.give_back(cx)
-        } else if self.take_mail() {
-            Poll::Ready(())
-        } else {
-            self.wait(cx)
-        }
-    }
-
-    /// Reads the oldest unfinished record again.
-    pub(super) fn reread_oldest<T>(
-        &mut self,
-        read: impl Fn(&Source, (&RawRecord<'_>, u32), &[u8], &mut Decoder<R>) -> Result<T, DecodeError>,
-    ) -> Option<Result<T, DecodeError>> {
-        let mail = self.mail.as_mut()?;
-        let mut cursor = mail.begin;
-        loop {
-            let raw = cursor.next(&mail.frames)?;
-            if let Some(value) = raw.value {
-                let source = &self.task.sources[mail.source];
-                return Some(read(source, (&raw, self.task.partition), value, &mut self.decoder));
-            }
-        }
-    }
-
-    /// Applies the policy that passes the oldest unfinished record over.
-    pub(super) fn pass_over_oldest(&mut self, error: &BoxError) -> Result<(), BoxError> {
-        let Some(mail) = &mut self.mail else { return Ok(()) };
-        let mut cursor = mail.begin;
-        while let Some(raw) = cursor.next(&mail.frames) {
-            if raw.value.is_some() {
-                self.task.pass_over(mail.source, &raw, error);
-                break;
-            }
-        }
-        mail.begin = cursor;
-        self.publish();
         Ok(())
     }
 

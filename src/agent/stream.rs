@@ -13,8 +13,8 @@ use crate::record::Value;
 /// The records of one partition, in order. Asking for the next finishes the one before: from then on it counts as
 /// done and will not be seen again.
 ///
-/// Every `next` is cancel-safe only in the sense that dropping its future hands out nothing; keep calling it in a
-/// `while let` loop.
+/// Every `next` is cancel-safe: dropping its future hands out nothing. It may therefore be raced with a time-out or an
+/// answer from elsewhere, as with `tokio::time::timeout(time, stream.next())`.
 #[derive(Debug)]
 pub struct Stream<R: Value> {
     input: Input<R>,

@@ -11,6 +11,7 @@ use super::def::AgentDef;
 use super::failure::chain;
 use super::input::Input;
 use super::outbox::{Outbox, OutboxMark};
+use super::pulse::Pulse;
 use super::stream::Output;
 use crate::clock::{Clock, Moment};
 use crate::error::{BoxError, Error, ErrorKind, Result};
@@ -98,6 +99,16 @@ pub(crate) struct Shared {
     pub waker: RefCell<Option<Waker>>,
     /// Every moment between two polls is between two records: finished ones are complete, others have left no trace.
     pub commits_any_time: Cell<bool>,
+    /// Records that were started beside each other and are not put out yet.
+    pub in_flight: Cell<usize>,
+    /// Calls of the agent for them that have not ended.
+    pub calls: Cell<usize>,
+    /// Those of them that wait before they try again.
+    pub resting: Cell<usize>,
+    /// There was nothing to read when the agent asked for more beside the records that it works on.
+    pub starved: Cell<bool>,
+    /// What others may see of it.
+    pub pulse: Arc<Pulse>,
     /// Place of the dead-letter topic among the outbox's destinations.
     pub dead_letters: Option<usize>,
 }
@@ -177,6 +188,16 @@ impl Shared {
             for table in &self.tables {
                 table.rollback();
             }
+        }
+    }
+
+    /// Publishes how far the records of a buffer are done.
+    pub(super) fn publish(&self, mail: &Mail) {
+        let position = &self.positions[mail.source];
+        let offset = mail.begin.offset();
+        if offset > position.get() {
+            self.finished.set(self.finished.get() + (offset - position.get()));
+            position.set(offset);
         }
     }
 

@@ -8,10 +8,12 @@ mod meaning;
 pub mod memory;
 mod repeat;
 mod share;
+mod vigil;
 mod wire;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -108,6 +110,26 @@ pub struct Unit {
     pub partition: u32,
 }
 
+/// The process that owns a unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// Its number.
+    pub process: u32,
+    /// Whether a signal has stopped it; `None` where that cannot be seen.
+    pub stopped: Option<bool>,
+}
+
+/// A unit that is kept from those who would work on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Withheld {
+    /// The unit.
+    pub unit: Unit,
+    /// Who holds it; `None` when a member that should take it does not.
+    pub owner: Option<Owner>,
+    /// For how long this member has seen it so.
+    pub time: Duration,
+}
+
 /// What a consumer learns about its share.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Assignment {
@@ -117,6 +139,8 @@ pub enum Assignment {
     Wanted(Vec<Unit>),
     /// These units are gone already; whatever is uncommitted must be dropped.
     Lost(Vec<Unit>),
+    /// Nothing has changed, for too long: an operator should know who works on these units, or rather does not.
+    Withheld(Vec<Withheld>),
 }
 
 /// A store of topics.
@@ -214,6 +238,9 @@ pub trait Replay: Send + Sync + fmt::Debug {
 
     /// How far a group has come in a partition, as its members published it.
     fn position(&self, group: &str, partition: &TopicPartition) -> Result<Option<u64>>;
+
+    /// Which process owns each unit of a group's set, for people; `None` where nobody does or it is not known.
+    fn owners(&self, group: &str, set: &AssignmentSet) -> Result<Vec<Option<Owner>>>;
 
     /// Forgets how far a group has come in a partition. Refused while the group has members.
     fn forget(&self, group: &str, partition: &TopicPartition) -> Result<()>;

@@ -39,6 +39,16 @@ impl<L> Holding<L> {
         self.order.len()
     }
 
+    /// Units that are held and not wanted elsewhere.
+    pub(super) fn kept(&self) -> usize {
+        self.held.len() - self.wanted.len()
+    }
+
+    /// The units that others hold, or nobody.
+    pub(super) fn others(&self) -> impl Iterator<Item = Unit> {
+        self.order.iter().filter(|unit| !self.held.contains_key(&place(unit))).copied()
+    }
+
     /// Takes free units up to `share`, or names those above it; `None` when there is nothing to do.
     ///
     /// `take` returns the proof of a unit that was free.
@@ -47,7 +57,7 @@ impl<L> Holding<L> {
         share: usize,
         mut take: impl FnMut(Unit) -> Result<Option<L>>,
     ) -> Result<Option<Assignment>> {
-        let kept = self.held.len() - self.wanted.len();
+        let kept = self.kept();
         if kept > share {
             let surplus: Vec<_> = (self.held.keys().rev().copied())
                 .filter(|place| !self.wanted.contains(place))

@@ -9,7 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 
 use super::{
-    Appended, AssignmentSet, Backend, Capabilities, Consumer, Offsets, Producer, ProducerId, Reader, Replay, Topic,
+    Appended, AssignmentSet, Backend, Capabilities, Consumer, Offsets, Owner, Producer, ProducerId, Reader, Replay,
+    Topic,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::{FrameBuilder, FrameHeader, Frames, SINGLE_OBJECT_MARKER, split_single_object};
@@ -129,6 +130,10 @@ impl Replay for WireReplay {
 
     fn position(&self, group: &str, partition: &TopicPartition) -> Result<Option<u64>> {
         self.inner.position(group, partition)
+    }
+
+    fn owners(&self, group: &str, set: &AssignmentSet) -> Result<Vec<Option<Owner>>> {
+        self.inner.owners(group, set)
     }
 
     fn forget(&self, group: &str, partition: &TopicPartition) -> Result<()> {

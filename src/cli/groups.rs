@@ -1,11 +1,13 @@
-//! `groups`: how far each agent has come.
+//! `groups`: how far each agent has come, and who works on it.
 
 use serde_json::Value;
 
 use super::context::Context;
 use super::failure::Done;
 use super::output::{Column, counted};
+use crate::backend::Owner;
 use crate::topic::TopicPartition;
+use crate::worker::partition_set;
 
 pub(super) async fn run(context: &mut Context) -> Done {
     let store = context.open_existing()?;
@@ -17,6 +19,8 @@ pub(super) async fn run(context: &mut Context) -> Done {
         Column::number("position"),
         Column::number("end"),
         Column::number("lag"),
+        Column::number("owner"),
+        Column::text("state"),
     ];
     let mut rows = Vec::new();
     let mut total = 0;
@@ -26,11 +30,13 @@ pub(super) async fn run(context: &mut Context) -> Done {
             if !topics.iter().any(|have| have.spec.name == *topic) {
                 continue;
             }
+            let owners = store.replay.owners(&agent.group, &partition_set(agent.partitions))?;
             for partition in 0..agent.partitions {
                 let place = TopicPartition::new(topic.clone(), partition);
                 let offsets = store.replay.offsets(&place)?;
                 let position = store.replay.position(&agent.group, &place)?;
                 let lag = offsets.end.saturating_sub(position.unwrap_or(offsets.start).max(offsets.start));
+                let owner = owners.get(partition as usize).copied().flatten();
                 total += lag;
                 rows.push(vec![
                     agent.def.name.into(),
@@ -39,6 +45,8 @@ pub(super) async fn run(context: &mut Context) -> Done {
                     position.map_or(Value::Null, Value::from),
                     offsets.end.into(),
                     lag.into(),
+                    owner.map_or(Value::Null, |owner| owner.process.into()),
+                    owner.map_or(Value::Null, |owner| state(owner).into()),
                 ]);
             }
         }
@@ -52,4 +60,13 @@ pub(super) async fn run(context: &mut Context) -> Done {
         context.out.line(&note)?;
     }
     Ok(())
+}
+
+/// How an owner is, as far as it can be seen from here.
+fn state(owner: Owner) -> &'static str {
+    match owner.stopped {
+        Some(true) => "stopped",
+        Some(false) => "running",
+        None => "unknown",
+    }
 }

@@ -19,6 +19,7 @@ mod topics;
 mod values;
 mod worker;
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
@@ -30,7 +31,7 @@ use self::args::{Cli, Command};
 use self::context::Context;
 use self::failure::{Done, Failure};
 use crate::app::App;
-use crate::config::Settings;
+use crate::config::{PREFIX, Settings};
 
 /// Time that the runtime's threads get after the command is done.
 const RUNTIME_END: Duration = Duration::from_millis(200);
@@ -72,8 +73,7 @@ fn run(app: App, program: String, cli: Cli, mut grammar: clap::Command) -> Done 
         clap_complete::generate(shell, &mut grammar, &program, &mut script);
         return Ok(std::io::Write::write_all(&mut std::io::stdout(), &script)?);
     }
-    let variable = |name: &str| std::env::var(name).ok();
-    let settings = Settings::load(&cli.global.flags(), variable, cli.global.config.as_deref())?;
+    let settings = Settings::load(&cli.global.flags(), &variables()?, cli.global.config.as_deref())?;
     let default_level = match (&cli.command, cli.global.quiet) {
         (_, true) => "error",
         (Command::Worker(_), false) => "info",
@@ -92,6 +92,17 @@ fn run(app: App, program: String, cli: Cli, mut grammar: clap::Command) -> Done 
     let flushed = context.out.flush();
     done?;
     Ok(flushed?)
+}
+
+/// The variables of the environment that are meant for settings.
+fn variables() -> Done<BTreeMap<String, String>> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok().filter(|name| name.starts_with(PREFIX))?, value)))
+        .map(|(name, value)| match value.into_string() {
+            Ok(value) => Ok((name, value)),
+            Err(_) => Err(Failure::usage(format!("{name}: the value is not UTF-8"))),
+        })
+        .collect()
 }
 
 async fn dispatch(context: &mut Context, command: Command) -> Done {

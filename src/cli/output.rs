@@ -186,6 +186,11 @@ pub(super) fn counted(number: u64, noun: &str) -> String {
     format!("{} {noun}{}", grouped(number), if number == 1 { "" } else { "s" })
 }
 
+/// A duration for programs: milliseconds, to the microsecond.
+pub(super) fn thousandths(time: std::time::Duration) -> f64 {
+    time.as_micros() as f64 / 1e3
+}
+
 /// A duration for people.
 pub(super) fn duration(time: std::time::Duration) -> String {
     let ms = time.as_secs_f64() * 1000.0;

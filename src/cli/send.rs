@@ -10,7 +10,7 @@ use super::args::{FileFormat, SendArgs};
 use super::context::{Context, Store, unknown};
 use super::failure::{Done, Failure};
 use super::file::{RecordFile, Rows};
-use super::output::{counted, duration, grouped, iso, safe};
+use super::output::{counted, duration, grouped, iso, safe, thousandths};
 use super::values::{Json, Values};
 use crate::backend::ProducerId;
 use crate::backend::Topic;
@@ -291,8 +291,8 @@ fn tell(
     if context.out.json {
         let value = json!({
             "topic": &*values.topic, "producer": producer, "rows": rows, "added": published.added,
-            "dropped": published.dropped, "send_ms": sending.as_secs_f64() * 1e3,
-            "total_ms": total.as_secs_f64() * 1e3, "records_per_second": rate, "state": durable,
+            "dropped": published.dropped, "send_ms": thousandths(sending),
+            "total_ms": thousandths(total), "records_per_second": rate, "state": durable,
         });
         return Ok(context.out.json_line(&value)?);
     }
@@ -308,11 +308,12 @@ fn tell(
     }
     if published.dropped > 0 {
         let were = match published.dropped {
+            1 if rows == 1 => "the row was".to_owned(),
             dropped if dropped == rows => format!("all {} were", counted(rows, "row")),
             dropped => format!("{} of {} were", grouped(dropped), counted(rows, "row")),
         };
         context.out.line(&safe(&format!(
-            "{were} there already, sent before as {producer:?}; to send them again, name them anew with --producer"
+            "{were} there already, sent before as {producer:?}; --producer with another name sends everything again"
         )))?;
     }
     Ok(())

@@ -8,8 +8,9 @@ use tokio::sync::{mpsc, watch};
 use super::args::WorkerArgs;
 use super::context::Context;
 use super::failure::{Done, Failure};
-use super::output::{counted, duration, grouped, safe};
+use super::output::{counted, duration, grouped, safe, thousandths};
 use crate::agent::{AgentDef, OnError};
+use crate::backend::Owner;
 use crate::config::Origin;
 use crate::error::{Error, ErrorKind};
 use crate::plan::Plan;
@@ -144,6 +145,44 @@ fn told(event: &WorkerEvent) -> bool {
             tracing::debug!("caught up");
             false
         }
+        WorkerEvent::Stuck { agent, topic, partition, offset, time, holds_thread } => {
+            let what = if *holds_thread {
+                "the agent has not come back from this record and keeps its thread, so that all partitions of that \
+                 thread wait: let it await, or move the work to tokio::task::spawn_blocking"
+            } else {
+                "the agent has not come back from this record; other partitions go on"
+            };
+            tracing::warn!(agent, %topic, partition, offset, seconds = time.as_secs(), "{what}");
+            false
+        }
+        WorkerEvent::Withheld { agent, partition, owner, time } => {
+            let seconds = time.as_secs();
+            match owner {
+                Some(Owner { process, stopped: Some(true) }) => tracing::warn!(
+                    agent,
+                    partition,
+                    process,
+                    seconds,
+                    "nobody works on the partition: its owner is stopped by a signal; kill -CONT {process} lets it go on, \
+                     and when it is killed another takes over at the last commit"
+                ),
+                Some(Owner { process, .. }) => tracing::warn!(
+                    agent,
+                    partition,
+                    process,
+                    seconds,
+                    "its owner was asked for the partition and does not give it back; its log says what it is at, and \
+                     when it is killed another takes over at the last commit"
+                ),
+                None => tracing::warn!(
+                    agent,
+                    partition,
+                    seconds,
+                    "nobody works on the partition: another worker should take it and does not; see whether it is stopped"
+                ),
+            }
+            false
+        }
         WorkerEvent::Paused { agent, partition, error } => {
             let error = safe(&error.to_string()).into_owned();
             tracing::warn!(agent, partition, %error, "the partition waits for room; its last commit stands");
@@ -163,7 +202,7 @@ fn told(event: &WorkerEvent) -> bool {
 fn tell_summary(context: &mut Context, summary: Summary, failed: usize, time: Duration) -> Done {
     let rate = (summary.finished as f64 / time.as_secs_f64().max(1e-9)) as u64;
     if context.out.json {
-        let ms = time.as_secs_f64() * 1e3;
+        let ms = thousandths(time);
         let value = serde_json::json!({
             "records": summary.finished, "failed_partitions": failed, "stuck_partitions": summary.stuck, "ms": ms, "records_per_second": rate,
         });

@@ -124,8 +124,12 @@ impl TestApp {
             for partition in 0..agent.partitions {
                 let busy = Arc::new(AtomicBool::new(false));
                 idle.push(busy.clone());
-                let signals =
-                    Signals { stop: stopped.clone(), idle: busy.clone(), finished: Arc::new(AtomicU64::new(0)) };
+                let signals = Signals {
+                    stop: stopped.clone(),
+                    idle: busy.clone(),
+                    finished: Arc::new(AtomicU64::new(0)),
+                    pulse: Arc::default(),
+                };
                 let context = Context {
                     backend: self.backend.clone(),
                     clock: self.clock.clone(),
@@ -318,6 +322,13 @@ impl TestApp {
     pub fn advance(&mut self, time: Duration) -> Result<()> {
         self.settle()?;
         self.clock.advance(time);
+        self.settle()
+    }
+
+    /// Sets the wall time forward or back, as somebody may do with the machine's clock: no time passes by it.
+    pub fn jump_ms(&mut self, ms: i64) -> Result<()> {
+        self.settle()?;
+        self.clock.jump(ms);
         self.settle()
     }
 

@@ -11,10 +11,11 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::LocalSet;
 
 use super::commit::Progress;
+use super::lookout::{LOOK_EVERY, Stuck, Watch};
 use super::partition::{Context, Signals, TaskRun};
-use super::{Recovered, Summary, WorkerEvent, WorkerOptions};
+use super::{Recovered, Summary, WorkerEvent, WorkerOptions, partition_set};
 use crate::agent::panicked;
-use crate::backend::{Assignment, AssignmentSet, Backend, Consumer, Unit};
+use crate::backend::{Assignment, Backend, Consumer, Unit, Withheld};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::AgentPlan;
@@ -139,6 +140,7 @@ struct Running {
     stop: watch::Sender<bool>,
     idle: Arc<AtomicBool>,
     finished: Arc<AtomicU64>,
+    watch: Watch,
     ended: bool,
 }
 
@@ -162,8 +164,7 @@ impl Member {
         clock: Clock,
         pool: Pool,
     ) -> Result<Self> {
-        let set = AssignmentSet { name: "partitions".into(), partitions: plan.partitions };
-        let consumer = backend.consumer(&plan.group, &[set]).await?;
+        let consumer = backend.consumer(&plan.group, &[partition_set(plan.partitions)]).await?;
         let (sender, progress) = mpsc::unbounded_channel();
         let context = Context { backend, clock, options, helpers: tokio::runtime::Handle::current(), progress: sender };
         Ok(Self {
@@ -204,12 +205,18 @@ impl Member {
         events: &mpsc::UnboundedSender<WorkerEvent>,
     ) -> Result<()> {
         let mut caught_up = false;
+        let clock = self.context.clock.clone();
+        let mut look = std::pin::pin!(clock.sleep(LOOK_EVERY));
         while !*stop.borrow() {
             // In this order, which a simulation repeats: what is ready seldom must not wait for the rest to cease.
             tokio::select! {
                 biased;
-                changed = self.consumer.assignment() => self.assigned(changed?).await?,
+                changed = self.consumer.assignment() => self.assigned(changed?, events).await?,
                 Some(event) = self.task_events.1.recv() => self.task_event(event, events).await?,
+                () = &mut look => {
+                    self.name_stuck(events);
+                    look.set(clock.sleep(LOOK_EVERY));
+                }
                 Some((partition, position)) = self.progress.recv() => self.ack(&partition, position),
                 _ = stop.changed() => {}
             }
@@ -225,12 +232,23 @@ impl Member {
         Ok(())
     }
 
+    /// Names agents that have stayed at one record for long.
+    fn name_stuck(&mut self, events: &mpsc::UnboundedSender<WorkerEvent>) {
+        let now = self.context.clock.moment();
+        for (partition, task) in self.tasks.iter_mut().filter(|(_, task)| !task.ended) {
+            let Some(Stuck { source, offset, time, holds_thread }) = task.watch.look(now) else { continue };
+            let Some((topic, _)) = self.plan.sources.get(source) else { continue };
+            let (agent, topic, partition) = (self.plan.def.name, topic.clone(), *partition);
+            let _ = events.send(WorkerEvent::Stuck { agent, topic, partition, offset, time, holds_thread });
+        }
+    }
+
     /// Whether nothing is left that could go on.
     fn has_failed(&self) -> bool {
         !self.tasks.is_empty() && self.tasks.values().all(|task| task.ended)
     }
 
-    async fn assigned(&mut self, change: Assignment) -> Result<()> {
+    async fn assigned(&mut self, change: Assignment, events: &mpsc::UnboundedSender<WorkerEvent>) -> Result<()> {
         match change {
             Assignment::Gained(units) => units.into_iter().try_for_each(|unit| self.start(unit.partition)),
             Assignment::Wanted(units) => {
@@ -242,6 +260,13 @@ impl Member {
                         // A partition that failed here goes to whoever wants it: it may have been this machine's fault.
                         _ => self.give_back(partition).await?,
                     }
+                }
+                Ok(())
+            }
+            Assignment::Withheld(units) => {
+                for Withheld { unit: Unit { partition, .. }, owner, time } in units {
+                    let agent = self.plan.def.name;
+                    let _ = events.send(WorkerEvent::Withheld { agent, partition, owner, time });
                 }
                 Ok(())
             }
@@ -264,8 +289,10 @@ impl Member {
         let (stop, stopped) = watch::channel(false);
         let finished = Arc::new(AtomicU64::new(0));
         let idle = Arc::new(AtomicBool::new(false));
-        let signals = Signals { stop: stopped, idle: idle.clone(), finished: finished.clone() };
-        self.tasks.insert(partition, Running { stop, idle, finished, ended: false });
+        let pulse = Arc::default();
+        let watch = Watch::new(Arc::clone(&pulse));
+        let signals = Signals { stop: stopped, idle: idle.clone(), finished: finished.clone(), pulse };
+        self.tasks.insert(partition, Running { stop, idle, finished, watch, ended: false });
         let place = partition as usize;
         self.pool.start(
             place,
@@ -335,14 +362,12 @@ impl Member {
         let clock = self.context.clock.clone();
         let timeout = clock.sleep(self.context.options.stop_timeout);
         tokio::pin!(timeout);
-        let mut stuck = Vec::new();
         while self.tasks.values().any(|task| !task.ended) {
             tokio::select! {
                 biased;
                 Some(event) = self.task_events.1.recv() => self.task_event(event, events).await?,
                 () = &mut timeout => {
-                    stuck = self.tasks.iter().filter(|(_, task)| !task.ended).map(|(partition, _)| *partition).collect();
-                    tracing::warn!(agent = self.plan.def.name, partitions = ?stuck, "records were not finished in time; they stay uncommitted and will be processed again");
+                    self.summary.stuck = self.leave_stuck();
                     break;
                 }
             }
@@ -351,10 +376,30 @@ impl Member {
         for task in self.tasks.values() {
             self.summary.finished += task.finished.load(Ordering::SeqCst);
         }
-        self.summary.stuck = stuck.len();
-        if stuck.is_empty() {
+        if self.summary.stuck == 0 {
             self.consumer.leave().await?;
         }
         Ok(self.summary)
+    }
+
+    /// Names the partitions that have not ended in time; returns how many there are.
+    fn leave_stuck(&self) -> usize {
+        let agent = self.plan.def.name;
+        let stuck = self.tasks.iter().filter(|(_, task)| !task.ended);
+        stuck
+            .inspect(|(partition, task)| match task.watch.at_hand() {
+                Some((source, offset)) => {
+                    let topic = self.plan.sources.get(source).map_or("", |(topic, _)| topic);
+                    tracing::warn!(
+                        agent,
+                        topic,
+                        partition,
+                        offset,
+                        "the agent did not finish this record in time; it stays uncommitted and will be processed again"
+                    );
+                }
+                None => tracing::warn!(agent, partition, "the partition did not end in time; its last commit stands"),
+            })
+            .count()
     }
 }

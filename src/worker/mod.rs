@@ -6,12 +6,15 @@
 mod assignment;
 mod commit;
 mod failure;
+mod lookout;
 mod mark;
 mod partition;
 mod position_file;
 mod recovery;
+mod setup;
 mod tail;
 mod view;
+mod wakes;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -27,7 +30,7 @@ pub use recovery::Recovered;
 pub(crate) use tail::{CommitVisitor, walk};
 pub use view::table_view;
 
-use crate::backend::{Backend, Offsets};
+use crate::backend::{AssignmentSet, Backend, Offsets, Owner};
 use crate::clock::Clock;
 use crate::disk::Disk;
 use crate::error::{Error, ErrorKind, Result};
@@ -108,6 +111,32 @@ pub enum WorkerEvent {
         /// What could not be written.
         error: Error,
     },
+    /// An agent has been at one record for long. Its other partitions go on, and shutdown will not wait for it.
+    Stuck {
+        /// The agent.
+        agent: &'static str,
+        /// The topic of the record.
+        topic: Arc<str>,
+        /// The partition.
+        partition: u32,
+        /// The record's offset; of several that are worked on at once the oldest.
+        offset: u64,
+        /// For how long.
+        time: Duration,
+        /// Whether it keeps its thread meanwhile, so that all partitions of that thread wait with it.
+        holds_thread: bool,
+    },
+    /// A partition is kept from those who would work on it.
+    Withheld {
+        /// The agent.
+        agent: &'static str,
+        /// The partition.
+        partition: u32,
+        /// The process that holds it; `None` when a worker that should take it does not.
+        owner: Option<Owner>,
+        /// For how long.
+        time: Duration,
+    },
     /// A partition has stopped at an error. It stays this worker's, so that no other fails on it in turn.
     Failed {
         /// The agent.
@@ -130,6 +159,11 @@ pub struct Summary {
     pub failed: usize,
     /// Partitions whose agents did not finish in time. They stay locked until the process ends, which should be soon.
     pub stuck: usize,
+}
+
+/// The set that a group's members share out: the partitions of the agent's topics, which belong together.
+pub(crate) fn partition_set(partitions: u32) -> AssignmentSet {
+    AssignmentSet { name: "partitions".into(), partitions }
 }
 
 /// Runs the plan until `stop` turns to `true`, or until every partition has failed.

@@ -4,14 +4,14 @@
 //! two of them, and commit or refill while it stands there.
 
 use std::any::Any;
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::task::Poll;
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedSender;
@@ -22,13 +22,15 @@ use super::commit::{Committer, Progress, Settler, any_dirty, checkpoint};
 use super::failure::Verdict;
 use super::position_file::PositionFile;
 use super::recovery::{Recovered, recover};
-use crate::agent::{AgentFuture, Mail, OnError, Outbox, OutboxLimits, Shape, Shared, Source, Task, panicked};
+use super::setup::{open_tables, share, stored_position};
+use super::wakes::Wakes;
+use crate::agent::{AgentFuture, Mail, Pulse, Shape, Shared, Task, panicked};
 use crate::backend::{Backend, ProducerId, Reader};
 use crate::clock::{Clock, Moment};
 use crate::error::{BoxError, Error, ErrorKind, Result};
 use crate::plan::AgentPlan;
 use crate::record::Cursor;
-use crate::table::{AnyPartition, Checkpoint, CheckpointDone, OpenPartition};
+use crate::table::{Checkpoint, CheckpointDone};
 use crate::topic::TopicPartition;
 
 /// What all tasks of a worker share.
@@ -52,6 +54,8 @@ pub(crate) struct Signals {
     pub(crate) idle: Arc<AtomicBool>,
     /// Records that the task has finished.
     pub(crate) finished: Arc<AtomicU64>,
+    /// What its agent does.
+    pub(crate) pulse: Arc<Pulse>,
 }
 
 /// What the agent's turn came to.
@@ -60,6 +64,8 @@ enum Turn {
     Pause,
     /// A commit is due, and this agent can be committed at any time.
     Due,
+    /// There is more to read for an agent that works on some records and has room for others, or it cannot be known.
+    More(Result<()>),
     /// It returned.
     Ended(Result<(), BoxError>),
     /// It panicked.
@@ -89,6 +95,9 @@ pub(crate) struct TaskRun {
     recovered: Recovered,
     /// For each table, the keys that its store had been asked for when a batch was last looked up ahead.
     loads: Vec<Cell<u64>>,
+    /// What wakes the agent, and the waker that it is polled with.
+    wakes: Arc<Wakes>,
+    waker: Waker,
 }
 
 impl TaskRun {
@@ -103,7 +112,7 @@ impl TaskRun {
         })?;
         let now = Rc::new(Cell::new(0));
         let tables = open_tables(&context, &plan, partition, &changelog, &now)?;
-        let shared = Rc::new(share(&context, &plan, partition, tables, now));
+        let shared = Rc::new(share(&context, signals.pulse.clone(), &plan, partition, tables, now));
         let state_dir = context.options.state_dir.as_ref().map(|dir| dir.join(plan.def.name));
         let positions = PositionFile::new(context.options.disk.clone(), state_dir, partition);
 
@@ -139,7 +148,10 @@ impl TaskRun {
             Committer::new(shared.clone(), changelog_producer, settler, sequences, resume, context.helpers.clone());
         let now = context.clock.moment();
         shared.committed_at.set(now);
+        let wakes = Arc::new(Wakes::default());
         Ok(Self {
+            waker: Waker::from(wakes.clone()),
+            wakes,
             loads: shared.tables.iter().map(|_| Cell::new(0)).collect(),
             uncovered: recovered.commits > 0,
             context,
@@ -185,6 +197,11 @@ impl TaskRun {
                     self.commit().await?;
                     continue;
                 }
+                Turn::More(result) => {
+                    result?;
+                    self.refill()?;
+                    continue;
+                }
                 Turn::Ended(Ok(())) => {
                     self.drop_agent(&mut agent);
                     Verdict::Stop(Error::new(
@@ -210,30 +227,68 @@ impl TaskRun {
 
     /// Lets the agent work until it pauses.
     async fn turn(&mut self, agent: &mut AgentFuture) -> Turn {
-        let shared = self.shared.clone();
+        let shared = &*self.shared;
+        let (clock, committed, readers, idle) =
+            (&self.context.clock, self.committed, &mut self.readers, &self.signals.idle);
+        let (wakes, waker) = (&self.wakes, &self.waker);
         let due = async {
-            if !shared.commits_any_time.get() {
-                return std::future::pending().await;
-            }
             loop {
-                self.context.clock.sleep(shared.commit_interval).await;
-                if shared.finished.get() > self.committed {
-                    return;
+                clock.sleep(shared.commit_interval).await;
+                if !shared.commits_any_time.get() {
+                    shared.commit_due.set(true);
+                } else if shared.finished.get() > committed {
+                    return Turn::Due;
                 }
             }
         };
-        let mut due = pin!(due);
-        poll_fn(|cx| {
-            shared.waits.set(false);
-            match catch_unwind(AssertUnwindSafe(|| agent.as_mut().poll(cx))) {
-                Ok(Poll::Ready(result)) => return Poll::Ready(Turn::Ended(result)),
-                Ok(Poll::Pending) if shared.waits.get() => return Poll::Ready(Turn::Pause),
-                Ok(Poll::Pending) => {}
-                Err(panic) => return Poll::Ready(Turn::Panicked(panic)),
+        let more = async {
+            if !shared.starved.get() {
+                return std::future::pending().await;
             }
-            due.as_mut().poll(cx).map(|()| Turn::Due)
+            let (result, ..) = futures::future::select_all(readers.iter_mut().map(|reader| reader.ready())).await;
+            shared.starved.set(false);
+            Turn::More(result)
+        };
+        let stop = self.signals.stop.wait_for(|stop| *stop);
+        let stopping = async {
+            // Without an answer whoever started the task has let go of it: the agent is to pause all the same.
+            let _ = stop.await;
+            shared.commit_due.set(true);
+            std::future::pending().await
+        };
+        // Looked at only while the agent waits for something of its own, so that they cost records nothing.
+        let mut due = pin!(due);
+        let mut more = pin!(more);
+        let mut stopping = pin!(stopping);
+        shared.pulse.turn(true);
+        let turn = poll_fn(|cx| {
+            shared.waits.set(false);
+            shared.pulse.thread(true);
+            let polled = wakes.poll(waker, cx, |cx| match catch_unwind(AssertUnwindSafe(|| agent.as_mut().poll(cx))) {
+                Ok(polled) => polled.map(Turn::Ended),
+                Err(panic) => Poll::Ready(Turn::Panicked(panic)),
+            });
+            shared.pulse.thread(false);
+            match polled {
+                Poll::Ready(turn) => return Poll::Ready(turn),
+                Poll::Pending if shared.waits.get() => return Poll::Ready(Turn::Pause),
+                Poll::Pending => {}
+            }
+            // Calls that wait before they try again are nothing to wait for.
+            let resting = shared.resting.get() > 0 && shared.resting.get() == shared.calls.get();
+            idle.store(resting, Ordering::SeqCst);
+            if let Poll::Ready(turn) = more.as_mut().poll(cx) {
+                return Poll::Ready(turn);
+            }
+            match stopping.as_mut().poll(cx) {
+                Poll::Ready(turn) => Poll::Ready(turn),
+                Poll::Pending => due.as_mut().poll(cx),
+            }
         })
-        .await
+        .await;
+        shared.pulse.turn(false);
+        idle.store(false, Ordering::SeqCst);
+        turn
     }
 
     /// The agent stands between two records: commits what is due, or gets more records. `true` when the task has ended.
@@ -243,7 +298,8 @@ impl TaskRun {
             // Whoever started the task has let go of it: nothing may be committed any more.
             return Ok(true);
         }
-        let stopping = *self.signals.stop.borrow();
+        let busy = self.shared.in_flight.get() > 0;
+        let stopping = *self.signals.stop.borrow() && !busy;
         if stopping {
             self.shut_down().await?;
             return Ok(true);
@@ -254,7 +310,9 @@ impl TaskRun {
         self.shared.commit_due.set(false);
         // An agent that paused for a commit keeps its buffer and goes on with it.
         let used_up = self.shared.mail.borrow().as_ref().is_some_and(Mail::is_used_up);
-        if used_up && !self.refill()? {
+        let refilled = used_up && self.refill()?;
+        self.shared.starved.set(busy && used_up && !refilled);
+        if used_up && !refilled && !busy {
             if self.is_dirty() {
                 // Idle: chained agents should not wait an interval each.
                 self.commit().await?;
@@ -288,13 +346,15 @@ impl TaskRun {
     /// Reads the next batch, from the sources in turn.
     fn refill(&mut self) -> Result<bool> {
         let mut slot = self.shared.mail.borrow_mut();
-        let Some(mail) = slot.as_mut() else { return Ok(false) };
+        let Some(mail) = slot.as_mut().filter(|mail| mail.is_used_up()) else { return Ok(false) };
         for _ in 0..self.readers.len() {
             let source = self.next_reader;
             self.next_reader = (source + 1) % self.readers.len();
+            // A concurrent agent may still work on records before it.
+            let from = self.readers[source].position();
             if self.readers[source].read(&mut mail.frames)? {
                 mail.source = source;
-                mail.begin = Cursor::at_offset(&mail.frames, self.shared.positions[source].get());
+                mail.begin = Cursor::at_offset(&mail.frames, from);
                 mail.next = mail.begin;
                 self.prefetch(mail)?;
                 return Ok(true);
@@ -329,6 +389,7 @@ impl TaskRun {
         let clock = &self.context.clock;
         let stop = &mut self.signals.stop;
         let readers = &mut self.readers;
+        let wakes = &self.wakes;
         let committer = &mut self.committer;
         let checkpointing = &mut self.checkpointing;
         let mut done = None;
@@ -349,6 +410,7 @@ impl TaskRun {
                 result = settled => result?,
                 result = checkpointed => done = Some(result),
                 (result, ..) = ready => result?,
+                () = wakes.woken() => {}
                 () = clock.sleep(checkpoint_due.unwrap_or(Duration::MAX / 4)), if checkpoint_due.is_some() => {}
             }
         }
@@ -459,100 +521,4 @@ impl TaskRun {
         }
         Ok(())
     }
-}
-
-fn open_tables(
-    context: &Context,
-    plan: &AgentPlan,
-    partition: u32,
-    changelog: &TopicPartition,
-    now: &Rc<Cell<i64>>,
-) -> Result<Vec<Rc<dyn AnyPartition>>> {
-    let mut tables = Vec::new();
-    for def in &plan.tables {
-        let table = def.open(OpenPartition {
-            dir: context.options.state_dir.as_ref().map(|dir| dir.join(def.name).join(partition.to_string())),
-            disk: context.options.disk.clone(),
-            memory: context.options.state_dir.is_none().then(|| context.options.memory_stores.clone()),
-            partition,
-            partitions: plan.partitions,
-            place: changelog.clone(),
-            schemas: plan.stored.clone(),
-            memory_bytes: context.options.table_memory_bytes,
-            store_bytes: context.options.store_memory_bytes,
-            now: now.clone(),
-        })?;
-        table.enable_undo(needs_undo(plan));
-        tables.push(table);
-    }
-    Ok(tables)
-}
-
-/// Whether tables must be able to go back to before a failed record. An aggregation's failed fold leaves no trace.
-fn needs_undo(plan: &AgentPlan) -> bool {
-    plan.def.on_error != OnError::Fail && plan.def.shape != Shape::Aggregate
-}
-
-fn share(
-    context: &Context,
-    plan: &AgentPlan,
-    partition: u32,
-    tables: Vec<Rc<dyn AnyPartition>>,
-    now: Rc<Cell<i64>>,
-) -> Shared {
-    Shared {
-        agent: plan.def,
-        partition,
-        sources: plan
-            .sources
-            .iter()
-            .map(|(topic, schemas)| Source { topic: topic.clone(), schemas: schemas.clone() })
-            .collect(),
-        positions: plan.sources.iter().map(|_| Cell::new(0)).collect(),
-        mail: RefCell::new(Some(Mail::default())),
-        waits: Cell::new(false),
-        commit_due: Cell::new(false),
-        committed_at: Cell::new(context.clock.moment()),
-        commit_interval: context.options.commit_interval,
-        clock: context.clock.clone(),
-        finished: Cell::new(0),
-        dropped: Cell::new(0),
-        now,
-        stream_time: Cell::new(i64::MIN),
-        outbox: RefCell::new(Outbox::new(
-            plan.destinations.clone(),
-            partition,
-            OutboxLimits {
-                record_bytes: context.backend.capabilities().max_record_bytes,
-                bytes: context.options.output_memory_bytes,
-            },
-        )),
-        output: plan.output,
-        warms: plan.keyed && !tables.is_empty() && plan.def.shape != Shape::Aggregate,
-        failure: RefCell::new(None),
-        undo: needs_undo(plan),
-        tables,
-        outbox_mark: Cell::new(None),
-        keeps_key: Cell::new(false),
-        key: RefCell::new(None),
-        waker: RefCell::new(None),
-        commits_any_time: Cell::new(false),
-        dead_letters: plan.dead_letters,
-    }
-}
-
-/// The changelog position that all stores of the task cover.
-fn stored_position(tables: &[Rc<dyn AnyPartition>], positions: &PositionFile) -> Result<Option<u64>> {
-    if tables.is_empty() {
-        return positions.load();
-    }
-    let mut least = Some(u64::MAX);
-    for table in tables {
-        // A table without a position is rebuilt from the start, and the others with it.
-        least = match (least, table.store_position()?) {
-            (Some(least), Some(position)) => Some(least.min(position)),
-            _ => None,
-        };
-    }
-    Ok(least)
 }

@@ -57,7 +57,8 @@ async fn never_ends(_text: String) {
 /// Agents and partitions that a worker starts: four agents and the one that feeds the repartition topic.
 const TASKS: usize = 5 * 4;
 
-const ARGS: &str = "GRETCHEN_TEST_COMMAND_LINE";
+/// Not one of the settings' own, of which an unknown one would be an error.
+const ARGS: &str = "COMMAND_LINE_UNDER_TEST";
 
 /// The file that names the format of the orders.
 const FORMAT: &str = "format.txt";
@@ -85,6 +86,7 @@ fn command_line() {
 
 pub(crate) fn command(dir: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
+    keep_settings_from(&mut command);
     command
         .args(["--exact", "cli::command_line", "--nocapture", "--test-threads=2"])
         .env(ARGS, serde_json::to_string(args).unwrap())
@@ -92,6 +94,13 @@ pub(crate) fn command(dir: &Path, args: &[&str]) -> Command {
         .current_dir(dir)
         .stdin(Stdio::null());
     command
+}
+
+/// What the tests are told in the environment is nothing for a program, to which it would be a setting that is unknown.
+pub(crate) fn keep_settings_from(command: &mut Command) {
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("GRETCHEN_")) {
+        command.env_remove(name);
+    }
 }
 
 /// Runs a command to its end: exit code, standard output, standard error.
@@ -194,6 +203,11 @@ fn another_file_of_the_same_name_is_not_taken_for_the_first() {
     assert!(error.contains("nothing was sent") && error.contains("--producer"), "{error}");
     let sent = json_of(dir, &["send", "shop-orders", "--file", "orders.csv", "--producer", "second", "--json"]);
     assert_eq!(sent["added"], json!(50));
+    // One row is not called all of them.
+    fs::write(dir.join("one.csv"), csv(0..1)).unwrap();
+    good(dir, &["send", "shop-orders", "--file", "one.csv", "--producer", "apart", "--quiet"]);
+    let again = good(dir, &["send", "shop-orders", "--file", "one.csv", "--producer", "apart"]);
+    assert!(again.starts_with("the row was there already"), "{again}");
 }
 
 #[test]
@@ -435,6 +449,9 @@ fn the_app_and_its_settings_are_shown() {
     );
     fs::remove_file(dir.join("gretchen.toml")).unwrap();
 
+    let misspelt = finished(command(dir, &["agents"]).env("GRETCHEN_DATADIR", "elsewhere").output().unwrap());
+    assert_eq!(misspelt.0, 2);
+    assert!(misspelt.2.contains("did you mean GRETCHEN_DATA_DIR?"), "{}", misspelt.2);
     assert!(bad(dir, &["topics", "--backend", "kafka://broker"], 2).contains("this build has no backend for kafka:"));
     assert!(bad(dir, &["topics", "--backend", "memory:"], 2).contains("one process"));
     assert!(bad(dir, &["wroker"], 2).contains("'worker'"));

@@ -85,6 +85,7 @@ fn orders(dir: &Path, args: &[&str], fault: Option<(Kind, u32)>) -> Ran {
     let trace = dir.join("trace");
     let data = dir.join("data");
     let mut command = Command::new("timeout");
+    crate::cli::keep_settings_from(&mut command);
     command.args(["--signal=KILL", "60"]);
     if let Some((kind, n)) = fault {
         let calls = kind.calls();

@@ -1,13 +1,30 @@
 //! Workers are killed again and again while orders flow; in the end every figure is exact.
+//!
+//! `GRETCHEN_KILLS=3000 cargo test --release --test it kill:: -- --nocapture` kills that many, in rounds of a hundred,
+//! each with a folder and a seed of its own.
 
 use crate::shop;
 use crate::support::{Random, Stage, Worker};
 
-/// Kills of one test.
+/// Kills of one round.
 const KILLS: usize = 100;
 
+/// Workers at once, at most.
+const WORKERS: usize = 4;
+
 fn kill_workers(test: &str, fsync: bool) {
-    let mut random = Random::seeded(test);
+    let all = std::env::var("GRETCHEN_KILLS").map_or(KILLS, |kills| kills.parse().unwrap());
+    let mut kills = 0;
+    while kills < all {
+        kills += round(&mut Random::seeded(test), fsync);
+        if all > KILLS {
+            println!("{kills} of {all} kills");
+        }
+    }
+}
+
+/// At least [`KILLS`] kills; returns how many.
+fn round(random: &mut Random, fsync: bool) -> usize {
     let mut stage = Stage::new("shop", fsync);
     stage.spec.commit_ms = random.within(5..40);
     let mut workers: Vec<Worker> = Vec::new();
@@ -16,7 +33,7 @@ fn kill_workers(test: &str, fsync: bool) {
     let mut last_kill = stage.clock.moment();
     let began = stage.clock.moment();
     while kills < KILLS {
-        while workers.is_empty() || (workers.len() < 3 && random.one_in(40)) {
+        while workers.is_empty() || (workers.len() < WORKERS && random.one_in(40)) {
             workers.push(stage.worker());
         }
         if random.one_in(30) {
@@ -25,7 +42,7 @@ fn kill_workers(test: &str, fsync: bool) {
         }
         let count = random.within(1..30);
         let bulk = random.one_in(50);
-        let more = shop::orders(&mut random, stage.orders.len(), count, bulk);
+        let more = shop::orders(random, stage.orders.len(), count, bulk);
         stage.publish(more);
         stage.sleep_ms(random.within(0..12));
         if stage.passed(last_kill).as_millis() as u64 >= next_kill_ms {
@@ -43,7 +60,7 @@ fn kill_workers(test: &str, fsync: bool) {
                 workers.swap_remove(which).kill();
                 kills += 1;
             }
-            if random.one_in(3) {
+            if workers.len() < WORKERS && random.one_in(3) {
                 workers.push(stage.worker());
             }
             next_kill_ms = random.within(20..300);
@@ -64,6 +81,7 @@ fn kill_workers(test: &str, fsync: bool) {
         stage.passed(began)
     );
     assert!(from_checkpoint > 0, "no start found a checkpoint");
+    kills
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Write;
 
-use gretchen::agent::{Event, Keyed, Output, Stream};
+use gretchen::agent::{Batch, Event, Keyed, Output, Stream};
 use gretchen::app::App;
 use gretchen::error::BoxError;
 use gretchen::prelude::Decimal;
@@ -102,6 +102,20 @@ async fn bulky(order: Order) -> Option<String> {
     (order.quantity == BULK).then(|| format!("{}:{}", order.order_id, "x".repeat(BULKY_BYTES)))
 }
 
+#[agent(topic = "orders", output = "batched")]
+async fn batched(orders: Batch<Order>) -> Vec<Keyed<Order>> {
+    orders.into_iter().map(|order| Keyed::new(&order.customer, order.value.clone())).collect()
+}
+
+/// Ends out of order: each waits a few turns of its own.
+#[agent(topic = "orders", output = "beside", concurrency = 4)]
+async fn beside(order: Order) -> Order {
+    for _ in 0..order.order_id % 7 {
+        tokio::task::yield_now().await;
+    }
+    order
+}
+
 /// Holds a lock for as long as the task lives, and notes every record: a second owner is caught in the act.
 #[agent(topic = "orders")]
 async fn owner(mut orders: Stream<Order>) -> Result<(), BoxError> {
@@ -164,6 +178,8 @@ pub(crate) fn app(name: &str) -> App {
             .agent::<large>()
             .agent::<by_number>()
             .agent::<bulky>()
+            .agent::<batched>()
+            .agent::<beside>()
             .agent::<owner>(),
         "owners" => App::new(APP).agent::<owner>().agent::<totals>().agent::<large>(),
         "simulated" => App::new(APP)
@@ -175,6 +191,9 @@ pub(crate) fn app(name: &str) -> App {
             .agent::<by_number>()
             .agent::<bulky>(),
         "failing" => App::new(APP).agent::<accepted>().agent::<passed>(),
+        "stuck" => crate::stuck::app(),
+        "blocked" => crate::stuck::blocked_app(),
+        "waiting" => crate::waiting::app(),
         other => panic!("there is no app {other}"),
     }
 }
@@ -260,7 +279,7 @@ pub(crate) fn check_figures(stage: &mut impl Evidence) {
     assert_eq!(text(rows), last(&quantities), "table by-quantity");
     drop(session);
 
-    check_orders(stage, &["orders", "large"]);
+    check_orders(stage, &["orders", "large", "batched", "beside"]);
     check_keyed(stage, &orders);
     check_updates(stage, "order-totals", &customers, true);
     check_updates(stage, "large-totals", &large, true);

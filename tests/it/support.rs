@@ -49,6 +49,10 @@ pub(crate) struct Spec {
     pub(crate) fsync: bool,
     pub(crate) commit_ms: u64,
     pub(crate) checkpoint_ms: u64,
+    /// Time that agents get to finish their records.
+    pub(crate) stop_ms: u64,
+    /// Small ones roll often.
+    pub(crate) segment_bytes: u64,
     /// The fault point to arm, and at which pass it ends the process.
     pub(crate) fault: Option<(String, u64)>,
     /// Whether the agent that fails at some orders accepts them.
@@ -56,11 +60,10 @@ pub(crate) struct Spec {
 }
 
 impl Spec {
-    fn log(&self) -> LogOptions {
-        // Small segments, so that they roll.
+    pub(crate) fn log(&self) -> LogOptions {
         LogOptions {
             durability: if self.fsync { Durability::Fsync } else { Durability::Os },
-            segment_bytes: 128 << 10,
+            segment_bytes: self.segment_bytes,
             ..LogOptions::new(self.folder.join("data"))
         }
     }
@@ -71,6 +74,7 @@ impl Spec {
             commit_interval: Duration::from_millis(self.commit_ms),
             checkpoint_interval: Duration::from_millis(self.checkpoint_ms),
             threads: 2,
+            stop_timeout: Duration::from_millis(self.stop_ms),
             ..WorkerOptions::default()
         }
     }
@@ -200,6 +204,13 @@ impl Worker {
         self.child.try_wait().unwrap()
     }
 
+    /// The most memory that it has had so far, in KiB.
+    pub(crate) fn peak_memory_kib(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
     /// What it wrote to its standard error.
     pub(crate) fn stderr(&self) -> String {
         fs::read_to_string(self.folder.join("stderr").join(self.number.to_string())).unwrap()
@@ -293,6 +304,8 @@ impl Stage {
             fsync,
             commit_ms: 20,
             checkpoint_ms: 300,
+            stop_ms: 5_000,
+            segment_bytes: 128 << 10,
             fault: None,
             accepts: false,
         };

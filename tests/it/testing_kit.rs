@@ -200,3 +200,28 @@ fn reordered_tables_are_refused() {
     let error = app.restart_as(App::new("tables").agent::<versions::second::two>()).unwrap_err();
     assert!(error.message().contains("holds the tables before, after, the agent has after, before"), "{error}");
 }
+
+#[test]
+fn a_wall_clock_that_jumps_a_day_harms_nothing() {
+    const DAY_MS: i64 = 86_400_000;
+    for jump in [DAY_MS, -DAY_MS] {
+        let mut app = TestApp::new(app()).unwrap();
+        let start = app.now_ms();
+        app.send("orders", &order(1, "C1", 10_000)).unwrap();
+        app.jump_ms(jump).unwrap();
+        assert_eq!(app.now_ms(), start + jump);
+        // Commits and checkpoints go on: by time that passes, which a jump is not.
+        app.send("orders", &order(2, "C1", 20_000)).unwrap();
+        app.advance(Duration::from_secs(11)).unwrap();
+        app.jump_ms(-jump).unwrap();
+        app.send("orders", &order(3, "C1", 30_000)).unwrap();
+        app.crash_and_restart().unwrap();
+        let totals = app.table(&TOTALS).unwrap().get("C1").unwrap().unwrap();
+        assert_eq!((totals.orders, totals.revenue), (3, 600.into()));
+        let mut stamps = Vec::new();
+        while let Some(order) = app.recv_event::<Order>("large").unwrap() {
+            stamps.push(order.timestamp - start);
+        }
+        assert_eq!(stamps, [0, jump, 11_000], "records have the time of the wall");
+    }
+}

@@ -1,7 +1,7 @@
 //! A member of a group whose units are owned by kernel locks: a killed process's units are free at once.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -9,9 +9,10 @@ use async_trait::async_trait;
 
 use super::files::{create_folder, file_name, open_or_create, try_lock};
 use super::members::Member;
-use super::position;
+use super::{owner, position};
 use crate::backend::share::{Holding, fair_share};
-use crate::backend::{Assignment, AssignmentSet, Consumer, Unit};
+use crate::backend::vigil::{Others, Vigil, kept_back};
+use crate::backend::{Assignment, AssignmentSet, Consumer, Owner, Unit};
 use crate::clock::{Clock, Moment};
 use crate::disk::{Disk, DiskFile, Unlock};
 use crate::error::{Error, ErrorKind, Result};
@@ -19,6 +20,9 @@ use crate::topic::TopicPartition;
 
 /// How often a member looks at who else is there.
 const LOOK: Duration = Duration::from_millis(100);
+
+/// How often it looks at who keeps units back.
+const LOOK_AT_OWNERS: Duration = Duration::from_secs(1);
 
 /// A member of a group.
 #[derive(Debug)]
@@ -31,6 +35,8 @@ pub(super) struct LogConsumer {
     sets: Vec<PathBuf>,
     holding: Holding<Unlock<DiskFile>>,
     looked: Option<Moment>,
+    vigil: Vigil,
+    looked_at_owners: Moment,
     positions: Mutex<HashMap<TopicPartition, (PathBuf, DiskFile)>>,
 }
 
@@ -39,13 +45,24 @@ impl LogConsumer {
         create_folder(&disk, &folder.join("positions"))?;
         let mut folders = Vec::with_capacity(sets.len());
         for set in sets {
-            let of = folder.join("sets").join(file_name("set", &set.name)?);
+            let of = set_folder(&folder, set)?;
             create_folder(&disk, &of)?;
             folders.push(of);
         }
         let member = Some(Member::join(&disk, &folder, sets)?);
         let holding = Holding::new(sets);
-        Ok(Self { disk, folder, clock, member, sets: folders, holding, looked: None, positions: Mutex::default() })
+        Ok(Self {
+            disk,
+            folder,
+            looked_at_owners: clock.moment(),
+            clock,
+            member,
+            sets: folders,
+            holding,
+            looked: None,
+            vigil: Vigil::default(),
+            positions: Mutex::default(),
+        })
     }
 
     /// Moves towards the fair share.
@@ -55,12 +72,47 @@ impl LogConsumer {
         };
         let standing = member.standing(&self.folder)?;
         let share = fair_share(self.holding.units(), standing.members, standing.rank);
-        self.holding.towards(share, |unit| {
-            let path = self.sets[unit.set].join(format!("{}.lock", unit.partition));
+        let moved = self.holding.towards(share, |unit| {
+            let path = lock_path(&self.sets[unit.set], unit.partition);
             let file = open_or_create(&self.disk, &path)?;
-            Ok(try_lock(&file, &path)?.then(|| Unlock(file)))
-        })
+            Ok(try_lock(&file, &path)?.then(|| {
+                owner::note(&file);
+                Unlock(file)
+            }))
+        })?;
+        if moved.is_some() {
+            return Ok(moved);
+        }
+        let now = self.clock.moment();
+        if now.since(self.looked_at_owners) < LOOK_AT_OWNERS {
+            return Ok(None);
+        }
+        self.looked_at_owners = now;
+        let others = self.holding.others();
+        let others: Others = others.map(|unit| Ok((unit, self.owner(unit)?))).collect::<Result<_>>()?;
+        let most = fair_share(self.holding.units(), standing.members, 0);
+        let named = self.vigil.look(kept_back(others, self.holding.kept() < share, most), now);
+        Ok((!named.is_empty()).then_some(Assignment::Withheld(named)))
     }
+
+    fn owner(&self, unit: Unit) -> Result<Option<Owner>> {
+        owner::owner(&self.disk, &lock_path(&self.sets[unit.set], unit.partition))
+    }
+}
+
+/// The folder of a set's lock files.
+fn set_folder(group_folder: &Path, set: &AssignmentSet) -> Result<PathBuf> {
+    Ok(group_folder.join("sets").join(file_name("set", &set.name)?))
+}
+
+fn lock_path(set_folder: &Path, partition: u32) -> PathBuf {
+    set_folder.join(format!("{partition}.lock"))
+}
+
+/// Which process owns each unit of a set.
+pub(super) fn owners(disk: &Disk, group_folder: &Path, set: &AssignmentSet) -> Result<Vec<Option<Owner>>> {
+    let folder = set_folder(group_folder, set)?;
+    (0..set.partitions).map(|partition| owner::owner(disk, &lock_path(&folder, partition))).collect()
 }
 
 #[async_trait]

@@ -19,6 +19,7 @@ mod doorbell;
 mod files;
 mod index;
 mod members;
+mod owner;
 mod partition;
 mod position;
 mod producer;
@@ -51,7 +52,9 @@ use self::reader::LogReader;
 pub use self::repair::{Mended, repair};
 use self::topic::Topics;
 pub use self::verify::{Finding, Only, Report, Severity, verify};
-use super::{AssignmentSet, Backend, Capabilities, Consumer, Offsets, Producer, ProducerId, Reader, Replay, Topic};
+use super::{
+    AssignmentSet, Backend, Capabilities, Consumer, Offsets, Owner, Producer, ProducerId, Reader, Replay, Topic,
+};
 use crate::clock::Clock;
 use crate::disk::Disk;
 use crate::error::{Error, ErrorKind, Result};
@@ -283,6 +286,10 @@ impl Replay for LogBackend {
 
     fn position(&self, group: &str, place: &TopicPartition) -> Result<Option<u64>> {
         position::read(self.disk(), &position::position_path(&self.group_folder(group)?, place)?)
+    }
+
+    fn owners(&self, group: &str, set: &AssignmentSet) -> Result<Vec<Option<Owner>>> {
+        consumer::owners(self.disk(), &self.group_folder(group)?, set)
     }
 
     fn forget(&self, group: &str, place: &TopicPartition) -> Result<()> {

@@ -21,6 +21,13 @@ pub(super) struct Group {
     next_member: u64,
 }
 
+impl Group {
+    /// Whether a member holds the unit.
+    pub(super) fn owns(&self, set: &str, partition: u32) -> bool {
+        self.owners.contains_key(&(set.to_owned(), partition))
+    }
+}
+
 /// A member of a group.
 #[derive(Debug)]
 pub(super) struct MemoryConsumer {

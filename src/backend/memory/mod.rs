@@ -18,7 +18,9 @@ use self::consumer::{Group, MemoryConsumer};
 use self::producer::MemoryProducer;
 use self::reader::MemoryReader;
 use self::topic::{Partition, StoredTopic};
-use super::{AssignmentSet, Backend, Capabilities, Consumer, Offsets, Producer, ProducerId, Reader, Replay, Topic};
+use super::{
+    AssignmentSet, Backend, Capabilities, Consumer, Offsets, Owner, Producer, ProducerId, Reader, Replay, Topic,
+};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::MAX_RECORD_BYTES;
@@ -146,6 +148,14 @@ impl Replay for MemoryBackend {
 
     fn position(&self, group: &str, place: &TopicPartition) -> Result<Option<u64>> {
         Ok(self.groups().get(group).and_then(|group| group.positions.get(place).copied()))
+    }
+
+    fn owners(&self, group: &str, set: &AssignmentSet) -> Result<Vec<Option<Owner>>> {
+        let groups = self.groups();
+        let of = groups.get(group);
+        // All members are of this process, which is at work.
+        let owner = Owner { process: std::process::id(), stopped: Some(false) };
+        Ok((0..set.partitions).map(|unit| of.filter(|of| of.owns(&set.name, unit)).map(|_| owner)).collect())
     }
 
     fn forget(&self, group: &str, place: &TopicPartition) -> Result<()> {

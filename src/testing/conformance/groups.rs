@@ -36,6 +36,7 @@ impl Member {
                 }
             }
             Assignment::Lost(units) => self.units.retain(|unit| !units.contains(unit)),
+            Assignment::Withheld(_) => {}
         }
         Ok(())
     }

@@ -1,0 +1,117 @@
+//! What a task begins with.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::partition::Context;
+use super::position_file::PositionFile;
+use crate::agent::{Mail, OnError, Outbox, OutboxLimits, Pulse, Shape, Shared, Source};
+use crate::error::Result;
+use crate::plan::AgentPlan;
+use crate::table::{AnyPartition, OpenPartition};
+use crate::topic::TopicPartition;
+
+/// The tables that the agent writes, as their stores have them.
+pub(super) fn open_tables(
+    context: &Context,
+    plan: &AgentPlan,
+    partition: u32,
+    changelog: &TopicPartition,
+    now: &Rc<Cell<i64>>,
+) -> Result<Vec<Rc<dyn AnyPartition>>> {
+    let mut tables = Vec::new();
+    for def in &plan.tables {
+        let table = def.open(OpenPartition {
+            dir: context.options.state_dir.as_ref().map(|dir| dir.join(def.name).join(partition.to_string())),
+            disk: context.options.disk.clone(),
+            memory: context.options.state_dir.is_none().then(|| context.options.memory_stores.clone()),
+            partition,
+            partitions: plan.partitions,
+            place: changelog.clone(),
+            schemas: plan.stored.clone(),
+            memory_bytes: context.options.table_memory_bytes,
+            store_bytes: context.options.store_memory_bytes,
+            now: now.clone(),
+        })?;
+        table.enable_undo(needs_undo(plan));
+        tables.push(table);
+    }
+    Ok(tables)
+}
+
+/// Whether tables must be able to go back to before a failed record. An aggregation's failed fold leaves no trace.
+fn needs_undo(plan: &AgentPlan) -> bool {
+    plan.def.on_error != OnError::Fail && plan.def.shape != Shape::Aggregate
+}
+
+/// What agent and worker share, before the first record.
+pub(super) fn share(
+    context: &Context,
+    pulse: Arc<Pulse>,
+    plan: &AgentPlan,
+    partition: u32,
+    tables: Vec<Rc<dyn AnyPartition>>,
+    now: Rc<Cell<i64>>,
+) -> Shared {
+    Shared {
+        agent: plan.def,
+        partition,
+        sources: plan
+            .sources
+            .iter()
+            .map(|(topic, schemas)| Source { topic: topic.clone(), schemas: schemas.clone() })
+            .collect(),
+        positions: plan.sources.iter().map(|_| Cell::new(0)).collect(),
+        mail: RefCell::new(Some(Mail::default())),
+        waits: Cell::new(false),
+        commit_due: Cell::new(false),
+        committed_at: Cell::new(context.clock.moment()),
+        commit_interval: context.options.commit_interval,
+        clock: context.clock.clone(),
+        finished: Cell::new(0),
+        dropped: Cell::new(0),
+        now,
+        stream_time: Cell::new(i64::MIN),
+        outbox: RefCell::new(Outbox::new(
+            plan.destinations.clone(),
+            partition,
+            OutboxLimits {
+                record_bytes: context.backend.capabilities().max_record_bytes,
+                bytes: context.options.output_memory_bytes,
+            },
+        )),
+        output: plan.output,
+        warms: plan.keyed && !tables.is_empty() && plan.def.shape != Shape::Aggregate,
+        failure: RefCell::new(None),
+        undo: needs_undo(plan),
+        tables,
+        outbox_mark: Cell::new(None),
+        keeps_key: Cell::new(false),
+        key: RefCell::new(None),
+        waker: RefCell::new(None),
+        commits_any_time: Cell::new(false),
+        in_flight: Cell::new(0),
+        calls: Cell::new(0),
+        resting: Cell::new(0),
+        starved: Cell::new(false),
+        pulse,
+        dead_letters: plan.dead_letters,
+    }
+}
+
+/// The changelog position that all stores of the task cover.
+pub(super) fn stored_position(tables: &[Rc<dyn AnyPartition>], positions: &PositionFile) -> Result<Option<u64>> {
+    if tables.is_empty() {
+        return positions.load();
+    }
+    let mut least = Some(u64::MAX);
+    for table in tables {
+        // A table without a position is rebuilt from the start, and the others with it.
+        least = match (least, table.store_position()?) {
+            (Some(least), Some(position)) => Some(least.min(position)),
+            _ => None,
+        };
+    }
+    Ok(least)
+}
