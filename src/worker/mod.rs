@@ -7,6 +7,7 @@ mod assignment;
 mod commit;
 mod failure;
 mod mark;
+mod outgoing;
 mod partition;
 mod position_file;
 mod recovery;
