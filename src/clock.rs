@@ -44,6 +44,12 @@ impl Moment {
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0) as u64)
     }
+
+    /// The moment that is `time` later.
+    #[must_use]
+    pub fn after(self, time: Duration) -> Self {
+        Self(self.0 + time.as_nanos())
+    }
 }
 
 impl Clock {

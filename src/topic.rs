@@ -172,7 +172,7 @@ pub(crate) fn check_spec(spec: &TopicSpec) -> Result<()> {
 
 /// The partition that a key belongs to: Kafka's default partitioner, so that every client agrees.
 pub fn partition_of(key: &[u8], partitions: u32) -> u32 {
-    (murmur2(key) & 0x7fff_ffff) % partitions.max(1)
+    if partitions <= 1 { 0 } else { (murmur2(key) & 0x7fff_ffff) % partitions }
 }
 
 /// Murmur2 with the seed that Kafka's Java client uses (`org.apache.kafka.common.utils.Utils.murmur2`).

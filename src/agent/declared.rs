@@ -90,16 +90,15 @@ fn fold_frame<A: Aggregation>(input: &mut Input<A::Record>, slots: &mut Slots<A:
     let Input { task, decoder, mail, .. } = input;
     let Some(Mail { frames, begin, next, .. }) = mail else { return Ok(Folded::AtEnd) };
     let Some(mut walk) = next.rest_of_frame_or_next(frames) else { return Ok(Folded::AtEnd) };
-    let mut views = Vec::with_capacity(GROUP);
-    let mut keys = Keys::default();
+    let mut group = Group::<A>::new();
     loop {
-        views.clear();
+        group.clear();
         let start = walk.clone();
-        let end = read_group::<A::Record>(&mut walk, &mut views, task);
-        if let Some((_, first)) = views.first() {
+        let end = group.read(&mut walk, slots, task);
+        if let Some(first) = group.items.first() {
             task.pulse.at(first.offset);
         }
-        if let Err((offset, error)) = fold_guarded::<A>(slots, &views, &mut keys, task) {
+        if let Err((offset, error)) = group.fold_guarded(slots, task) {
             // The records before the failed one count; it alone is unfinished.
             let mut walk = start;
             loop {
@@ -126,8 +125,9 @@ fn fold_frame<A: Aggregation>(input: &mut Input<A::Record>, slots: &mut Slots<A:
                 let raw = walk.next();
                 next.advance_to(&walk);
                 if let Some((raw, value)) = raw.and_then(|raw| Some((raw, raw.value?))) {
-                    let one = [(decoder.view(value)?, raw)];
-                    fold_guarded::<A>(slots, &one, &mut keys, task).map_err(|(_, error)| error)?;
+                    let mut one = Group::<A>::new();
+                    one.push(decoder.view(value)?, &raw, slots);
+                    one.fold_guarded(slots, task).map_err(|(_, error)| error)?;
                 }
                 *begin = *next;
             }
@@ -135,152 +135,183 @@ fn fold_frame<A: Aggregation>(input: &mut Input<A::Record>, slots: &mut Slots<A:
     }
 }
 
-/// Decodes the next records that this build's schema wrote. The walk stops before a record that ends the group.
-#[inline]
-fn read_group<'a, R: Record>(
-    walk: &mut RawRecords<'a>,
-    views: &mut Vec<(R::View<'a>, RawRecord<'a>)>,
-    task: &Shared,
-) -> End {
-    while views.len() < GROUP {
-        let here = walk.clone();
-        let Some(raw) = walk.next() else { return End::Frame };
-        let Some(value) = raw.value else {
-            task.dropped.set(task.dropped.get() + 1);
-            continue;
-        };
-        let end = match split_single_object(value) {
-            Some((fingerprint, datum)) if fingerprint == R::SCHEMA.fingerprint => match read_all::<R>(datum) {
-                Ok(view) => {
-                    views.push((view, raw));
-                    continue;
-                }
-                Err(error) => End::Broken(explained(error, value)),
-            },
-            _ => End::Foreign,
-        };
-        *walk = here;
-        return end;
-    }
-    End::Full
-}
-
-#[inline]
+#[inline(always)]
 fn read_all<R: Record>(datum: &[u8]) -> Result<R::View<'_>, DecodeError> {
     let mut input = RecordInput::after_header(datum);
     let view = R::view(&mut input)?;
     if input.rest().is_empty() { Ok(view) } else { Err(left_over(input.position(), input.rest().len())) }
 }
 
-/// The keys of a group, one after another, and where they were found.
-#[derive(Default)]
-struct Keys {
-    bytes: Vec<u8>,
-    ends: Vec<usize>,
+/// A decoded record, with no more of what came with it than the fold needs.
+struct Item<'a, R: Record> {
+    view: R::View<'a>,
+    timestamp: i64,
+    offset: u64,
+}
+
+/// Records that are folded together. Three walks over them, so that memory is on its way before it is needed: one
+/// decodes, hashes the keys and asks for their places in the index, one asks for their slots, one folds.
+struct Group<'a, A: Aggregation> {
+    items: Vec<Item<'a, A::Record>>,
+    hashes: [u64; GROUP],
+    /// Where the keys probably are.
+    aims: [Option<SlotNo>; GROUP],
     scratch: Vec<u8>,
-    found: Vec<Option<SlotNo>>,
+    /// Some record has no key.
+    unkeyed: bool,
     /// Which record of the group is being folded.
     folding: Cell<usize>,
 }
 
-/// Folds a group. A fold of the user's that panics has failed on its record as one that returns an error has: it works
-/// on copies, so that the records before it count and it alone leaves no trace.
-fn fold_guarded<A: Aggregation>(
-    slots: &mut Slots<A::State>,
-    views: &[(<A::Record as Record>::View<'_>, RawRecord<'_>)],
-    keys: &mut Keys,
-    task: &Shared,
-) -> Result<(), (u64, BoxError)> {
-    keys.folding.set(0);
-    match catch_unwind(AssertUnwindSafe(|| fold_group::<A>(slots, views, keys, task))) {
-        Ok(result) => result,
-        Err(panic) => {
-            let offset = views.get(keys.folding.get()).map_or(0, |(_, raw)| raw.offset);
-            Err((offset, panicked(&*panic).into()))
+impl<'a, A: Aggregation> Group<'a, A> {
+    fn new() -> Self {
+        Self {
+            items: Vec::with_capacity(GROUP),
+            hashes: [0; GROUP],
+            aims: [None; GROUP],
+            scratch: Vec::new(),
+            unkeyed: false,
+            folding: Cell::new(0),
         }
+    }
+
+    fn clear(&mut self) {
+        self.items.clear();
+        self.unkeyed = false;
+    }
+
+    /// Decodes the next records that this build's schema wrote. The walk stops before a record that ends the group.
+    #[inline]
+    fn read(&mut self, walk: &mut RawRecords<'a>, slots: &Slots<A::State>, task: &Shared) -> End {
+        while self.items.len() < GROUP {
+            let here = walk.clone();
+            let Some(raw) = walk.next() else { return End::Frame };
+            let Some(value) = raw.value else {
+                task.dropped.set(task.dropped.get() + 1);
+                continue;
+            };
+            let end = match split_single_object(value) {
+                Some((fingerprint, datum)) if fingerprint == <A::Record as Record>::SCHEMA.fingerprint => {
+                    match read_all::<A::Record>(datum) {
+                        Ok(view) => {
+                            self.push(view, &raw, slots);
+                            continue;
+                        }
+                        Err(error) => End::Broken(explained(error, value)),
+                    }
+                }
+                _ => End::Foreign,
+            };
+            *walk = here;
+            return end;
+        }
+        End::Full
+    }
+
+    /// Adds a record while there is room.
+    #[inline(always)]
+    fn push(&mut self, view: <A::Record as Record>::View<'a>, raw: &RawRecord<'_>, slots: &Slots<A::State>) {
+        if let Some(hash) = self.hashes.get_mut(self.items.len()) {
+            match A::key(&view, &mut self.scratch) {
+                Some(key) => {
+                    *hash = slots.hash(key);
+                    slots.ask_index(*hash);
+                }
+                None => self.unkeyed = true,
+            }
+            self.items.push(Item { view, timestamp: raw.timestamp, offset: raw.offset });
+        }
+    }
+
+    /// Folds the group. A fold of the user's that panics has failed on its record as one that returns an error has: it
+    /// works on copies, so that the records before it count and it alone leaves no trace.
+    fn fold_guarded(&mut self, slots: &mut Slots<A::State>, task: &Shared) -> Result<(), (u64, BoxError)> {
+        self.folding.set(0);
+        match catch_unwind(AssertUnwindSafe(|| self.fold(slots, task))) {
+            Ok(result) => result,
+            Err(panic) => {
+                let offset = self.items.get(self.folding.get()).map_or(0, |item| item.offset);
+                Err((offset, panicked(&*panic).into()))
+            }
+        }
+    }
+
+    /// Folds the group. On failure says at which offset.
+    fn fold(&mut self, slots: &mut Slots<A::State>, task: &Shared) -> Result<(), (u64, BoxError)> {
+        if self.unkeyed {
+            return self.fold_singly(slots, task);
+        }
+        let Self { items, hashes, aims, scratch, folding, .. } = self;
+        let mut missing = false;
+        for (hash, aim) in hashes[..items.len()].iter().zip(aims.iter_mut()) {
+            *aim = slots.ask_slot(*hash);
+            missing |= aim.is_none();
+        }
+        if missing && slots.loads_in_groups() {
+            load::<A>(items, scratch, slots)?;
+        }
+        let mut stream_time = task.stream_time.get();
+        for (at, ((item, hash), aim)) in items.iter().zip(hashes.iter()).zip(aims.iter()).enumerate() {
+            folding.set(at);
+            // Records without a key are folded singly.
+            let key = A::key(&item.view, scratch).unwrap_or_default();
+            match aim.and_then(|slot| slots.touch_if(slot, key, item.timestamp)) {
+                Some(state) => A::fold(state, &item.view).map_err(|error| (item.offset, error.into()))?,
+                None => fold_entry::<A>(slots, *hash, key, item)?,
+            }
+            stream_time = stream_time.max(item.timestamp);
+        }
+        task.stream_time.set(stream_time);
+        Ok(())
+    }
+
+    /// Folds records of which some have no key, which are counted as dropped.
+    #[cold]
+    fn fold_singly(&mut self, slots: &mut Slots<A::State>, task: &Shared) -> Result<(), (u64, BoxError)> {
+        for (at, item) in self.items.iter().enumerate() {
+            self.folding.set(at);
+            task.stream_time.set(task.stream_time.get().max(item.timestamp));
+            match A::key(&item.view, &mut self.scratch) {
+                Some(key) => fold_entry::<A>(slots, slots.hash(key), key, item)?,
+                None => task.drop_unkeyed(item.offset),
+            }
+        }
+        Ok(())
     }
 }
 
-/// Folds a group. On failure says at which offset.
-fn fold_group<A: Aggregation>(
-    slots: &mut Slots<A::State>,
-    views: &[(<A::Record as Record>::View<'_>, RawRecord<'_>)],
-    keys: &mut Keys,
-    task: &Shared,
-) -> Result<(), (u64, BoxError)> {
-    let Some((_, first)) = views.first() else { return Ok(()) };
-    let Keys { bytes, ends, scratch, found, folding } = keys;
-    bytes.clear();
-    ends.clear();
-    let mut unkeyed = false;
-    for (view, _) in views {
-        match A::key(view, scratch) {
-            Some(key) => bytes.extend_from_slice(key),
-            None => unkeyed = true,
-        }
-        ends.push(if unkeyed { usize::MAX } else { bytes.len() });
-        if unkeyed {
-            break;
-        }
-    }
-    if unkeyed {
-        return fold_singly::<A>(slots, views, scratch, folding, task);
-    }
-    let mut group: [&[u8]; GROUP] = [&[]; GROUP];
-    let mut from = 0;
-    for (key, to) in group.iter_mut().zip(ends.iter()) {
-        *key = &bytes[from..*to];
-        from = *to;
-    }
-    slots.locate(&group[..views.len()], found).map_err(|error| (first.offset, error.into()))?;
-    let mut stream_time = task.stream_time.get();
-    for (at, (((view, raw), slot), key)) in views.iter().zip(found.iter()).zip(&group).enumerate() {
-        folding.set(at);
-        let slot = slot.ok_or_else(|| (raw.offset, slots.refusal(key).into()))?;
-        fold_into::<A>(slots, slot, view, raw.timestamp).map_err(|error| (raw.offset, error.into()))?;
-        stream_time = stream_time.max(raw.timestamp);
-    }
-    task.stream_time.set(stream_time);
-    Ok(())
-}
-
-/// Folds one record. A failed one leaves no trace, so that aggregations need no undo.
-#[inline]
-fn fold_into<A: Aggregation>(
-    slots: &mut Slots<A::State>,
-    slot: SlotNo,
-    view: &<A::Record as Record>::View<'_>,
-    timestamp: i64,
-) -> Result<(), AggregateError> {
-    if slots.state(slot).is_none() {
-        let mut first = A::State::default();
-        A::fold(&mut first, view)?;
-        *slots.touch(slot, timestamp) = Some(first);
-    } else if let Some(state) = slots.touch(slot, timestamp) {
-        A::fold(state, view)?;
-    }
-    Ok(())
-}
-
-/// Folds records of which some have no key, which are counted as dropped.
+/// Loads the keys of a group that memory lacks with one read.
 #[cold]
-fn fold_singly<A: Aggregation>(
-    slots: &mut Slots<A::State>,
-    views: &[(<A::Record as Record>::View<'_>, RawRecord<'_>)],
+fn load<A: Aggregation>(
+    items: &[Item<'_, A::Record>],
     scratch: &mut Vec<u8>,
-    folding: &Cell<usize>,
-    task: &Shared,
+    slots: &mut Slots<A::State>,
 ) -> Result<(), (u64, BoxError)> {
-    for (at, (view, raw)) in views.iter().enumerate() {
-        folding.set(at);
-        task.stream_time.set(task.stream_time.get().max(raw.timestamp));
-        let Some(key) = A::key(view, scratch) else {
-            task.drop_unkeyed(raw.offset);
-            continue;
-        };
-        let hash = slots.hash(key);
-        let slot = slots.entry(hash, key).map_err(|error| (raw.offset, error.into()))?;
-        fold_into::<A>(slots, slot, view, raw.timestamp).map_err(|error| (raw.offset, error.into()))?;
-    }
-    Ok(())
+    let Some(first) = items.first() else { return Ok(()) };
+    let keys: Vec<Vec<u8>> = items.iter().filter_map(|item| A::key(&item.view, scratch).map(<[u8]>::to_vec)).collect();
+    let keys: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();
+    slots.locate(&keys, &mut Vec::new()).map_err(|error| (first.offset, error.into()))
+}
+
+/// Folds one record whose key has no slot or no state yet. A failed one leaves no trace, so that aggregations need no
+/// undo.
+#[inline(never)]
+fn fold_entry<A: Aggregation>(
+    slots: &mut Slots<A::State>,
+    hash: u64,
+    key: &[u8],
+    item: &Item<'_, A::Record>,
+) -> Result<(), (u64, BoxError)> {
+    let slot = slots.entry(hash, key).map_err(|error| (item.offset, error.into()))?;
+    let folded = match slots.state(slot) {
+        None => {
+            let mut first = A::State::default();
+            A::fold(&mut first, &item.view).map(|()| *slots.touch(slot, item.timestamp) = Some(first))
+        }
+        Some(_) => match slots.touch(slot, item.timestamp) {
+            Some(state) => A::fold(state, &item.view),
+            None => Ok(()),
+        },
+    };
+    folded.map_err(|error| (item.offset, error.into()))
 }

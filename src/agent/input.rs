@@ -32,6 +32,8 @@ pub struct Input<R: Value> {
     looked_at_clock: Moment,
     /// Where the value of the record at hand stands in the buffer.
     value: Range<usize>,
+    /// The same of its key, if it has one.
+    key: Option<Range<usize>>,
 }
 
 impl<R: Value> Input<R> {
@@ -39,7 +41,8 @@ impl<R: Value> Input<R> {
         // A task has at least one source; without one nothing would ever be decoded.
         let decoder = Decoder::new(task.sources[0].schemas.clone());
         let looked_at_clock = task.clock.moment();
-        Self { task, decoder, mail: None, records_to_clock: 1, records_per_clock: 1, looked_at_clock, value: 0..0 }
+        let (value, key) = (0..0, None);
+        Self { task, decoder, mail: None, records_to_clock: 1, records_per_clock: 1, looked_at_clock, value, key }
     }
 
     /// The next record. `None` never comes while the task lives: a task that ends drops its agent here.
@@ -91,8 +94,11 @@ impl<R: Value> Input<R> {
             if self.task.keeps_key.get() {
                 keep_key(&self.task, raw.key);
             }
-            let at = value.as_ptr() as usize - mail.frames.bytes.as_ptr() as usize;
-            self.value = at..at + value.len();
+            let place = |part: &[u8]| {
+                let at = part.as_ptr() as usize - mail.frames.bytes.as_ptr() as usize;
+                at..at + part.len()
+            };
+            (self.value, self.key) = (place(value), raw.key.map(place));
             let source = &self.task.sources[mail.source];
             return match read(source, (&raw, self.task.partition), value, &mut self.decoder) {
                 Ok(value) => Poll::Ready(Some(value)),
@@ -146,7 +152,7 @@ impl<R: Value> Input<R> {
         let few = !slow && self.records_per_clock < RECORDS_PER_CLOCK;
         self.records_per_clock = if slow { 1 } else { (self.records_per_clock * 2).min(RECORDS_PER_CLOCK) };
         self.records_to_clock = self.records_per_clock;
-        if !few && now.since(self.task.committed_at.get()) >= self.task.commit_interval {
+        if !few && now >= self.task.commit_at.get() {
             self.task.commit_due.set(true);
         }
     }
@@ -248,19 +254,22 @@ impl<R: Value> Input<R> {
         let outputs = outcome.outputs()?;
         let Some(destination) = self.task.output else { return Ok(()) };
         let Some(mail) = &self.mail else { return Ok(()) };
-        let mut cursor = mail.begin;
-        // Tombstones before it were passed over.
-        let raw = loop {
-            match cursor.next(&mail.frames) {
-                Some(raw) if raw.value.is_some() => break raw,
-                Some(_) => {}
-                None => return Ok(()),
-            }
-        };
-        // Of many records none is the one whose key an output could keep, and a batch of one is no exception.
-        let key = if self.task.agent.shape == Shape::Batch { None } else { raw.key };
         let outbox = &mut *self.task.outbox.borrow_mut();
-        outputs.emit(&mut Emit { outbox, destination, key, timestamp: raw.timestamp })?;
+        let mut emit = Emit { outbox, destination, key: None, timestamp: self.task.now.get() };
+        if self.task.agent.shape == Shape::Batch {
+            // Of many records none is the one whose key an output could keep, and a batch of one is no exception.
+            let mut cursor = mail.begin;
+            // Tombstones before it were passed over.
+            while let Some(raw) = cursor.next(&mail.frames) {
+                if raw.value.is_some() {
+                    emit.timestamp = raw.timestamp;
+                    break;
+                }
+            }
+        } else {
+            emit.key = self.key.clone().and_then(|key| mail.frames.bytes.get(key));
+        }
+        outputs.emit(&mut emit)?;
         if outbox.is_full() {
             self.task.commit_due.set(true);
         }
@@ -268,7 +277,7 @@ impl<R: Value> Input<R> {
     }
 
     /// The record at hand, borrowed.
-    #[inline]
+    #[inline(always)]
     pub(super) fn current_view(&mut self) -> Result<Option<R::View<'_>>, DecodeError> {
         match self.mail.as_ref().and_then(|mail| mail.frames.bytes.get(self.value.clone())) {
             Some(value) => self.decoder.view(value).map(Some),
@@ -320,7 +329,7 @@ pub(super) fn event<R: Value>(
 /// Lets the processor fetch what the next records will look up in the tables, if they are keyed as the tables are.
 #[inline(never)]
 fn warm(task: &Shared, mail: &Mail) {
-    if !task.warms {
+    if !task.warms || !task.tables.iter().any(|table| table.is_far()) {
         return;
     }
     let mut keys: [&[u8]; RECORDS_PER_CLOCK as usize] = [&[]; RECORDS_PER_CLOCK as usize];

@@ -29,7 +29,6 @@ pub(crate) struct Outbox {
     chunks: Vec<FrameBuilder>,
     open: FrameBuilder,
     spare: Vec<FrameBuilder>,
-    key: Vec<u8>,
     value: Vec<u8>,
     partition: u32,
     /// Outputs so far, by number of the output partition.
@@ -67,7 +66,6 @@ impl Outbox {
             chunks: Vec::new(),
             open: FrameBuilder::new(),
             spare: Vec::new(),
-            key: Vec::new(),
             value: Vec::new(),
             partition,
             counts,
@@ -130,12 +128,9 @@ impl Outbox {
         let to = &self.destinations[destination];
         // A record without a key stays with the number of the partition that it came from.
         let partition = key.map_or(self.partition % to.partitions.max(1), |key| partition_of(key, to.partitions));
-        self.key.clear();
-        self.key.push(OUTPUT_TAG);
-        self.key.extend_from_slice(&(to.first + partition).to_le_bytes());
-        self.key.push(u8::from(key.is_some()));
-        self.key.extend_from_slice(key.unwrap_or_default());
-        self.open.push_with_headers(Some(&self.key), value, timestamp, headers);
+        let number = (to.first + partition).to_le_bytes();
+        let head = [OUTPUT_TAG, number[0], number[1], number[2], number[3], u8::from(key.is_some())];
+        self.open.push_parts(Some([&head, key.unwrap_or_default()]), value, timestamp, headers);
         self.counts[(to.first + partition) as usize] += 1;
         self.close_full();
     }
@@ -143,10 +138,7 @@ impl Outbox {
     /// Adds a changelog record of another kind: `tag` and `key` make its key.
     #[inline]
     pub(crate) fn push_entry(&mut self, tag: &[u8], key: &[u8], value: Option<&[u8]>, timestamp: i64) {
-        self.key.clear();
-        self.key.extend_from_slice(tag);
-        self.key.extend_from_slice(key);
-        self.open.push(Some(&self.key), value, timestamp);
+        self.open.push_parts(Some([tag, key]), value, timestamp, &[]);
         self.close_full();
     }
 
@@ -193,11 +185,23 @@ impl Outbox {
         })
     }
 
-    /// Takes everything out, as frames whose records are a changelog's.
+    /// Whether a frame has grown to its full size.
+    #[inline]
+    pub(crate) fn has_full(&self) -> bool {
+        !self.chunks.is_empty()
+    }
+
+    /// Takes the frames out that have grown to their full size; their records are a changelog's. What was put out
+    /// before cannot be gone back behind any more.
+    pub(crate) fn take_full(&mut self) -> Vec<FrameBuilder> {
+        self.closed_bytes = 0;
+        std::mem::take(&mut self.chunks)
+    }
+
+    /// Takes everything out, and begins to count anew.
     pub(crate) fn drain(&mut self) -> Vec<FrameBuilder> {
         self.counts.fill(0);
-        self.closed_bytes = 0;
-        let mut frames = std::mem::take(&mut self.chunks);
+        let mut frames = self.take_full();
         if !self.open.is_empty() {
             let next = self.spare.pop().unwrap_or_default();
             frames.push(std::mem::replace(&mut self.open, next));

@@ -18,11 +18,13 @@ use crate::record::Value;
 #[derive(Debug)]
 pub struct Stream<R: Value> {
     input: Input<R>,
+    /// The input's own, at hand while a view borrows the input.
+    task: Rc<Shared>,
 }
 
 impl<R: Value> Stream<R> {
     pub(super) fn new(input: Input<R>) -> Self {
-        Self { input }
+        Self { task: Rc::clone(&input.task), input }
     }
 
     /// The next record.
@@ -45,9 +47,9 @@ impl<R: Value> Stream<R> {
     #[inline]
     pub async fn next_view(&mut self) -> Option<R::View<'_>> {
         // The step and the look are apart, because a view cannot leave the closure that borrows for one poll.
-        poll_fn(|cx| self.input.poll_next(cx, |_, _, _, _| Ok(()))).await?;
-        let task = Rc::clone(&self.input.task);
-        match self.input.current_view() {
+        let Self { input, task } = self;
+        poll_fn(|cx| input.poll_next(cx, |_, _, _, _| Ok(()))).await?;
+        match input.current_view() {
             Ok(view) => view,
             Err(error) => {
                 task.fail(error.into());

@@ -63,8 +63,8 @@ pub(crate) struct Shared {
     pub waits: Cell<bool>,
     /// The worker wants the agent to pause between two records.
     pub commit_due: Cell<bool>,
-    /// When the last commit was taken.
-    pub committed_at: Cell<Moment>,
+    /// When the next commit is due.
+    pub commit_at: Cell<Moment>,
     /// Time from one commit to the next.
     pub commit_interval: Duration,
     /// The time.
@@ -203,8 +203,13 @@ impl Shared {
 
     /// Whether a commit is due, asking the clock.
     #[inline]
-    pub(super) fn interval_passed(&self) -> bool {
-        self.clock.moment().since(self.committed_at.get()) >= self.commit_interval
+    pub(crate) fn interval_passed(&self) -> bool {
+        self.clock.moment() >= self.commit_at.get()
+    }
+
+    /// The next commit is due after `time`.
+    pub(crate) fn commit_after(&self, time: Duration) {
+        self.commit_at.set(self.clock.moment().after(time));
     }
 }
 

@@ -8,3 +8,6 @@ pub mod delivery {}
 
 #[doc = include_str!("records.md")]
 pub mod records {}
+
+#[doc = include_str!("speed.md")]
+pub mod speed {}

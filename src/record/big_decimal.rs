@@ -210,7 +210,7 @@ mod tests {
         write_big_decimal(&value("-12.75"), &mut out).expect("it fits");
         assert_eq!(out, [8, 4, 0xfb, 0x05, 4]);
         assert_eq!(read_big_decimal(&mut Input::new(&out)), Ok(value("-12.75")));
-        let error = |bytes: &[u8]| read_big_decimal(&mut Input::new(bytes)).expect_err("broken bytes").reason;
+        let error = |bytes: &[u8]| read_big_decimal(&mut Input::new(bytes)).expect_err("broken bytes").reason.clone();
         assert!(error(&[4, 2, 1]).contains("not a big-decimal: 1 bytes are needed"), "{}", error(&[4, 2, 1]));
         assert!(error(&[8, 2, 1, 0, 0]).contains("1 bytes are left over"));
         assert!(error(&[14, 2, 1, 0xfe, 0xff, 0xff, 0xff, 0x0f]).contains("scale 2147483647"));

@@ -45,7 +45,7 @@ impl<V: Value> Decoder<V> {
     }
 
     /// Reads a wire value.
-    #[inline]
+    #[inline(always)]
     pub fn decode(&mut self, wire: &[u8]) -> Result<V, DecodeError> {
         match foreign::<V>(wire) {
             None => V::decode_value(wire),
@@ -59,7 +59,7 @@ impl<V: Value> Decoder<V> {
     }
 
     /// The same without copying.
-    #[inline]
+    #[inline(always)]
     pub fn view<'a>(&'a mut self, wire: &'a [u8]) -> Result<V::View<'a>, DecodeError> {
         match foreign::<V>(wire) {
             None => V::view_value(wire),
@@ -130,5 +130,5 @@ fn unknown(own: &RecordSchema, fingerprint: u64) -> DecodeError {
 
 #[cold]
 pub(super) fn outside(reason: String) -> DecodeError {
-    DecodeError { field: "-".into(), position: SINGLE_OBJECT_MARKER.len(), reason }
+    DecodeError::at_field("-", SINGLE_OBJECT_MARKER.len(), reason)
 }

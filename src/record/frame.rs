@@ -237,7 +237,8 @@ impl<'a> RawRecords<'a> {
 impl<'a> Iterator for RawRecords<'a> {
     type Item = RawRecord<'a>;
 
-    #[inline]
+    // What a loop does not use of a record is then not made.
+    #[inline(always)]
     fn next(&mut self) -> Option<RawRecord<'a>> {
         if self.left == 0 {
             return None;
@@ -252,7 +253,10 @@ impl<'a> Iterator for RawRecords<'a> {
             let raw = take_varint(&mut rest)?;
             timestamp = timestamp.wrapping_add((raw >> 1) as i64 ^ -((raw & 1) as i64));
         }
-        let headers = if flags & HAS_HEADERS != 0 { take_headers(&mut rest)? } else { Headers::default() };
+        let mut headers = Headers::default();
+        if flags & HAS_HEADERS != 0 {
+            (headers, rest) = take_headers(rest)?;
+        }
         let offset = self.offset;
         self.offset += 1;
         self.left -= 1;
@@ -262,17 +266,17 @@ impl<'a> Iterator for RawRecords<'a> {
 }
 
 #[cold]
-fn take_headers<'a>(rest: &mut &'a [u8]) -> Option<Headers<'a>> {
-    let count = u32::try_from(take_varint(rest)?).ok()?;
-    let start = *rest;
+fn take_headers(mut rest: &[u8]) -> Option<(Headers<'_>, &[u8])> {
+    let count = u32::try_from(take_varint(&mut rest)?).ok()?;
+    let start = rest;
     for _ in 0..count {
-        take_bytes(rest)?;
-        take_bytes(rest)?;
+        take_bytes(&mut rest)?;
+        take_bytes(&mut rest)?;
     }
-    Some(Headers { count, bytes: &start[..start.len() - rest.len()] })
+    Some((Headers { count, bytes: &start[..start.len() - rest.len()] }, rest))
 }
 
-#[inline]
+#[inline(always)]
 fn take_bytes<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
     let len = take_varint(rest)? as usize;
     let (bytes, after) = rest.split_at_checked(len)?;
@@ -280,23 +284,33 @@ fn take_bytes<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
     Some(bytes)
 }
 
-#[inline]
+#[inline(always)]
 fn take_varint(rest: &mut &[u8]) -> Option<u64> {
-    let (&first, after) = rest.split_first()?;
-    if first < 0x80 {
-        *rest = after;
-        return Some(u64::from(first));
+    match *rest {
+        [a, after @ ..] if *a < 0x80 => {
+            *rest = after;
+            Some(u64::from(*a))
+        }
+        [a, b, after @ ..] if *b < 0x80 => {
+            *rest = after;
+            Some(u64::from(*a & 0x7f) | u64::from(*b) << 7)
+        }
+        _ => {
+            // It takes the slice and not its place, which can be kept in registers then.
+            let (value, after) = long_varint(rest)?;
+            *rest = after;
+            Some(value)
+        }
     }
-    take_long_varint(rest)
 }
 
-fn take_long_varint(rest: &mut &[u8]) -> Option<u64> {
+#[inline(never)]
+fn long_varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
     let mut value = 0_u64;
-    for (i, byte) in rest.iter().take(10).enumerate() {
+    for (i, byte) in bytes.iter().take(10).enumerate() {
         value |= u64::from(byte & 0x7f) << (7 * i);
         if byte & 0x80 == 0 {
-            *rest = &rest[i + 1..];
-            return Some(value);
+            return Some((value, &bytes[i + 1..]));
         }
     }
     None

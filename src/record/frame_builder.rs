@@ -69,9 +69,22 @@ impl FrameBuilder {
     }
 
     /// Adds a record with headers.
+    #[inline]
     pub fn push_with_headers(
         &mut self,
         key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        timestamp: i64,
+        headers: &[(&str, &[u8])],
+    ) {
+        self.push_parts(key.map(|key| [key]), value, timestamp, headers);
+    }
+
+    /// Adds a record whose key is these parts, one behind the other.
+    #[inline]
+    pub(crate) fn push_parts<const N: usize>(
+        &mut self,
+        key: Option<[&[u8]; N]>,
         value: Option<&[u8]>,
         timestamp: i64,
         headers: &[(&str, &[u8])],
@@ -86,8 +99,11 @@ impl FrameBuilder {
             + u8::from(delta != 0) * HAS_TIMESTAMP
             + u8::from(!headers.is_empty()) * HAS_HEADERS;
         self.bytes.push(flags);
-        if let Some(key) = key {
-            put_bytes(&mut self.bytes, key);
+        if let Some(parts) = key {
+            put_varint(&mut self.bytes, parts.iter().map(|part| part.len() as u64).sum());
+            for part in parts {
+                self.bytes.extend_from_slice(part);
+            }
         }
         if let Some(value) = value {
             self.note_schema(value);

@@ -88,7 +88,7 @@ impl Cursor {
     }
 
     /// Steps over the next record and returns it.
-    #[inline]
+    #[inline(always)]
     pub fn next<'a>(&mut self, frames: &'a Frames) -> Option<RawRecord<'a>> {
         if self.left == 0 && !self.enter(frames) {
             return None;

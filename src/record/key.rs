@@ -35,7 +35,7 @@ pub trait Key: Sized + Clone + fmt::Debug + Send + 'static + Borrow<Self::Ref> {
 }
 
 fn wrong_length(what: &str, need: usize, have: usize) -> DecodeError {
-    DecodeError { field: "key".into(), position: 0, reason: format!("{what} has {need} bytes, this key has {have}") }
+    DecodeError::at_field("key", 0, format!("{what} has {need} bytes, this key has {have}"))
 }
 
 impl Key for String {
@@ -47,11 +47,9 @@ impl Key for String {
     }
 
     fn decode_key(bytes: &[u8]) -> Result<Self, DecodeError> {
-        std::str::from_utf8(bytes).map(str::to_owned).map_err(|error| DecodeError {
-            field: "key".into(),
-            position: error.valid_up_to(),
-            reason: "not UTF-8".into(),
-        })
+        std::str::from_utf8(bytes)
+            .map(str::to_owned)
+            .map_err(|error| DecodeError::at_field("key", error.valid_up_to(), "not UTF-8"))
     }
 
     #[inline]
@@ -87,11 +85,7 @@ impl Key for uuid::Uuid {
     }
 
     fn decode_key(bytes: &[u8]) -> Result<Self, DecodeError> {
-        Self::try_parse_ascii(bytes).map_err(|error| DecodeError {
-            field: "key".into(),
-            position: 0,
-            reason: error.to_string(),
-        })
+        Self::try_parse_ascii(bytes).map_err(|error| DecodeError::at_field("key", 0, error.to_string()))
     }
 }
 
@@ -132,11 +126,9 @@ impl<R: Record> Key for R {
         let fingerprint =
             bytes.get(2..SINGLE_OBJECT_HEADER_LEN).and_then(|bytes| bytes.try_into().ok()).map(u64::from_le_bytes);
         if fingerprint != Some(R::SCHEMA.fingerprint) || bytes[..2] != SINGLE_OBJECT_MARKER {
-            return Err(DecodeError {
-                field: "key".into(),
-                position: 0,
-                reason: format!("not a {} in single-object encoding with its own schema", R::SCHEMA.name),
-            });
+            let name = R::SCHEMA.name;
+            let reason = format!("not a {name} in single-object encoding with its own schema");
+            return Err(DecodeError::at_field("key", 0, reason));
         }
         R::decode(&mut Input::new(&bytes[SINGLE_OBJECT_HEADER_LEN..]))
     }

@@ -136,15 +136,43 @@ pub struct EncodeError {
 }
 
 /// Bytes that are not what their schema says: which field, at which byte, and why.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("field {} at byte {position}: {reason}", shown(.field))]
-pub struct DecodeError {
+///
+/// It is a pointer, so that what is decoded goes through registers where nothing fails.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DecodeError(Box<WrongBytes>);
+
+/// What a [`DecodeError`] says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WrongBytes {
     /// Path of the field; empty or `-` where it is the value itself.
     pub field: String,
     /// Byte of the value (header included) at which it was noticed.
     pub position: usize,
     /// What is wrong.
     pub reason: String,
+}
+
+impl std::fmt::Display for DecodeError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let WrongBytes { field, position, reason } = &*self.0;
+        write!(f, "field {} at byte {position}: {reason}", shown(field))
+    }
+}
+
+impl std::error::Error for DecodeError {}
+
+impl std::ops::Deref for DecodeError {
+    type Target = WrongBytes;
+
+    fn deref(&self) -> &WrongBytes {
+        &self.0
+    }
+}
+
+impl std::ops::DerefMut for DecodeError {
+    fn deref_mut(&mut self) -> &mut WrongBytes {
+        &mut self.0
+    }
 }
 
 impl EncodeError {
@@ -168,14 +196,20 @@ impl DecodeError {
     #[cold]
     #[inline(never)]
     pub(crate) fn new(position: usize, reason: impl Into<String>) -> Self {
-        Self { field: String::new(), position, reason: reason.into() }
+        Self::at_field("", position, reason)
+    }
+
+    /// Wrong bytes of a field; `-` stands for the whole value.
+    #[cold]
+    pub fn at_field(field: impl Into<String>, position: usize, reason: impl Into<String>) -> Self {
+        Self(Box::new(WrongBytes { field: field.into(), position, reason: reason.into() }))
     }
 
     /// The same inside of a field (or of an item, `[3]`).
     #[cold]
     #[must_use]
     pub(crate) fn within(mut self, field: &str) -> Self {
-        prepend(&mut self.field, field);
+        prepend(&mut self.0.field, field);
         self
     }
 }

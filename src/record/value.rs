@@ -77,12 +77,12 @@ fn not_own_schema<R: Record>(wire: &[u8]) -> DecodeError {
             format!("no single-object header (C3 01 and a fingerprint); {hint}")
         }
     };
-    DecodeError { field: "-".into(), position: 0, reason }
+    DecodeError::at_field("-", 0, reason)
 }
 
 #[cold]
 pub(crate) fn left_over(position: usize, bytes: usize) -> DecodeError {
-    DecodeError { field: "-".into(), position, reason: format!("{bytes} bytes are left over after the last field") }
+    DecodeError::at_field("-", position, format!("{bytes} bytes are left over after the last field"))
 }
 
 impl<R: Record> Value for R {
@@ -96,7 +96,7 @@ impl<R: Record> Value for R {
         self.encode(out)
     }
 
-    #[inline]
+    #[inline(always)]
     fn decode_value(wire: &[u8]) -> Result<Self, DecodeError> {
         let Some((fingerprint, datum)) = split_single_object(wire) else { return Err(not_own_schema::<R>(wire)) };
         if fingerprint != <R as Record>::SCHEMA.fingerprint {
@@ -110,7 +110,7 @@ impl<R: Record> Value for R {
         Ok(value)
     }
 
-    #[inline]
+    #[inline(always)]
     fn view_value(wire: &[u8]) -> Result<Self::View<'_>, DecodeError> {
         let Some((fingerprint, datum)) = split_single_object(wire) else { return Err(not_own_schema::<R>(wire)) };
         if fingerprint != <R as Record>::SCHEMA.fingerprint {
@@ -166,11 +166,7 @@ impl Value for String {
     }
 
     fn view_value(wire: &[u8]) -> Result<&str, DecodeError> {
-        std::str::from_utf8(wire).map_err(|error| DecodeError {
-            field: "-".into(),
-            position: error.valid_up_to(),
-            reason: "not UTF-8".into(),
-        })
+        std::str::from_utf8(wire).map_err(|error| DecodeError::at_field("-", error.valid_up_to(), "not UTF-8"))
     }
 
     fn own(view: &&str) -> Self {
@@ -212,10 +208,9 @@ macro_rules! number_value {
             }
 
             fn decode_value(wire: &[u8]) -> Result<Self, DecodeError> {
-                wire.try_into().map(Self::from_be_bytes).map_err(|_| DecodeError {
-                    field: "-".into(),
-                    position: 0,
-                    reason: format!("a plain {} has {} bytes, this value has {}", stringify!($type), size_of::<Self>(), wire.len()),
+                wire.try_into().map(Self::from_be_bytes).map_err(|_| {
+                    let (name, need, have) = (stringify!($type), size_of::<Self>(), wire.len());
+                    DecodeError::at_field("-", 0, format!("a plain {name} has {need} bytes, this value has {have}"))
                 })
             }
 

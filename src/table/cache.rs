@@ -5,6 +5,7 @@
 
 use std::num::NonZeroU32;
 
+use super::huge_pages;
 use super::key_bytes::KeyBytes;
 use super::prefetch::{prefetch, prefetch_two};
 
@@ -23,11 +24,12 @@ const USED: u8 = 32;
 /// Differs from the store, or may have to be put back.
 const PINNED: u8 = DIRTY | UNSAVED | IN_FLIGHT | LOGGED;
 
-const CHUNK_BITS: u32 = 12;
+/// Slots come in chunks, so that more of them never move the others. Memory is taken as it is written to.
+const CHUNK_BITS: u32 = 16;
 const CHUNK_SLOTS: usize = 1 << CHUNK_BITS;
 const MIN_INDEX_BITS: u32 = 6;
 /// What a key costs in the index at its usual fill.
-const INDEX_BYTES_PER_KEY: usize = 24;
+const INDEX_BYTES_PER_KEY: usize = 16;
 
 /// The number of a slot: stays valid until the next eviction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -186,15 +188,18 @@ impl<S: Clone> Cache<S> {
         }
     }
 
-    /// Asks for the slot that a hash probably belongs to; its index line should be there by now.
+    /// The slot that a hash probably belongs to, and asks for its memory; its index line should be there by now.
     #[inline]
-    pub(super) fn prefetch_by_hash(&self, hash: u64) {
+    pub(super) fn probable(&self, hash: u64) -> Option<SlotNo> {
         let tag = Self::tag(hash);
         let mask = self.index.len() - 1;
         let mut at = self.home(tag);
-        while let Some(no) = NonZeroU32::new(self.index[at & mask] as u32) {
-            if (self.index[at & mask] >> 32) as u32 == tag {
-                return self.prefetch_slot(SlotNo(no));
+        loop {
+            let entry = self.index[at & mask];
+            let no = SlotNo(NonZeroU32::new(entry as u32)?);
+            if (entry >> 32) as u32 == tag {
+                self.prefetch_slot(no);
+                return Some(no);
             }
             at += 1;
         }
@@ -215,9 +220,16 @@ impl<S: Clone> Cache<S> {
         self.slots * size_of::<Slot<S>>() > 256 << 10
     }
 
+    /// Whether they outgrow it so far that a look ahead pays that does nothing else.
+    #[inline]
+    pub(super) fn is_far(&self) -> bool {
+        self.slots * size_of::<Slot<S>>() > 512 << 10
+    }
+
     /// Adds a key that the cache does not have, equal to the store. `None` when slot numbers are exhausted.
     pub(super) fn insert(&mut self, hash: u64, key: &[u8], timestamp: i64, state: Option<S>) -> Option<SlotNo> {
-        if (self.used + 1) * 2 > self.index.len() {
+        // Filled to three quarters a search still seldom leaves the line that it begins in.
+        if (self.used + 1) * 4 > self.index.len() * 3 {
             self.grow_index();
         }
         let tag = Self::tag(hash);
@@ -241,6 +253,10 @@ impl<S: Clone> Cache<S> {
             Some(chunk) if chunk.len() < CHUNK_SLOTS => chunk.push(slot),
             _ => {
                 let mut chunk = Vec::with_capacity(CHUNK_SLOTS);
+                // A table of few keys must stay small; one that has filled a chunk will fill most of another.
+                if !self.chunks.is_empty() {
+                    huge_pages::advise(chunk.spare_capacity_mut());
+                }
                 chunk.push(slot);
                 self.chunks.push(chunk);
             }
@@ -259,7 +275,8 @@ impl<S: Clone> Cache<S> {
     }
 
     fn grow_index(&mut self) {
-        let larger = vec![0; self.index.len() * 2];
+        let mut larger = vec![0; self.index.len() * 2];
+        huge_pages::advise(&mut larger);
         // The index can have 2^32 places at most, one for each tag; it is then only filled more densely.
         self.shift = self.shift.saturating_sub(1);
         for entry in std::mem::replace(&mut self.index, larger) {
@@ -299,6 +316,21 @@ impl<S: Clone> Cache<S> {
         slot.flags |= REFERENCED;
         slot.timestamp = slot.timestamp.max(timestamp);
         &mut slot.state
+    }
+
+    /// As [`Cache::touch`] for a slot that is probably the key's: `None` if it is not, or if there is no state.
+    #[inline]
+    pub(super) fn touch_if(&mut self, no: SlotNo, key: &[u8], timestamp: i64) -> Option<&mut S> {
+        let slot = &mut self.chunks[no.index() >> CHUNK_BITS][no.index() & (CHUNK_SLOTS - 1)];
+        if slot.state.is_none() || !slot.key.is(key) {
+            return None;
+        }
+        if slot.flags & self.marks.need != self.marks.need {
+            self.marks.first_write(no, slot);
+        }
+        slot.flags |= REFERENCED;
+        slot.timestamp = slot.timestamp.max(timestamp);
+        slot.state.as_mut()
     }
 
     /// Marks a slot as read.
@@ -345,14 +377,16 @@ impl<S: Clone> Cache<S> {
         &self.marks.unsaved
     }
 
-    /// Ends a commit: nothing is dirty and nothing can be undone.
+    /// Takes note that a dirty slot is part of a commit; [`Cache::committed`] follows when all are.
+    #[inline]
+    pub(super) fn clean(&mut self, no: SlotNo) {
+        self.slot_mut(no).flags &= !DIRTY;
+    }
+
+    /// Ends a commit of slots that were all cleaned: nothing is dirty and nothing can be undone.
     pub(super) fn committed(&mut self) {
         self.mark();
-        let mut dirty = std::mem::take(&mut self.marks.dirty);
-        for no in dirty.drain(..) {
-            self.slot_mut(no).flags &= !DIRTY;
-        }
-        self.marks.dirty = dirty;
+        self.marks.dirty.clear();
         self.marks.dirty_at_mark = 0;
     }
 

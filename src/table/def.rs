@@ -211,13 +211,10 @@ impl StateError {
 pub(super) fn split_stored(stored: &[u8]) -> Result<(i64, &[u8]), DecodeError> {
     match stored.split_first_chunk::<TIMESTAMP_LEN>() {
         Some((timestamp, state)) => Ok((i64::from_le_bytes(*timestamp), state)),
-        None => Err(DecodeError {
-            field: "-".into(),
-            position: 0,
-            reason: format!(
-                "a stored state begins with {TIMESTAMP_LEN} bytes of timestamp, these are {}",
-                stored.len()
-            ),
-        }),
+        None => {
+            let have = stored.len();
+            let reason = format!("a stored state begins with {TIMESTAMP_LEN} bytes of timestamp, these are {have}");
+            Err(DecodeError::at_field("-", 0, reason))
+        }
     }
 }

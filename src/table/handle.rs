@@ -53,6 +53,7 @@ impl<K: Key, V: Value, S: TableState<K, V>> TableHandle<K, V, S> {
     }
 
     /// Runs `run` with the raw bytes of a key.
+    #[inline]
     fn with_key<R>(&self, key: &K::Ref, run: impl FnOnce(&[u8]) -> Result<R>) -> Result<R> {
         if let Some(raw) = K::as_bytes(key) {
             return run(raw);
@@ -73,6 +74,13 @@ impl<K: Key, V: Value, S: TableState<K, V>> TableHandle<K, V, S> {
             let slot = slots.entry(hash, raw)?;
             run(&mut slots, slot, raw)
         })
+    }
+
+    /// Runs `change` with a key's state, and marks it as changed.
+    #[inline]
+    fn with_state<R>(&self, key: &K::Ref, change: impl FnOnce(&mut Option<S>) -> R) -> Result<R> {
+        let now = self.partition.now();
+        self.with_key(key, |raw| self.partition.slots()?.change(raw, now, change))
     }
 
     fn get(&self, key: &K::Ref) -> Result<Option<V>> {
@@ -170,6 +178,7 @@ impl<K: Key, V: Value, S: TableState<K, V>> TableMut<'_, K, V, S> {
 
 impl<K: Key, V: Value> TableMut<'_, K, V, V> {
     /// Changes a key's value in place, beginning with the default if it has none.
+    #[inline]
     pub fn update<R>(&mut self, key: &K::Ref, change: impl FnOnce(&mut V) -> R) -> Result<R>
     where
         V: Default,
@@ -178,27 +187,19 @@ impl<K: Key, V: Value> TableMut<'_, K, V, V> {
     }
 
     /// Changes a key's value in place, beginning with `init` if it has none.
+    #[inline]
     pub fn update_or_insert_with<R>(
         &mut self,
         key: &K::Ref,
         init: impl FnOnce() -> V,
         change: impl FnOnce(&mut V) -> R,
     ) -> Result<R> {
-        let now = self.0.partition.now();
-        self.0.with_slot(key, |slots, slot, _| {
-            let result = change(slots.touch(slot, now).get_or_insert_with(init));
-            slots.changed(slot)?;
-            Ok(result)
-        })
+        self.0.with_state(key, |state| change(state.get_or_insert_with(init)))
     }
 
     /// Sets a key's value.
     pub fn set(&mut self, key: &K::Ref, value: V) -> Result<()> {
-        let now = self.0.partition.now();
-        self.0.with_slot(key, |slots, slot, _| {
-            *slots.touch(slot, now) = Some(value);
-            slots.changed(slot)
-        })
+        self.0.with_state(key, |state| *state = Some(value))
     }
 
     /// Removes a key and returns what it had. A key that had nothing changes nothing.

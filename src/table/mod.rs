@@ -12,6 +12,7 @@ mod cache;
 mod checkpoint;
 mod def;
 mod handle;
+mod huge_pages;
 mod key_bytes;
 mod key_text;
 mod merge;

@@ -23,6 +23,9 @@ pub trait CommitSink {
     /// A key's new value as it goes on the wire, for the table's output topic, with the largest timestamp of the
     /// records that changed it; `None` for a removed key.
     fn output(&mut self, key: &[u8], value: Option<&[u8]>, timestamp: i64) -> Result<()>;
+
+    /// Whether it wants to be emptied before it takes more.
+    fn is_full(&self) -> bool;
 }
 
 /// One partition of a table, whatever its types. It belongs to one task on one thread; user code may hold handles to
@@ -35,9 +38,12 @@ pub trait AnyPartition: fmt::Debug {
     /// Hands out every key that changed since the last commit, in the order in which they first did, and starts the
     /// next commit. What was handed out stays in memory until a checkpoint has it.
     ///
+    /// Stops where the sink is full, and goes on at the next call; nothing may change in between. Returns whether all
+    /// were handed out.
+    ///
     /// After an error, of the table or of the sink, the partition must be dropped and opened again: some changes were
     /// handed out and others were not.
-    fn drain_commit(&self, sink: &mut dyn CommitSink) -> Result<()>;
+    fn drain_commit(&self, sink: &mut dyn CommitSink) -> Result<bool>;
 
     /// Keeps, from the next mark on, what [`AnyPartition::rollback`] needs; without it nothing is kept or spent. With
     /// it, a write of a value that does not fit its schema fails at once, otherwise at the latest at the commit.
@@ -58,6 +64,9 @@ pub trait AnyPartition: fmt::Debug {
     ///
     /// Fails if anything is uncommitted: only what belongs to a committed position may reach the store.
     fn start_checkpoint(&self) -> Result<Option<Checkpoint>>;
+
+    /// Whether its slots outgrow the processor's caches so far that [`AnyPartition::warm`] pays.
+    fn is_far(&self) -> bool;
 
     /// Asks the processor for the slots of keys that will be looked up soon. A hint: nothing is loaded.
     fn warm(&self, keys: &[&[u8]]);
@@ -138,7 +147,7 @@ impl<S: Clone + fmt::Debug + 'static> AnyPartition for TablePartition<S> {
         self.slots()?.apply(key, stored)
     }
 
-    fn drain_commit(&self, sink: &mut dyn CommitSink) -> Result<()> {
+    fn drain_commit(&self, sink: &mut dyn CommitSink) -> Result<bool> {
         self.slots()?.drain_commit(sink)
     }
 
@@ -165,6 +174,10 @@ impl<S: Clone + fmt::Debug + 'static> AnyPartition for TablePartition<S> {
             }
             slots.locate(&some, &mut found)?;
         }
+    }
+
+    fn is_far(&self) -> bool {
+        self.slots.try_borrow().is_ok_and(|slots| slots.cache().is_far())
     }
 
     fn warm(&self, keys: &[&[u8]]) {

@@ -28,8 +28,8 @@ const SAMPLE: u32 = 64;
 
 /// The slots of one partition: states by raw key, loaded from the store as they are needed.
 ///
-/// The fast path of a declared aggregation: [`Slots::locate`] the keys of a batch, then [`Slots::touch`] the slot of
-/// each record and fold into the state that it lends.
+/// The fast path of a declared aggregation: [`Slots::ask_index`] for the keys of a group, then [`Slots::ask_slot`] for
+/// all of them, then [`Slots::touch_if`] each one's slot and fold into the state that it lends.
 #[derive(Debug)]
 pub struct Slots<S> {
     def: TableDef,
@@ -45,6 +45,8 @@ pub struct Slots<S> {
     scratch: Vec<u8>,
     /// Keys that the store was asked for.
     loads: u64,
+    /// Dirty slots of the commit at hand that were handed out already.
+    drained: usize,
 }
 
 impl<S: Clone + 'static> Slots<S> {
@@ -68,6 +70,7 @@ impl<S: Clone + 'static> Slots<S> {
             writes: 0,
             scratch: Vec::new(),
             loads: 0,
+            drained: 0,
         }
     }
 
@@ -97,7 +100,7 @@ impl<S: Clone + 'static> Slots<S> {
                     self.cache.prefetch_index(*hash);
                 }
                 for hash in &hashes[..group.len()] {
-                    self.cache.prefetch_by_hash(*hash);
+                    self.cache.probable(*hash);
                 }
             } else {
                 for (key, hash) in group.iter().zip(&mut hashes) {
@@ -116,6 +119,30 @@ impl<S: Clone + 'static> Slots<S> {
             }
         }
         Ok(())
+    }
+
+    /// Asks the processor for the place of a hash in the index, where the slots outgrow its caches.
+    #[inline]
+    pub fn ask_index(&self, hash: u64) {
+        self.cache.prefetch_index(hash);
+    }
+
+    /// The slot that a key of this hash probably has, if any, on its way from memory; [`Slots::touch_if`] makes sure.
+    #[inline]
+    pub fn ask_slot(&self, hash: u64) -> Option<SlotNo> {
+        self.cache.probable(hash)
+    }
+
+    /// Whether keys that are missing should be looked up many at a time, by [`Slots::locate`].
+    #[inline]
+    pub fn loads_in_groups(&self) -> bool {
+        self.store.holds_keys()
+    }
+
+    /// The state of a key, marked as [`Slots::touch`] does, if the slot is the key's and there is one.
+    #[inline]
+    pub fn touch_if(&mut self, slot: SlotNo, key: &[u8], timestamp: i64) -> Option<&mut S> {
+        self.cache.touch_if(slot, key, timestamp)
     }
 
     /// Loads the keys of a group that have no slot yet, as far as they belong here.
@@ -152,9 +179,6 @@ impl<S: Clone + 'static> Slots<S> {
 
     /// Asks the processor for the slots of keys that will be looked up soon, where the slots outgrow its caches.
     pub fn warm(&self, keys: &[&[u8]]) {
-        if !self.cache.is_large() {
-            return;
-        }
         for group in keys.chunks(GROUP) {
             let mut hashes = [0_u64; GROUP];
             for (key, hash) in group.iter().zip(&mut hashes) {
@@ -162,7 +186,7 @@ impl<S: Clone + 'static> Slots<S> {
                 self.cache.prefetch_index(*hash);
             }
             for hash in &hashes[..group.len()] {
-                self.cache.prefetch_by_hash(*hash);
+                self.cache.probable(*hash);
             }
         }
     }
@@ -206,6 +230,28 @@ impl<S: Clone + 'static> Slots<S> {
         found[0].ok_or_else(|| self.refusal(key))
     }
 
+    /// Lends the state of a key to `change`, marked as [`Slots::touch`] does.
+    #[inline]
+    pub(super) fn change<R>(
+        &mut self,
+        key: &[u8],
+        timestamp: i64,
+        change: impl FnOnce(&mut Option<S>) -> R,
+    ) -> Result<R> {
+        let hash = self.hash(key);
+        let slot = match self.cache.find(hash, key) {
+            Some(slot) => slot,
+            None => self.entry(hash, key)?,
+        };
+        let result = change(self.cache.touch(slot, timestamp));
+        self.writes = self.writes.wrapping_add(1);
+        // See `measure`.
+        if (std::mem::needs_drop::<S>() && self.writes % SAMPLE == 1) || self.cache.undo_enabled() {
+            self.measure(slot)?;
+        }
+        Ok(result)
+    }
+
     /// Marks a slot as changed by a record of that timestamp (milliseconds since 1970) and lends its state; `None`
     /// is a key without one.
     #[inline]
@@ -219,15 +265,11 @@ impl<S: Clone + 'static> Slots<S> {
         self.cache.slot(slot).state.as_ref()
     }
 
-    /// Says that a state was changed by user code. Now and then one is encoded to learn how much memory it owns;
-    /// where a failed record can be undone every one is, so that a value that does not fit its schema fails the
-    /// record that made it, and not the commit.
-    pub(super) fn changed(&mut self, no: SlotNo) -> Result<()> {
-        self.writes = self.writes.wrapping_add(1);
-        let sampled = std::mem::needs_drop::<S>() && self.writes % SAMPLE == 1;
-        if !sampled && !self.cache.undo_enabled() {
-            return Ok(());
-        }
+    /// Encodes a state that was changed by user code. Now and then one is, to learn how much memory it owns; where a
+    /// failed record can be undone every one is, so that a value that does not fit its schema fails the record that made
+    /// it, and not the commit.
+    #[inline(never)]
+    fn measure(&mut self, no: SlotNo) -> Result<()> {
         let mut bytes = std::mem::take(&mut self.scratch);
         let slot = self.cache.slot(no);
         let len = encode_stored(slot, self.codec, &mut bytes)
@@ -297,13 +339,16 @@ impl<S: Clone + 'static> Slots<S> {
     }
 
     /// See [`AnyPartition::drain_commit`](super::AnyPartition::drain_commit).
-    pub(super) fn drain_commit(&mut self, sink: &mut dyn CommitSink) -> Result<()> {
+    pub(super) fn drain_commit(&mut self, sink: &mut dyn CommitSink) -> Result<bool> {
         let mut bytes = std::mem::take(&mut self.scratch);
-        for at in 0..self.cache.dirty().len() {
-            if let Some(ahead) = self.cache.dirty().get(at + AHEAD) {
+        while let Some(no) = self.cache.dirty().get(self.drained).copied() {
+            if sink.is_full() {
+                self.scratch = bytes;
+                return Ok(false);
+            }
+            if let Some(ahead) = self.cache.dirty().get(self.drained + AHEAD) {
                 self.cache.prefetch_slot(*ahead);
             }
-            let no = self.cache.dirty()[at];
             let slot = self.cache.slot(no);
             let key = slot.key.as_slice();
             let stored = encode_stored(slot, self.codec, &mut bytes).map_err(|error| self.unwritable(key, error))?;
@@ -322,10 +367,13 @@ impl<S: Clone + 'static> Slots<S> {
                 sink.output(key, value, slot.timestamp)?;
             }
             self.cache.set_heap(no, stored_len);
+            self.cache.clean(no);
+            self.drained += 1;
         }
+        self.drained = 0;
         self.cache.committed();
         self.scratch = bytes;
-        Ok(())
+        Ok(true)
     }
 
     /// Copies out what the store lacks; the caller has made sure that everything is committed.

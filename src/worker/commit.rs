@@ -12,7 +12,8 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::JoinHandle;
 
-use super::mark::{DELTA_TAG, Entry, MARK_TAG, Mark, MarkedOutputs};
+use super::mark::{DELTA_TAG, MARK_TAG, Mark, MarkedOutputs};
+use super::outgoing::Outgoing;
 use crate::agent::{Outbox, Shared};
 use crate::backend::{Producer, ProducerId, Replay};
 use crate::disk::Disk;
@@ -21,9 +22,6 @@ use crate::fault;
 use crate::record::{FrameBuilder, Frames};
 use crate::table::{AnyPartition, CommitSink};
 use crate::topic::TopicPartition;
-
-/// Outputs are moved in frames of at most this many bytes.
-const MOVE_BYTES: usize = 256 << 10;
 
 /// Positions for people: where a task has come to in a partition.
 pub(crate) type Progress = (TopicPartition, u64);
@@ -62,6 +60,8 @@ pub(crate) struct Settler {
     /// Output partitions with something in them that no checkpoint has synced yet.
     pub(super) unsynced: Vec<TopicPartition>,
     pub(super) frames: Frames,
+    /// The outputs of the commit that is on its way.
+    pub(super) outgoing: Outgoing,
 }
 
 /// Where a table's deltas and outputs go while a commit collects them.
@@ -84,6 +84,11 @@ impl CommitSink for Sink<'_> {
             self.outbox.push(destination, Some(key), value, timestamp, &[]);
         }
         Ok(())
+    }
+
+    #[inline]
+    fn is_full(&self) -> bool {
+        self.outbox.has_full()
     }
 }
 
@@ -132,35 +137,37 @@ impl Committer {
         //    A crash here: this commit's records are read again.
         self.settled().await?;
 
-        // 2. Everything since becomes changelog records: outputs, the dirty keys' new values, the end mark.
-        //    A crash here: as before, nothing has left memory.
-        let begins = self.next_offset;
-        let (frames, mark) = self.collect(begins, table_outputs)?;
-        fault::point("commit.collected");
-
-        // 3. The sources are durable up to the positions of this commit.
+        // 2. The sources are durable up to the positions of this commit.
         //    Before anything is written: what was not synced may still reach the disk, in whatever order. A loss of power
         //    could otherwise leave this commit and take records that it calls done, and others would get their offsets.
         //    A crash here: as before.
+        let positions = self.positions();
         if let Some(settler) = self.settler.as_mut().filter(|settler| settler.durable) {
-            settler.sync_sources(&mark).await?;
+            settler.sync_sources(&positions).await?;
         }
 
-        // 4. The records are appended, the end mark last.
-        //    A crash between two frames: no end mark, so recovery passes over what was written.
+        // 3. Everything since becomes changelog records, a piece at a time: outputs and the dirty keys' new values.
+        //    A crash here: as before, nothing has left memory.
+        // 4. Each piece is appended when it is full, and at last the end mark.
+        //    A crash between two pieces: no end mark, so recovery passes over what was written.
         //    A crash after the last: the commit counts if the frames are still there, and is whole.
         //    Each must go where this task left off: if another owner has written since, nothing of this one may count.
-        for (i, mut frame) in frames.into_iter().enumerate() {
-            if i > 0 {
-                fault::point("commit.partly-written");
+        let begins = self.next_offset;
+        for place in 0..self.shared.tables.len() {
+            let output = table_outputs.get(place).copied().flatten();
+            while !self.collect(place, output)? {
+                let pieces = self.shared.outbox.borrow_mut().take_full();
+                self.append(pieces, begins).await?;
             }
-            let appended = self.producer.append_at(&self.changelog, &mut frame, self.next_offset).await?;
-            self.next_offset += u64::from(appended.added);
-            self.shared.outbox.borrow_mut().recycle(frame);
         }
+        let mark = self.collect_mark(begins, positions)?;
+        // What is taken out cannot be gone back to.
+        self.shared.outbox_mark.set(None);
+        let pieces = self.shared.outbox.borrow_mut().drain();
+        self.append(pieces, begins).await?;
         fault::point("commit.written");
         self.last_begins = begins;
-        self.shared.committed_at.set(self.shared.clock.moment());
+        self.shared.commit_after(self.shared.commit_interval);
 
         // Steps 5 to 7 go on beside the next interval.
         if let Some(settler) = self.settler.take() {
@@ -170,13 +177,36 @@ impl Committer {
         Ok(())
     }
 
-    fn collect(&mut self, begins: u64, table_outputs: &[Option<usize>]) -> Result<(Vec<FrameBuilder>, Mark)> {
+    /// For each source the offset to be read next.
+    fn positions(&self) -> BTreeMap<String, u64> {
+        let Shared { sources, positions, .. } = &*self.shared;
+        sources.iter().zip(positions).map(|(source, at)| (source.topic.to_string(), at.get())).collect()
+    }
+
+    /// Collects a table's dirty keys until a piece is full; returns whether there are no more.
+    fn collect(&mut self, place: usize, output: Option<usize>) -> Result<bool> {
+        let outbox = &mut *self.shared.outbox.borrow_mut();
+        self.shared.tables[place].drain_commit(&mut Sink { outbox, table: place as u8, output })
+    }
+
+    /// Appends pieces of the commit that begins at that offset.
+    async fn append(&mut self, pieces: Vec<FrameBuilder>, begins: u64) -> Result<()> {
+        for mut piece in pieces {
+            fault::point(if self.next_offset == begins { "commit.collected" } else { "commit.partly-written" });
+            let appended = self.producer.append_at(&self.changelog, &mut piece, self.next_offset).await?;
+            self.next_offset += u64::from(appended.added);
+            if let Some(settler) = &mut self.settler {
+                settler.outgoing.set_aside(&piece).map_err(|error| error.at(&self.changelog))?;
+            }
+            self.shared.outbox.borrow_mut().recycle(piece);
+        }
+        Ok(())
+    }
+
+    /// Adds the end mark.
+    fn collect_mark(&mut self, begins: u64, positions: BTreeMap<String, u64>) -> Result<Mark> {
         let shared = &self.shared;
         let outbox = &mut *shared.outbox.borrow_mut();
-        for (place, table) in shared.tables.iter().enumerate() {
-            let output = table_outputs.get(place).copied().flatten();
-            table.drain_commit(&mut Sink { outbox, table: place as u8, output })?;
-        }
         let outputs: Vec<MarkedOutputs> = outbox
             .counts()
             .map(|(number, topic, partition, count)| MarkedOutputs {
@@ -194,12 +224,7 @@ impl Committer {
         let mark = Mark {
             commit: self.commit,
             begins,
-            positions: shared
-                .sources
-                .iter()
-                .zip(&shared.positions)
-                .map(|(source, at)| (source.topic.to_string(), at.get()))
-                .collect(),
+            positions,
             left: self.left.clone(),
             stream_time: shared.stream_time.get(),
             tables: shared.agent.tables.iter().map(|table| table().name.to_owned()).collect(),
@@ -209,9 +234,7 @@ impl Committer {
         let json = serde_json::to_vec(&mark)
             .map_err(|error| Error::new(ErrorKind::Encode, "cannot write the end of a commit").with_source(error))?;
         outbox.push_entry(&[MARK_TAG], &[], Some(&json), shared.clock.now_ms());
-        // What is taken out cannot be gone back to.
-        shared.outbox_mark.set(None);
-        Ok((outbox.drain(), mark))
+        Ok(mark)
     }
 
     /// Waits until the commit that is on its way has settled. Cancel-safe.
@@ -231,6 +254,11 @@ impl Committer {
     /// Whether a commit is on its way.
     pub(crate) fn is_settling(&self) -> bool {
         self.settling.is_some()
+    }
+
+    /// Whether a commit is on its way and has not settled by now.
+    pub(crate) fn is_on_its_way(&self) -> bool {
+        self.settling.as_ref().is_some_and(|settling| !settling.is_finished())
     }
 
     /// What a checkpoint must sync first: the changelog, and the output partitions; `None` while a commit is on its way.
@@ -279,9 +307,8 @@ impl Settler {
     }
 
     /// Makes the sources durable up to a commit's positions. A topic that is read no more may be gone.
-    pub(super) async fn sync_sources(&mut self, mark: &Mark) -> Result<()> {
-        for (topic, position) in
-            mark.positions.iter().filter(|(topic, _)| self.sources.iter().any(|have| **have == **topic))
+    pub(super) async fn sync_sources(&mut self, positions: &BTreeMap<String, u64>) -> Result<()> {
+        for (topic, position) in positions.iter().filter(|(topic, _)| self.sources.iter().any(|have| **have == **topic))
         {
             self.replay.sync(&TopicPartition::new(topic.as_str(), self.partition), *position).await?;
         }
@@ -296,73 +323,60 @@ impl Settler {
         }
     }
 
-    /// Moves the outputs of one commit from the changelog, where they are durable, to their partitions. Recovery calls
-    /// the same: what a partition has already is dropped there.
+    /// Moves the outputs of one commit to their partitions: they are durable in the changelog. Recovery calls the same,
+    /// with nothing set aside: they are read from the changelog then, and what a partition has already is dropped there.
     pub(super) async fn move_outputs(&mut self, mark: &Mark, end: u64) -> Result<()> {
-        if mark.outputs.is_empty() {
-            return Ok(());
-        }
-        let mut moving: Vec<(TopicPartition, u32, u64, FrameBuilder)> = mark
-            .outputs
-            .iter()
-            .map(|to| {
-                (TopicPartition::new(to.topic.as_str(), to.partition), to.number, to.sequence, FrameBuilder::new())
-            })
-            .collect();
-        let mut reader = self.replay.reader(&self.changelog, mark.begins)?;
-        while reader.position() < end {
-            if !reader.read(&mut self.frames)? {
-                return Err(Error::new(
-                    ErrorKind::Corrupt,
-                    "the changelog ends before the commit that was written to it",
-                )
-                .at(&self.changelog)
-                .at_offset(reader.position()));
-            }
-            for frame in self.frames.iter() {
-                for mut record in frame.records() {
-                    if record.offset < mark.begins || record.offset >= end {
-                        continue;
-                    }
-                    let Entry::Output { number, key } =
-                        Entry::parse(&record).map_err(|error| error.at(&self.changelog))?
-                    else {
-                        continue;
-                    };
-                    record.key = key;
-                    let Some((to, _, sequence, frame)) = moving.iter_mut().find(|(_, have, ..)| *have == number) else {
-                        continue;
-                    };
-                    frame.push_raw(&record);
-                    if frame.len() >= MOVE_BYTES {
-                        append(&mut *self.producer, to, sequence, frame).await?;
-                    }
+        let mut next: Vec<u64> = mark.outputs.iter().map(|to| to.sequence).collect();
+        if self.outgoing.is_whole(mark) {
+            self.move_pieces(mark, &mut next, true).await?;
+        } else {
+            // The commit is large, or of a task before this one.
+            self.outgoing.clear();
+            let mut reader = self.replay.reader(&self.changelog, mark.begins)?;
+            while reader.position() < end {
+                if !reader.read(&mut self.frames)? {
+                    return Err(Error::new(
+                        ErrorKind::Corrupt,
+                        "the changelog ends before the commit that was written to it",
+                    )
+                    .at(&self.changelog)
+                    .at_offset(reader.position()));
                 }
+                for frame in self.frames.iter() {
+                    let of_commit = |offset: u64| offset >= mark.begins && offset < end;
+                    self.outgoing
+                        .add(frame.records().filter(|record| of_commit(record.offset)))
+                        .map_err(|error| error.at(&self.changelog))?;
+                }
+                self.move_pieces(mark, &mut next, false).await?;
             }
+            self.move_pieces(mark, &mut next, true).await?;
         }
-        for (to, _, sequence, frame) in &mut moving {
-            append(&mut *self.producer, to, sequence, frame).await?;
-            if !self.unsynced.contains(to) {
-                self.unsynced.push(to.clone());
+        for to in &mark.outputs {
+            let to = TopicPartition::new(to.topic.as_str(), to.partition);
+            if !self.unsynced.contains(&to) {
+                self.unsynced.push(to);
             }
         }
         Ok(())
     }
-}
 
-async fn append(
-    producer: &mut dyn Producer,
-    to: &TopicPartition,
-    sequence: &mut u64,
-    frame: &mut FrameBuilder,
-) -> Result<()> {
-    if !frame.is_empty() {
-        producer.append(to, frame, Some(*sequence)).await?;
-        *sequence += u64::from(frame.count());
-        frame.clear();
-        fault::point("commit.partly-moved");
+    /// Appends the pieces that are full to their partitions, or `all`; `next` has the sequence of each one's first.
+    async fn move_pieces(&mut self, mark: &Mark, next: &mut [u64], all: bool) -> Result<()> {
+        for (to, sequence) in mark.outputs.iter().zip(next) {
+            let place = TopicPartition::new(to.topic.as_str(), to.partition);
+            for mut piece in self.outgoing.take(to.number, all) {
+                self.producer.append(&place, &mut piece, Some(*sequence)).await?;
+                *sequence += u64::from(piece.count());
+                self.outgoing.recycle(piece);
+                fault::point("commit.partly-moved");
+            }
+        }
+        if all {
+            self.outgoing.clear();
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 /// Makes outputs durable and writes tables to their stores: what recovery then need not replay.

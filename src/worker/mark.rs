@@ -78,6 +78,15 @@ pub(crate) enum Entry<'a> {
 }
 
 impl<'a> Entry<'a> {
+    /// The record as an output, if it is one.
+    #[inline]
+    pub(crate) fn parse_output(record: &RawRecord<'a>) -> Result<Option<Self>> {
+        match record.key {
+            Some([OUTPUT_TAG, ..]) => Self::parse(record).map(Some),
+            _ => Ok(None),
+        }
+    }
+
     /// What a changelog's record is.
     pub(crate) fn parse(record: &RawRecord<'a>) -> Result<Self> {
         let broken = |why: &str| {

@@ -8,6 +8,7 @@ mod commit;
 mod failure;
 mod lookout;
 mod mark;
+mod outgoing;
 mod partition;
 mod position_file;
 mod recovery;

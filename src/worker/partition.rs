@@ -72,6 +72,9 @@ enum Turn {
     Panicked(Box<dyn Any + Send>),
 }
 
+/// How soon to ask again whether the commit before has settled.
+const ASK_AGAIN: Duration = Duration::from_millis(1);
+
 /// What a checkpoint came to: the tables that were written, by their place among the agent's.
 type Checkpointed = Result<Vec<(usize, CheckpointDone)>>;
 
@@ -128,6 +131,7 @@ impl TaskRun {
             durable: context.backend.capabilities().survives_power_loss,
             unsynced: Vec::new(),
             frames: Default::default(),
+            outgoing: Default::default(),
         };
         let stored = stored_position(&shared.tables, &positions)?;
         let (resume, recovered) = recover(&shared, &mut settler, stored, &context.clock).await?;
@@ -147,7 +151,7 @@ impl TaskRun {
         let committer =
             Committer::new(shared.clone(), changelog_producer, settler, sequences, resume, context.helpers.clone());
         let now = context.clock.moment();
-        shared.committed_at.set(now);
+        shared.commit_after(shared.commit_interval);
         let wakes = Arc::new(Wakes::default());
         Ok(Self {
             waker: Waker::from(wakes.clone()),
@@ -304,8 +308,14 @@ impl TaskRun {
             self.shut_down().await?;
             return Ok(true);
         }
-        if self.is_dirty() && (self.interval_passed() || self.is_pressed() || self.shared.outbox.borrow().is_full()) {
-            self.commit().await?;
+        let full = self.shared.outbox.borrow().is_full();
+        if self.is_dirty() && (self.shared.interval_passed() || self.is_pressed() || full) {
+            if self.committer.is_on_its_way() && !self.is_pressed() && !full {
+                // The disk is behind: records go on meanwhile, and the next commit is the larger.
+                self.shared.commit_after(ASK_AGAIN);
+            } else {
+                self.commit().await?;
+            }
         }
         self.shared.commit_due.set(false);
         // An agent that paused for a commit keeps its buffer and goes on with it.
@@ -331,10 +341,6 @@ impl TaskRun {
     /// Whether what no checkpoint covers takes so much memory that one should begin; while one runs, it has begun.
     fn is_pressed(&self) -> bool {
         self.checkpointing.is_none() && self.shared.tables.iter().any(|table| table.wants_commit())
-    }
-
-    fn interval_passed(&self) -> bool {
-        self.context.clock.moment().since(self.shared.committed_at.get()) >= self.shared.commit_interval
     }
 
     fn is_dirty(&self) -> bool {

@@ -85,7 +85,7 @@ pub(crate) async fn recover(
     // What is moved must be durable first, the sources before the changelog as in a commit: outputs that others have
     // seen cannot be taken back, and the records that they come from must not get lost under them.
     if let Some(mark) = last.as_ref().filter(|_| settler.durable) {
-        settler.sync_sources(mark).await?;
+        settler.sync_sources(&mark.positions).await?;
     }
     settler.replay.sync(&changelog, offsets.end).await?;
     for (mark, end) in unmoved {

@@ -66,7 +66,7 @@ pub(super) fn share(
         mail: RefCell::new(Some(Mail::default())),
         waits: Cell::new(false),
         commit_due: Cell::new(false),
-        committed_at: Cell::new(context.clock.moment()),
+        commit_at: Cell::new(context.clock.moment()),
         commit_interval: context.options.commit_interval,
         clock: context.clock.clone(),
         finished: Cell::new(0),

@@ -7,8 +7,8 @@ use gretchen::table::Table;
 use gretchen::topic::{TopicPartition, partition_of};
 use gretchen::{agent, aggregate};
 
-use crate::shop::{self, FAILING, Order, OrderTotal, OrderView};
-use crate::support::{APP, PARTITIONS, Random, Stage, session, spec};
+use crate::shop::{self, Evidence, FAILING, Order, OrderTotal, OrderView};
+use crate::support::{APP, PARTITIONS, Random, Stage, spec};
 
 /// Whether this order is one that the agents do not come back from.
 fn endless(quantity: i32) -> bool {
@@ -150,7 +150,7 @@ fn an_endless_fold_holds_up_its_thread_alone_and_counts_once() {
     let mut stage = meet(test, "blocked", &["blocked"]);
     let count = stage.orders.len() as i64;
     let pieces: i64 = stage.orders.iter().map(|order| i64::from(order.quantity)).sum();
-    let rows = session(&mut stage).table(&BLOCKED).unwrap();
+    let rows = stage.session().table(&BLOCKED).unwrap();
     let sum = |figure: fn(&OrderTotal) -> i64| rows.iter().map(|(_, total)| figure(total)).sum::<i64>();
     assert_eq!((sum(|total| total.orders), sum(|total| total.quantity)), (count, pieces));
 }

@@ -183,6 +183,9 @@ fn schema_const(schemas: &Schemas, ty: &Type, named: &Named, fields: &[RustField
     }
 }
 
+/// Records of so many fields are decoded in place wherever that happens: what is not used of them is then not made.
+const INLINED_FIELDS: usize = 12;
+
 fn record_codec(view_name: &Ident, fields: &[RustField<'_>]) -> TokenStream {
     let idents = fields.iter().map(|field| &field.ident).collect::<Vec<_>>();
     // No field hides what else is called by a name here.
@@ -230,6 +233,7 @@ fn record_codec(view_name: &Ident, fields: &[RustField<'_>]) -> TokenStream {
             };
         )*}
     };
+    let inline = if fields.len() <= INLINED_FIELDS { quote!(#[inline(always)]) } else { quote!(#[inline]) };
     let (owned_default, view_default) =
         (default(names::ident("resolve_default")), default(names::ident("view_default")));
     quote! {
@@ -249,7 +253,7 @@ fn record_codec(view_name: &Ident, fields: &[RustField<'_>]) -> TokenStream {
             ::core::result::Result::Ok(())
         }
 
-        #[inline]
+        #inline
         fn decode(
             input: &mut ::gretchen::__private::Input<'_>,
         ) -> ::core::result::Result<Self, ::gretchen::__private::DecodeError> {
@@ -258,7 +262,7 @@ fn record_codec(view_name: &Ident, fields: &[RustField<'_>]) -> TokenStream {
             ::core::result::Result::Ok(Self { #(#idents: #locals,)* })
         }
 
-        #[inline]
+        #inline
         fn view<'a>(
             input: &mut ::gretchen::__private::Input<'a>,
         ) -> ::core::result::Result<Self::View<'a>, ::gretchen::__private::DecodeError> {

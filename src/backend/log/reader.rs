@@ -27,6 +27,8 @@ pub(super) struct LogReader {
     /// Where the reader was asked to begin.
     from: u64,
     _files: Permit,
+    /// Bytes that are read at once: more where a frame was larger, because the next is probably as large.
+    want: usize,
 }
 
 /// What a buffer began with.
@@ -46,6 +48,7 @@ impl LogReader {
             let message = format!("the partition ends at offset {}; read from there or before", end.offset);
             return Err(Error::new(ErrorKind::NotFound, message).at(&partition.place).at_offset(from));
         }
+        let want = partition.common.options.read_bytes;
         let mut reader = Self {
             partition,
             segment: None,
@@ -54,6 +57,7 @@ impl LogReader {
             next: end.offset,
             from,
             _files: files,
+            want,
         };
         if from < end.offset {
             let bases = segments_in(reader.partition.disk(), &reader.partition.folder)?;
@@ -162,7 +166,7 @@ impl LogReader {
 impl Reader for LogReader {
     fn read(&mut self, into: &mut Frames) -> Result<bool> {
         into.frames.clear();
-        let mut want = self.partition.common.options.read_bytes;
+        let mut want = self.want;
         loop {
             let end = self.partition.end();
             if end.pos <= self.pos {
@@ -178,14 +182,17 @@ impl Reader for LogReader {
                 Taken::Some if into.is_empty() => {}
                 Taken::Some => return Ok(true),
                 Taken::Part(need) if need > want && need as u64 <= end.pos - self.pos => {
-                    want = need;
+                    // A little more than the frame, so that the next one may be a little larger.
+                    let usual = 2 * self.partition.common.options.read_bytes;
+                    self.want = (need + need / 64).min(usual).max(self.want);
+                    want = need.max(self.want);
                     continue;
                 }
                 Taken::Part(need) => return Err(self.damaged(&FrameError::Short { have: into.bytes.len(), need })),
                 Taken::Nothing(FrameError::Empty) => self.enter_next_segment(&FrameError::Empty)?,
                 Taken::Nothing(why) => return Err(self.damaged(&why)),
             }
-            want = self.partition.common.options.read_bytes;
+            want = self.want;
         }
     }
 

@@ -21,6 +21,14 @@ pub trait Extremum: StateField {
     /// Compares a value that was lent with one that is kept. NaN is never asked for.
     fn compare(view: &Self::View<'_>, kept: &Self) -> Ordering;
 
+    /// Whether the kept value surely stays where a value that compares as `replaces` would replace it: the quick look
+    /// before the exact one.
+    #[inline]
+    fn surely_stays(view: &Self::View<'_>, kept: &Self, replaces: Ordering) -> bool {
+        let _ = (view, kept, replaces);
+        false
+    }
+
     /// Whether it is no number.
     #[inline]
     fn is_nan(view: &Self::View<'_>) -> bool {
@@ -78,6 +86,15 @@ macro_rules! floating {
             #[inline]
             fn compare(view: &Self, kept: &Self) -> Ordering {
                 view.total_cmp(kept)
+            }
+
+            // False for NaN on either side, and where equal values may be two zeroes.
+            #[inline]
+            fn surely_stays(view: &Self, kept: &Self, replaces: Ordering) -> bool {
+                match replaces {
+                    Ordering::Less => kept < view,
+                    _ => kept > view,
+                }
             }
 
             #[inline]
@@ -140,6 +157,7 @@ impl<T: Extremum, O: Order> Extreme<T, O> {
     fn fold(&mut self, value: T::View<'_>) {
         let replaces = match &self.0 {
             None => true,
+            Some(kept) if T::surely_stays(&value, kept, O::REPLACES) => return,
             Some(kept) if T::is_nan(&value) || kept.is_kept_nan() => !T::is_nan(&value),
             Some(kept) => T::compare(&value, kept) == O::REPLACES,
         };

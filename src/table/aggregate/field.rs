@@ -21,7 +21,7 @@ pub trait StateField: FieldType {
 /// The error for bytes that are not what an accumulator wrote.
 #[cold]
 pub(super) fn broken<T>(reason: impl Into<String>) -> DecodeError {
-    DecodeError { field: type_name::<T>().to_owned(), position: 0, reason: reason.into() }
+    DecodeError::at_field(type_name::<T>(), 0, reason)
 }
 
 /// Takes `N` bytes off the front.

@@ -138,11 +138,10 @@ impl<A: Finish<Out>, Out: OptionalField> Finish<Out> for Nullable<A> {
 pub fn expect_end(input: &[u8]) -> Result<(), DecodeError> {
     match input {
         [] => Ok(()),
-        rest => Err(DecodeError {
-            field: "-".into(),
-            position: 0,
-            reason: format!("{} bytes are left over after the last accumulator", rest.len()),
-        }),
+        rest => {
+            let reason = format!("{} bytes are left over after the last accumulator", rest.len());
+            Err(DecodeError::at_field("-", 0, reason))
+        }
     }
 }
 

@@ -233,7 +233,7 @@ fn numbers_may_be_longer_than_they_need_to_be() {
     let mut long = Input::new(&[0x82, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x00]);
     assert_eq!(long.read_long(), Ok(1));
     assert_eq!(Input::new(&[0x82, 0x80, 0x80, 0x80, 0x00]).read_int(), Ok(1));
-    let error = |bytes: &[u8]| Input::new(bytes).read_int().expect_err("too long").reason;
+    let error = |bytes: &[u8]| Input::new(bytes).read_int().expect_err("too long").reason.clone();
     assert_eq!(error(&[0x82, 0x80, 0x80, 0x80, 0x80, 0x00]), "an int of more than 5 bytes");
     assert_eq!(error(&[0x82, 0x80]), "3 bytes are needed and 2 are left; the value is cut off");
     assert_eq!(Input::new(&[0xff, 0xff, 0xff, 0xff, 0x0f]).read_int(), Ok(i32::MIN));

@@ -216,7 +216,7 @@ fn a_value_is_only_so_deep() {
 
     let deep = [2, 2].repeat(1_000_000);
     let check = |error: DecodeError| {
-        assert_eq!((error.field, error.position), (vec!["next"; 129].join("."), 258));
+        assert_eq!((error.field.clone(), error.position), (vec!["next"; 129].join("."), 258));
         assert_eq!(error.reason, "records nested more than 128 deep");
     };
     check(Link::decode(&mut Input::new(&deep)).expect_err("too deep"));
@@ -232,8 +232,8 @@ fn what_is_deep_needs_little_stack() {
         for level in [&[0, 0, 2, 2][..], &[0, 0, 2, 0, 2, 0, 2], &[0, 0, 2, 0, 0, 4]] {
             let deep = level.repeat(10_000);
             for reason in [
-                Node::decode(&mut Input::new(&deep)).expect_err("too deep").reason,
-                Node::view(&mut Input::new(&deep)).map(drop).expect_err("too deep").reason,
+                Node::decode(&mut Input::new(&deep)).expect_err("too deep").reason.clone(),
+                Node::view(&mut Input::new(&deep)).map(drop).expect_err("too deep").reason.clone(),
             ] {
                 assert_eq!(reason, "records nested more than 128 deep");
             }

@@ -115,13 +115,15 @@ impl ::gretchen::__private::TableState<String, OrderTotal> for __OrderTotalsStat
         if rest.is_empty() {
             return ::core::result::Result::Ok(state);
         }
-        ::core::result::Result::Err(::gretchen::__private::DecodeError {
-            field: ::std::string::String::from("-"),
-            position: bytes.len() - rest.len(),
-            reason: ::std::format!(
-                "{} bytes are left over after the last accumulator", rest.len()
+        ::core::result::Result::Err(
+            ::gretchen::__private::DecodeError::at_field(
+                "-",
+                bytes.len() - rest.len(),
+                ::std::format!(
+                    "{} bytes are left over after the last accumulator", rest.len()
+                ),
             ),
-        })
+        )
     }
     fn value(
         &self,

@@ -105,7 +105,7 @@ pub mod draw {
             }
             ::core::result::Result::Ok(())
         }
-        #[inline]
+        #[inline(always)]
         fn decode(
             input: &mut ::gretchen::__private::Input<'_>,
         ) -> ::core::result::Result<Self, ::gretchen::__private::DecodeError> {
@@ -147,7 +147,7 @@ pub mod draw {
                 parts: parts_,
             })
         }
-        #[inline]
+        #[inline(always)]
         fn view<'a>(
             input: &mut ::gretchen::__private::Input<'a>,
         ) -> ::core::result::Result<Self::View<'a>, ::gretchen::__private::DecodeError> {
@@ -734,7 +734,7 @@ pub mod geometry {
             }
             ::core::result::Result::Ok(())
         }
-        #[inline]
+        #[inline(always)]
         fn decode(
             input: &mut ::gretchen::__private::Input<'_>,
         ) -> ::core::result::Result<Self, ::gretchen::__private::DecodeError> {
@@ -761,7 +761,7 @@ pub mod geometry {
             };
             ::core::result::Result::Ok(Self { x: x_, r#type: type_ })
         }
-        #[inline]
+        #[inline(always)]
         fn view<'a>(
             input: &mut ::gretchen::__private::Input<'a>,
         ) -> ::core::result::Result<Self::View<'a>, ::gretchen::__private::DecodeError> {

@@ -1,0 +1,204 @@
+//! A worker that is killed with a large table: how soon it is at work again, and how fast a lost table is rebuilt.
+
+use std::path::Path;
+use std::process::{Child, Command};
+use std::sync::Arc;
+use std::time::Duration;
+
+use gretchen::backend::Backend;
+use gretchen::backend::log::LogBackend;
+use gretchen::plan::Plan;
+use gretchen::prelude::*;
+use gretchen::publish::Publisher;
+use gretchen::record::Value;
+use gretchen::worker::{self, Recovered, WorkerEvent, WorkerOptions};
+use tokio::sync::{mpsc, watch};
+
+use crate::agents::{DECLARED, declared};
+use crate::bench::Sale;
+
+const APP: &str = "restart";
+const CHECKPOINT_MS: u64 = 3_000;
+/// Sales that are published while the worker runs, in pieces.
+const PIECE: u64 = 100_000;
+
+/// How the restart is measured.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// Customers, each with a sale before the kill.
+    #[arg(long, default_value_t = 5_000_000)]
+    keys: u64,
+}
+
+/// Fills a table, kills its worker while records flow, restarts it, and rebuilds the table from the changelog.
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let keys = arguments.keys;
+    let clock = Clock::system();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    runtime.block_on(async {
+        let log: Arc<dyn Backend> = Arc::new(LogBackend::open(LogOptions::new(folder.path()), clock.clone())?);
+        let app = App::new(APP).agent::<declared>();
+        let plan = Plan::make(APP, &app.agents(), &*log, 1).await?;
+        let mut publisher = Publisher::open(&log, "sales", Some("restart")).await?;
+        publish(&mut publisher, 0..keys, keys).await?;
+        let mut worker = Victim(Command::new(std::env::current_exe()?).arg("victim").arg(folder.path()).spawn()?);
+        while !worker::caught_up(&plan, &*log)? {
+            worker.check()?;
+            clock.sleep(Duration::from_millis(10)).await;
+        }
+        // A checkpoint, and then records that none covers yet.
+        clock.sleep(Duration::from_millis(2 * CHECKPOINT_MS)).await;
+        let mut published = keys;
+        let flows = clock.moment();
+        while clock.moment().since(flows) < Duration::from_millis(CHECKPOINT_MS * 3 / 2) {
+            publish(&mut publisher, published..published + PIECE, keys).await?;
+            published += PIECE;
+        }
+        worker.kill()?;
+
+        let killed = start(&plan, &log, folder.path(), &clock, published).await?;
+        println!("{keys} customers; killed while records flowed, restarted: {killed}");
+        check(&app, folder.path(), published, keys)?;
+        std::fs::remove_dir_all(folder.path().join("state"))?;
+        let rebuilt = start(&plan, &log, folder.path(), &clock, published).await?;
+        println!("{keys} customers; table lost, rebuilt from the changelog: {rebuilt}");
+        println!(
+            "{:.2} M keys a second, {:.2} M changelog records a second",
+            1e-6 * keys as f64 / rebuilt.at_work,
+            1e-6 * rebuilt.recovered.replayed as f64 / rebuilt.at_work
+        );
+        check(&app, folder.path(), published, keys)?;
+        Ok(())
+    })
+}
+
+/// The worker that is killed.
+pub(crate) fn victim(folder: &Path) -> Result<()> {
+    let clock = Clock::system();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    runtime.block_on(async {
+        let log: Arc<dyn Backend> = Arc::new(LogBackend::open(LogOptions::new(folder), clock.clone())?);
+        let app = App::new(APP).agent::<declared>();
+        let plan = Plan::make(APP, &app.agents(), &*log, 1).await?;
+        let (_never, stopped) = watch::channel(false);
+        let (events, _) = mpsc::unbounded_channel();
+        worker::run(&plan, log.clone(), options(folder), clock, stopped, events).await?;
+        Ok(())
+    })
+}
+
+struct Victim(Child);
+
+impl Victim {
+    fn check(&mut self) -> Result<()> {
+        match self.0.try_wait()? {
+            Some(status) => Err(format!("the worker ended with {status}").into()),
+            None => Ok(()),
+        }
+    }
+
+    fn kill(&mut self) -> Result<()> {
+        self.check()?;
+        self.0.kill()?;
+        self.0.wait()?;
+        Ok(())
+    }
+}
+
+impl Drop for Victim {
+    fn drop(&mut self) {
+        // It has ended already, unless something failed on the way.
+        let _ = self.0.kill();
+    }
+}
+
+fn options(folder: &Path) -> WorkerOptions {
+    WorkerOptions {
+        state_dir: Some(folder.join("state").join(APP)),
+        checkpoint_interval: Duration::from_millis(CHECKPOINT_MS),
+        threads: 1,
+        table_memory_bytes: 2 << 30,
+        ..WorkerOptions::default()
+    }
+}
+
+async fn publish(publisher: &mut Publisher, sales: std::ops::Range<u64>, keys: u64) -> Result<()> {
+    let mut wire = Vec::new();
+    for number in sales {
+        let customer = number % keys;
+        let sale = Sale { sale_id: number as i64, customer: format!("C{customer:07}"), price: 1.0, quantity: 1 };
+        wire.clear();
+        sale.encode_value(&mut wire)?;
+        publisher.push(Some(sale.customer.as_bytes()), Some(&wire), 0).await?;
+    }
+    publisher.flush().await?;
+    Ok(())
+}
+
+/// How a start went.
+struct Started {
+    /// Seconds from the start of the worker until it took records.
+    at_work: f64,
+    /// Until everything was processed.
+    done: f64,
+    recovered: Recovered,
+}
+
+impl std::fmt::Display for Started {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Recovered { replayed, covered, commits, .. } = self.recovered;
+        write!(
+            f,
+            "at work after {:.2} s, {replayed} changelog records of {commits} commits replayed and {covered} passed over; \
+             everything processed after {:.2} s",
+            self.at_work, self.done
+        )
+    }
+}
+
+async fn start(plan: &Plan, log: &Arc<dyn Backend>, folder: &Path, clock: &Clock, records: u64) -> Result<Started> {
+    let (stop, stopped) = watch::channel(false);
+    let (events, mut received) = mpsc::unbounded_channel();
+    let began = clock.moment();
+    let work = worker::run(plan, log.clone(), options(folder), clock.clone(), stopped, events);
+    tokio::pin!(work);
+    let (mut started, mut done) = (None, 0.0);
+    loop {
+        tokio::select! {
+            summary = &mut work => { summary?; break; }
+            Some(event) = received.recv() => match event {
+                WorkerEvent::Started { recovered, .. } => {
+                    started = Some((clock.moment().since(began).as_secs_f64(), recovered));
+                }
+                WorkerEvent::Failed { error, .. } => return Err(error.into()),
+                _ => {}
+            },
+            () = clock.sleep(Duration::from_millis(5)), if done == 0.0 => {
+                if started.is_some() && worker::caught_up(plan, &**log)? {
+                    done = clock.moment().since(began).as_secs_f64();
+                    let _ = stop.send(true);
+                }
+            }
+        }
+    }
+    let (at_work, recovered) =
+        started.ok_or_else(|| format!("the worker did not start, {records} records are there"))?;
+    Ok(Started { at_work, done, recovered })
+}
+
+/// Every sale counts once.
+fn check(app: &App, folder: &Path, published: u64, keys: u64) -> Result<()> {
+    let session = Session::open(app.clone(), LogOptions::new(folder), 1)?;
+    let rows = session.table(&DECLARED)?;
+    let wrong = rows.iter().find(|(customer, total)| {
+        let number = customer.trim_start_matches('C').parse::<u64>().unwrap_or(u64::MAX);
+        let sales = published / keys + u64::from(number < published % keys);
+        total.sales as u64 != sales || total.revenue != sales as f64
+    });
+    match wrong {
+        None if rows.len() as u64 == keys.min(published) => Ok(()),
+        None => Err(format!("{} of {keys} customers are there", rows.len()).into()),
+        Some((customer, total)) => Err(format!("{customer} has {total:?}, {published} sales were published").into()),
+    }
+}

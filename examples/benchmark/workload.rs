@@ -1,0 +1,84 @@
+//! The sales that every contestant gets.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use gretchen::backend::Backend;
+use gretchen::backend::log::LogBackend;
+use gretchen::prelude::*;
+use gretchen::publish::Publisher;
+use gretchen::record::Value;
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
+use rand_distr::Zipf;
+
+use crate::agents::declared;
+use crate::bench::Sale;
+
+/// How the sales are spread over the customers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Distribution {
+    /// Each customer as often as any other.
+    Uniform,
+    /// The customer of rank r as often as 1 / r.
+    Zipf,
+}
+
+/// What is generated.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub(crate) struct Workload {
+    /// Sales in the log.
+    #[arg(long, default_value_t = 20_000_000)]
+    pub(crate) records: u64,
+    /// Customers.
+    #[arg(long, default_value_t = 10_000)]
+    pub(crate) keys: u64,
+    /// How the sales are spread over the customers.
+    #[arg(long, value_enum, default_value_t = Distribution::Uniform)]
+    pub(crate) distribution: Distribution,
+    /// Partitions of the topic.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) partitions: u32,
+}
+
+impl Workload {
+    /// Publishes the sales into a new folder; the same for every run.
+    pub(crate) fn publish(&self, folder: &Path) -> Result<()> {
+        // Planning an app makes the topic.
+        drop(Session::open(App::new("fill").agent::<declared>(), LogOptions::new(folder), self.partitions)?);
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        runtime.block_on(async {
+            let backend: Arc<dyn Backend> = Arc::new(LogBackend::open(LogOptions::new(folder), Clock::system())?);
+            let mut publisher = Publisher::open(&backend, "sales", Some("benchmark")).await?;
+            let mut wire = Vec::new();
+            for (at, sale) in (0_i64..).zip(self.sales()?) {
+                wire.clear();
+                sale.encode_value(&mut wire)?;
+                // A thousand sales a second, as far as their timestamps go.
+                publisher.push(Some(sale.customer.as_bytes()), Some(&wire), 1_700_000_000_000 + at).await?;
+            }
+            publisher.flush().await?;
+            Ok(())
+        })
+    }
+
+    fn sales(&self) -> Result<impl Iterator<Item = Sale>> {
+        let (keys, distribution) = (self.keys, self.distribution);
+        let zipf = Zipf::new(keys as f64, 1.0)?;
+        let mut random = SmallRng::seed_from_u64(7);
+        Ok((0..self.records).map(move |sale_id| {
+            let rank = match distribution {
+                Distribution::Uniform => random.random_range(0..keys),
+                Distribution::Zipf => random.sample(zipf) as u64 - 1,
+            };
+            // Quarters of a dollar, so that sums are exact in any order.
+            let price = f64::from(random.random_range(0..40_000_u32)) / 4.0;
+            Sale {
+                sale_id: sale_id as i64,
+                customer: format!("C{rank:06}"),
+                price,
+                quantity: random.random_range(0..5),
+            }
+        }))
+    }
+}
