@@ -10,6 +10,7 @@ mod examples;
 mod failing_calls;
 mod fault_points;
 mod flipped_bits;
+mod fixtures;
 mod formats;
 mod full_disk;
 mod kill;
