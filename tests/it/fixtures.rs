@@ -124,6 +124,7 @@ fn write() {
     // Of the tables' stores and positions, those of before: the rest must come out of the changelogs.
     std::fs::remove_dir_all(folder.join("state")).unwrap();
     copy(&kept.path().join("state"), &folder.join("state"));
+    remove_logs(&folder.join("state"));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let backend = LogBackend::open(log(&folder), Clock::system()).unwrap();
@@ -136,6 +137,17 @@ fn write() {
         producer.append(&TopicPartition::new("notes", 0), &mut frame, None).await.unwrap();
         producer.flush().await.unwrap();
     });
+}
+
+/// What RocksDB notes for people names folders of the machine.
+fn remove_logs(folder: &Path) {
+    for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
+        match entry.file_type().unwrap().is_dir() {
+            true => remove_logs(&entry.path()),
+            false if entry.file_name() == "LOG" => std::fs::remove_file(entry.path()).unwrap(),
+            false => {}
+        }
+    }
 }
 
 /// The folders, each copied, so that it stays as it is.
