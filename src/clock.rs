@@ -2,7 +2,7 @@
 #![allow(clippy::disallowed_methods)]
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::Notify;
@@ -12,8 +12,17 @@ use tokio::sync::Notify;
 pub struct Clock(Option<Arc<Manual>>);
 
 struct Manual {
-    now_ms: Mutex<i64>,
+    times: Mutex<Times>,
     moved: Notify,
+}
+
+/// What a manual clock says.
+#[derive(Clone, Copy)]
+struct Times {
+    /// Milliseconds since 1970.
+    wall: i64,
+    /// Milliseconds of a clock that only ever advances.
+    elapsed: i64,
 }
 
 impl fmt::Debug for Clock {
@@ -41,13 +50,14 @@ impl Clock {
 
     /// A clock that stands at `now_ms` (milliseconds since 1970) until it is moved.
     pub fn manual(now_ms: i64) -> Self {
-        Self(Some(Arc::new(Manual { now_ms: Mutex::new(now_ms), moved: Notify::new() })))
+        let times = Mutex::new(Times { wall: now_ms, elapsed: now_ms });
+        Self(Some(Arc::new(Manual { times, moved: Notify::new() })))
     }
 
     /// Wall time in milliseconds since 1970.
     pub fn now_ms(&self) -> i64 {
         match &self.0 {
-            Some(manual) => *manual.now_ms.lock().unwrap_or_else(PoisonError::into_inner),
+            Some(manual) => manual.times().wall,
             None => SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64),
         }
     }
@@ -55,18 +65,30 @@ impl Clock {
     /// Now, on a clock that never goes back.
     pub fn moment(&self) -> Moment {
         match &self.0 {
-            Some(_) => Moment(self.now_ms().max(0) as u128 * 1_000_000),
+            Some(manual) => Moment(manual.times().elapsed.max(0) as u128 * 1_000_000),
             None => Moment(process_start().elapsed().as_nanos()),
+        }
+    }
+
+    /// Milliseconds since the machine was started, its sleep included. All processes agree on them, and nobody can set
+    /// them; they begin anew when the machine does.
+    pub fn since_boot_ms(&self) -> i64 {
+        match &self.0 {
+            Some(manual) => manual.times().elapsed,
+            None => {
+                let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+                time.tv_sec * 1000 + time.tv_nsec / 1_000_000
+            }
         }
     }
 
     /// Waits. Cancel-safe.
     pub async fn sleep(&self, time: Duration) {
         let Some(manual) = &self.0 else { return tokio::time::sleep(time).await };
-        let until = self.now_ms() + time.as_millis() as i64;
+        let until = manual.times().elapsed.saturating_add(time.as_millis() as i64);
         loop {
             let moved = manual.moved.notified();
-            if self.now_ms() >= until {
+            if manual.times().elapsed >= until {
                 return;
             }
             moved.await;
@@ -76,9 +98,25 @@ impl Clock {
     /// Moves a manual clock on; the machine's clock does not listen.
     pub fn advance(&self, time: Duration) {
         if let Some(manual) = &self.0 {
-            *manual.now_ms.lock().unwrap_or_else(PoisonError::into_inner) += time.as_millis() as i64;
+            let mut times = manual.times();
+            times.wall += time.as_millis() as i64;
+            times.elapsed += time.as_millis() as i64;
+            drop(times);
             manual.moved.notify_waiters();
         }
+    }
+
+    /// Sets the wall time of a manual clock forward or back, as somebody sets a machine's: no time passes.
+    pub fn jump(&self, by_ms: i64) {
+        if let Some(manual) = &self.0 {
+            manual.times().wall += by_ms;
+        }
+    }
+}
+
+impl Manual {
+    fn times(&self) -> MutexGuard<'_, Times> {
+        self.times.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

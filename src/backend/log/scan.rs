@@ -97,7 +97,9 @@ pub(super) fn find_frame(
     }
     for at in 0..bytes.len().saturating_sub(HEADER_LEN - 1) {
         let head = &bytes[at..];
-        let plausible = head[8] == 1 && head[10] == 0 && head[11] == 0 && head[72..HEADER_LEN].iter().all(|b| *b == 0);
+        // Only what compaction wrote says something in the last eight bytes.
+        let plain = head[8] == 1 && head[72..HEADER_LEN].iter().all(|b| *b == 0);
+        let plausible = head[10] == 0 && head[11] == 0 && (plain || head[8] == 2);
         if plausible
             && let Ok(frame) = Frame::parse(head)
             && accepts(&frame.header, from + at as u64)
