@@ -12,7 +12,9 @@ mod newer;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
+use gretchen::agent;
 use gretchen::app::App;
 use gretchen::backend::log::{LogBackend, LogOptions};
 use gretchen::backend::{Backend, ProducerId, Replay};
@@ -22,8 +24,7 @@ use gretchen::prelude::Keyed;
 use gretchen::record::{FrameBuilder, Frames, Value};
 use gretchen::session::Session;
 use gretchen::table::{Table, TableMut};
-use gretchen::topic::{TopicPartition, TopicSpec};
-use gretchen::agent;
+use gretchen::topic::{TopicPartition, TopicSettings, TopicSpec};
 
 use super::support::copy;
 
@@ -41,6 +42,8 @@ const PARTITIONS: u32 = 2;
 /// What a payment must come to for the agent without a table.
 const LARGE: i64 = 200;
 const NOTES: u64 = 5;
+/// Records of a compacted topic; folders of format 1 have none.
+const RATES: u64 = 100;
 const PRODUCER: &str = "payments.csv";
 
 static BALANCES: Table<String, Balance> = Table::new("balances").output("balances");
@@ -100,9 +103,13 @@ fn table(session: &Session) -> BTreeMap<String, (i64, i64)> {
 }
 
 fn note(i: u64) -> (Option<Vec<u8>>, Option<Vec<u8>>, i64) {
-    let key = (i % 2 == 0).then(|| format!("key {i}").into_bytes());
-    let value = (i % 3 != 0).then(|| vec![i as u8; 3]);
+    let key = i.is_multiple_of(2).then(|| format!("key {i}").into_bytes());
+    let value = (!i.is_multiple_of(3)).then(|| vec![i as u8; 3]);
     (key, value, 1_700_000_000_000 - i as i64)
+}
+
+fn rate(i: u64) -> (String, Option<Vec<u8>>) {
+    (format!("rate {}", i % 9), (i % 5 != 4).then(|| vec![i as u8; 200]))
 }
 
 /// Writes a folder, if it is asked for.
@@ -136,7 +143,21 @@ fn write() {
         }
         producer.append(&TopicPartition::new("notes", 0), &mut frame, None).await.unwrap();
         producer.flush().await.unwrap();
+
+        let settings = TopicSettings::parse(["cleanup=compact,delete", "retention_ms=36500d"]).unwrap();
+        backend.create_topic(&TopicSpec { settings, ..TopicSpec::new("rates", 1) }).await.unwrap();
+        let place = TopicPartition::new("rates", 0);
+        for (key, value) in (0..RATES).map(rate) {
+            frame.clear();
+            frame.push(Some(key.as_bytes()), value.as_deref(), 0);
+            producer.append(&place, &mut frame, None).await.unwrap();
+        }
+        backend.clean(&place, true).await.unwrap();
     });
+    // The changelogs, up to where the stores are.
+    let data_dir = folder.to_str().unwrap();
+    let code = app().run_with(["ledger", "--data-dir", data_dir, "--segment-bytes", "4096", "clean"].map(Into::into));
+    assert_eq!(code, ExitCode::SUCCESS);
 }
 
 /// What RocksDB notes for people names folders of the machine.
@@ -192,13 +213,32 @@ fn records(backend: &LogBackend, topic: &str) -> Vec<Vec<Stored>> {
     (0..partitions).map(read).collect()
 }
 
+/// The last of every key is there, and most others are not.
+fn check_rates(backend: &LogBackend) {
+    let settings = backend.topic("rates").unwrap().spec.settings;
+    assert_eq!(settings, TopicSettings::parse(["cleanup=compact,delete", "retention_ms=36500d"]).unwrap());
+    let have = records(backend, "rates").remove(0);
+    assert!(have.len() < RATES as usize / 2, "{} are left", have.len());
+    for (offset, key, value, _) in &have {
+        let (wanted, bytes) = rate(*offset);
+        assert_eq!((key.as_deref(), value), (Some(wanted.as_bytes()), &bytes));
+    }
+    for offset in RATES - 9..RATES {
+        assert!(have.iter().any(|(had, ..)| *had == offset), "offset {offset}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_record_of_an_older_build_is_read() {
     for (name, folder) in folders() {
         let backend = LogBackend::open(log(folder.path()), Clock::system()).unwrap();
         let topics: Vec<_> = backend.topics().await.unwrap().iter().map(|topic| topic.spec.name.to_string()).collect();
-        let want =
-            ["balances", "large-payments", "ledger-book-changelog", "ledger-pick-changelog", "notes", "payments"];
+        let mut want =
+            vec!["balances", "large-payments", "ledger-book-changelog", "ledger-pick-changelog", "notes", "payments"];
+        if name != "log-v1" {
+            want.push("rates");
+            check_rates(&backend);
+        }
         assert_eq!(topics, want, "{name}");
 
         // In each partition the payments of its accounts, in order, without a gap.

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod agent_macros;
+mod cleaning;
 mod cli;
 mod conformance;
 mod examples;
