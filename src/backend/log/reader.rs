@@ -51,15 +51,8 @@ impl LogReader {
             return Err(Error::new(ErrorKind::NotFound, message).at(&partition.place).at_offset(from));
         }
         let at = end.pos - end.segment_start;
-        let mut reader = Self {
-            partition,
-            segment: None,
-            base: end.segment_base,
-            at,
-            next: end.offset,
-            from,
-            _files: files,
-        };
+        let mut reader =
+            Self { partition, segment: None, base: end.segment_base, at, next: end.offset, from, _files: files };
         if from < end.offset {
             reader.find(from)?;
         }
