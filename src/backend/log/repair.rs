@@ -60,7 +60,7 @@ pub fn repair(options: &LogOptions, only: Only<'_>) -> Result<Vec<Mended>> {
                 side: Side { disk, data_dir: dir, folder: None },
                 folder: &folder,
                 place: &place,
-                is_changelog: spec.internal && spec.cleanup == Cleanup::Compact,
+                is_changelog: spec.internal && spec.settings.cleanup == Cleanup::Compact,
                 mended: &mut mended,
             };
             mending.run().map_err(|error| error.at(&place))?;

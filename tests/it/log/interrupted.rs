@@ -75,6 +75,9 @@ impl FileSystem for Ending {
     fn boot(&self) -> Option<[u64; 2]> {
         self.disk.boot()
     }
+    fn is_system(&self) -> bool {
+        self.disk.is_system()
+    }
     fn beside(&self, work: disk::Work) {
         FileSystem::beside(&*self.disk, work);
     }
