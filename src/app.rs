@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use crate::agent::{Agent, AgentDef, Submitted};
-use crate::topic::WireFormat;
+use crate::topic::{TopicSettings, WireFormat};
 
 /// An app: its agents under one name, with a whole command line.
 ///
@@ -17,13 +17,14 @@ pub struct App {
     about: Option<String>,
     listed: Vec<&'static AgentDef>,
     formats: BTreeMap<String, WireFormat>,
+    settings: BTreeMap<String, TopicSettings>,
 }
 
 impl App {
     /// An app of that name. The name is part of the stored format: it names the consumer groups, the changelogs and
     /// the folder of the tables. It follows the rule for topics.
     pub fn new(name: impl Into<String>) -> Self {
-        Self { name: name.into(), about: None, listed: Vec::new(), formats: BTreeMap::new() }
+        Self { name: name.into(), about: None, listed: Vec::new(), formats: BTreeMap::new(), settings: BTreeMap::new() }
     }
 
     /// What the app does, for `--help`.
@@ -46,6 +47,19 @@ impl App {
     pub fn format(mut self, topic: impl Into<String>, format: WireFormat) -> Self {
         self.formats.insert(topic.into(), format);
         self
+    }
+
+    /// What becomes of a topic's old records. The topic gets it when it is created and keeps it; `topics NAME --set` changes
+    /// it later.
+    #[must_use]
+    pub fn topic(mut self, topic: impl Into<String>, settings: TopicSettings) -> Self {
+        self.settings.insert(topic.into(), settings);
+        self
+    }
+
+    /// The settings of topics that [`App::topic`] set.
+    pub fn topic_settings(&self) -> &BTreeMap<String, TopicSettings> {
+        &self.settings
     }
 
     /// The formats of topics that [`App::format`] set.

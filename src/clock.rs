@@ -79,6 +79,18 @@ impl Clock {
         }
     }
 
+    /// Milliseconds since the machine was started, its sleep included. All processes agree on them, and nobody can set
+    /// them; they begin anew when the machine does.
+    pub fn since_boot_ms(&self) -> i64 {
+        match &self.0 {
+            Some(manual) => manual.times().passed,
+            None => {
+                let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+                time.tv_sec * 1000 + time.tv_nsec / 1_000_000
+            }
+        }
+    }
+
     /// Waits. Cancel-safe.
     pub async fn sleep(&self, time: Duration) {
         let Some(manual) = &self.0 else { return tokio::time::sleep(time).await };

@@ -51,6 +51,12 @@ const KNOWN: &[Known] = &[
         help: "time between two checkpoints of the tables",
     },
     Known {
+        name: "clean_interval_ms",
+        default: "60000",
+        kind: Kind::Number(10, 86_400_000),
+        help: "time between two looks for records that may go",
+    },
+    Known {
         name: "threads",
         default: "",
         kind: Kind::Number(1, 1024),

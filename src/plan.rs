@@ -8,7 +8,7 @@ use crate::backend::{Backend, Replay, Topic, check_same_meaning};
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::{RecordSchema, SchemaLookup, StoredSchemas};
 use crate::table::TableDef;
-use crate::topic::{Cleanup, TopicSchema, TopicSpec, WireFormat, check_name};
+use crate::topic::{Cleanup, TopicSchema, TopicSettings, TopicSpec, WireFormat, check_name};
 
 /// One agent as it will run.
 pub struct AgentPlan {
@@ -20,6 +20,8 @@ pub struct AgentPlan {
     pub partitions: u32,
     /// The topics that it reads, repartition topics in the place of those keyed otherwise.
     pub sources: Vec<(Arc<str>, Arc<dyn SchemaLookup>)>,
+    /// Those of its sources that were made for it: a record in them that it has committed is needed no more.
+    pub repartitions: Vec<Arc<str>>,
     /// The topic of its commits.
     pub changelog: Arc<str>,
     /// The schemas that its tables' values were written with, kept with the changelog.
@@ -367,7 +369,7 @@ impl<'a> Planner<'a> {
             key_field: Some(key.field.into()),
             internal: true,
             format: None,
-            ..TopicSpec { name: name.clone(), cleanup: Cleanup::Delete, ..spec }
+            ..TopicSpec { name: name.clone(), settings: TopicSettings::default(), ..spec }
         };
         let found = self.topics.entry(name.clone()).or_insert(repartition).key_field.clone();
         if found.as_deref() != Some(key.field) {
@@ -443,7 +445,8 @@ impl<'a> Planner<'a> {
                 );
             }
         }
-        let spec = TopicSpec { cleanup: Cleanup::Compact, internal: true, ..TopicSpec::new(name.clone(), partitions) };
+        let settings = TopicSettings { cleanup: Cleanup::Compact, ..TopicSettings::default() };
+        let spec = TopicSpec { settings, internal: true, ..TopicSpec::new(name.clone(), partitions) };
         self.topics.entry(name).or_insert(spec);
     }
 
@@ -477,7 +480,9 @@ impl<'a> Planner<'a> {
             OnError::DeadLetter(topic) => Some(place_of(topic.into())),
             _ => None,
         };
+        let is_internal = |topic: &&Arc<str>| self.topics.get(*topic).is_some_and(|spec| spec.internal);
         AgentPlan {
+            repartitions: draft.sources.iter().filter(is_internal).cloned().collect(),
             def: draft.def,
             group: group_name(self.app, draft.def.name),
             partitions: draft

@@ -11,7 +11,7 @@ pub use crate::clock::Clock;
 pub use crate::error::BoxError;
 pub use crate::session::Session;
 pub use crate::table::{Table, TableMut, TableRef};
-pub use crate::topic::WireFormat;
+pub use crate::topic::{TopicSettings, WireFormat};
 pub use crate::{agent, aggregate, records};
 
 /// The result of an agent: any error will do.

@@ -46,7 +46,8 @@ impl Session {
             .map_err(|error| Error::io("cannot start a runtime", error))?;
         let backend: Arc<dyn Backend> = {
             let _inside = runtime.enter();
-            Arc::new(WireLayer::new(Arc::new(LogBackend::open(log, clock.clone())?), app.formats().clone()))
+            let layer = WireLayer::new(Arc::new(LogBackend::open(log, clock.clone())?), app.formats().clone());
+            Arc::new(layer.with_settings(app.topic_settings().clone()))
         };
         let plan = runtime.block_on(Plan::make(app.name(), &app.agents(), &*backend, partitions))?;
         let options = WorkerOptions { state_dir: Some(state_dir), ..WorkerOptions::default() };

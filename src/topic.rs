@@ -1,10 +1,13 @@
 //! Topics: names, specifications, and which partition a key belongs to.
 
+mod settings;
+
 use std::fmt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::settings::{Cleanup, TopicSettings};
 use crate::error::{Error, ErrorKind, Result};
 
 /// One partition of one topic.
@@ -36,16 +39,6 @@ pub struct TopicSchema {
     pub fingerprint: u64,
     /// The whole schema as JSON, with every named type in it.
     pub json: Arc<str>,
-}
-
-/// What happens to old records.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Cleanup {
-    /// Nothing is dropped before its retention has passed.
-    #[default]
-    Delete,
-    /// The last value of every key is kept.
-    Compact,
 }
 
 /// What the values of a topic look like, so that other programs can write and read them.
@@ -83,8 +76,8 @@ pub struct TopicSpec {
     pub key_field: Option<Arc<str>>,
     /// The schema of the values, when they have one.
     pub schema: Option<TopicSchema>,
-    /// What happens to old records.
-    pub cleanup: Cleanup,
+    /// What happens to old records. A topic gets it when it is made and keeps it until somebody sets it.
+    pub settings: TopicSettings,
     /// Made by an app for itself: changelogs and repartition topics.
     pub internal: bool,
     /// What values look like; nothing said takes the topic as it is, or makes one of single objects.
@@ -99,10 +92,23 @@ impl TopicSpec {
             partitions,
             key_field: None,
             schema: None,
-            cleanup: Cleanup::Delete,
+            settings: TopicSettings::default(),
             internal: false,
             format: None,
         }
+    }
+
+    /// Refuses to set anything of a topic that an app made for itself.
+    pub(crate) fn check_settable(&self) -> Result<()> {
+        if !self.internal {
+            return Ok(());
+        }
+        let message = format!(
+            "topic {} is an app's own, and its worker lets records go when they are not needed any more; nothing of it \
+             can be set",
+            self.name
+        );
+        Err(Error::new(ErrorKind::Config, message))
     }
 
     /// Checks that `wanted` asks for nothing else than this existing topic is. Without a key it takes the topic as

@@ -3,6 +3,7 @@
 //! A backend is one small trait with a producer and a consumer, [`Capabilities`] beside it, and [`Replay`] for what
 //! can be read again by position. Backends know nothing of agents and tables, nor of each other.
 
+mod compaction;
 pub mod log;
 mod meaning;
 pub mod memory;
@@ -20,8 +21,9 @@ use async_trait::async_trait;
 pub(crate) use self::meaning::check_same_meaning;
 use crate::error::Result;
 use crate::record::{FrameBuilder, Frames};
-use crate::topic::{TopicPartition, TopicSchema, TopicSpec};
+use crate::topic::{TopicPartition, TopicSchema, TopicSettings, TopicSpec};
 
+pub use compaction::{Compaction, LastOffsets, Stays};
 pub use wire::WireLayer;
 
 /// What a backend can do; the conformance suite and the plan choose by it.
@@ -88,6 +90,25 @@ pub struct Offsets {
     pub end: u64,
     /// Offset up to which records survive a loss of power.
     pub durable: u64,
+}
+
+/// What has gone from a partition.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cleaned {
+    /// Records that were deleted with their segments.
+    pub deleted_records: u64,
+    /// Records that compaction took away.
+    pub compacted_records: u64,
+    /// Bytes that are free again.
+    pub freed_bytes: u64,
+}
+
+impl std::ops::AddAssign for Cleaned {
+    fn add_assign(&mut self, other: Self) {
+        self.deleted_records += other.deleted_records;
+        self.compacted_records += other.compacted_records;
+        self.freed_bytes += other.freed_bytes;
+    }
 }
 
 /// A set of partition numbers that is shared out among the members of a group, unit by unit.
@@ -250,6 +271,34 @@ pub trait Replay: Send + Sync + fmt::Debug {
 
     /// The whole schema, as JSON, of that fingerprint among those that a topic keeps.
     fn schema(&self, topic: &str, fingerprint: u64) -> Result<Option<Arc<str>>>;
+
+    /// Changes what becomes of a topic's old records.
+    async fn set_topic(&self, name: &str, settings: &TopicSettings) -> Result<Topic>;
+
+    /// Lets those records of a partition go that its topic's settings let go. Only one process at a time is at it; where
+    /// another is, nothing is done. Topics that an app made for itself are cleaned by it, with the two calls below.
+    ///
+    /// Compaction waits until as much has come as was left the last time; not if it is `thorough`.
+    async fn clean(&self, _partition: &TopicPartition, _thorough: bool) -> Result<Cleaned> {
+        Ok(Cleaned::default())
+    }
+
+    /// Deletes the records before an offset that nobody needs any more, as far as whole segments hold nothing else.
+    async fn delete_before(&self, _partition: &TopicPartition, _offset: u64) -> Result<Cleaned> {
+        Ok(Cleaned::default())
+    }
+
+    /// Compacts the records before an offset by rules of the caller's own, in whole segments that nobody writes to.
+    /// Offsets stay as they are, and readers pass over those whose records are gone.
+    async fn compact(
+        &self,
+        _partition: &TopicPartition,
+        _before: u64,
+        _rules: Box<dyn Compaction>,
+        _thorough: bool,
+    ) -> Result<Cleaned> {
+        Ok(Cleaned::default())
+    }
 
     /// Deletes a topic with all its records.
     async fn delete_topic(&self, name: &str) -> Result<()>;

@@ -1,5 +1,5 @@
-//! Appends that others may have come before: which records of a frame a partition has already, and whether its end is
-//! where the producer left it.
+//! Which records of a frame a partition takes: not those that it has already, not behind another end than where the
+//! producer left it, and not without a key where keys are compacted.
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::FrameBuilder;
@@ -17,6 +17,16 @@ pub(super) fn check_end(place: &TopicPartition, end: u64, expected: Option<u64>)
         }
         _ => Ok(()),
     }
+}
+
+/// Refuses records without a key where the last of every key is kept: nothing would ever take their place.
+pub(super) fn check_keys(place: &TopicPartition, compacts: bool, frame: &FrameBuilder) -> Result<()> {
+    if !compacts || !frame.is_keyless() {
+        return Ok(());
+    }
+    let message = "the topic is compacted and takes no record without a key; give every record one, or set the topic's \
+                   cleanup to delete";
+    Err(Error::new(ErrorKind::Unsupported, message).at(place))
 }
 
 /// How many of the first records of a frame are there already, when the partition has its producer's records up to

@@ -9,12 +9,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 
 use super::{
-    Appended, AssignmentSet, Backend, Capabilities, Consumer, Offsets, Owner, Producer, ProducerId, Reader, Replay,
-    Topic,
+    Appended, AssignmentSet, Backend, Capabilities, Cleaned, Compaction, Consumer, Offsets, Owner, Producer,
+    ProducerId, Reader, Replay, Topic,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::{FrameBuilder, FrameHeader, Frames, SINGLE_OBJECT_MARKER, split_single_object};
-use crate::topic::{TopicPartition, TopicSpec, WireFormat};
+use crate::topic::{TopicPartition, TopicSettings, TopicSpec, WireFormat};
 
 /// Byte that begins a value with a Confluent header; the number of its schema follows, big-endian.
 const CONFLUENT_MAGIC: u8 = 0;
@@ -29,13 +29,20 @@ pub struct WireLayer {
     replay: Option<Arc<WireReplay>>,
     /// What the app says of its topics.
     formats: Arc<BTreeMap<String, WireFormat>>,
+    settings: Arc<BTreeMap<String, TopicSettings>>,
 }
 
 impl WireLayer {
     /// The layer over a backend; topics that are created get the format that `formats` says for them.
     pub fn new(inner: Arc<dyn Backend>, formats: BTreeMap<String, WireFormat>) -> Self {
         let replay = inner.replay().map(|inner| Arc::new(WireReplay { inner, formats: Mutex::default() }));
-        Self { inner, replay, formats: Arc::new(formats) }
+        Self { inner, replay, formats: Arc::new(formats), settings: Arc::default() }
+    }
+
+    /// Topics that are created also get the settings that are said for them here.
+    #[must_use]
+    pub fn with_settings(self, settings: BTreeMap<String, TopicSettings>) -> Self {
+        Self { settings: Arc::new(settings), ..self }
     }
 }
 
@@ -46,10 +53,10 @@ impl Backend for WireLayer {
     }
 
     async fn create_topic(&self, spec: &TopicSpec) -> Result<Topic> {
-        match self.formats.get(&*spec.name) {
-            Some(format) => self.inner.create_topic(&TopicSpec { format: Some(*format), ..spec.clone() }).await,
-            None => self.inner.create_topic(spec).await,
-        }
+        let mut spec = spec.clone();
+        spec.format = self.formats.get(&*spec.name).copied().or(spec.format);
+        spec.settings = self.settings.get(&*spec.name).copied().unwrap_or(spec.settings);
+        self.inner.create_topic(&spec).await
     }
 
     async fn topics(&self) -> Result<Vec<Topic>> {
@@ -146,6 +153,28 @@ impl Replay for WireReplay {
 
     fn schema(&self, topic: &str, fingerprint: u64) -> Result<Option<Arc<str>>> {
         self.inner.schema(topic, fingerprint)
+    }
+
+    async fn set_topic(&self, name: &str, settings: &TopicSettings) -> Result<Topic> {
+        self.inner.set_topic(name, settings).await
+    }
+
+    async fn clean(&self, partition: &TopicPartition, thorough: bool) -> Result<Cleaned> {
+        self.inner.clean(partition, thorough).await
+    }
+
+    async fn delete_before(&self, partition: &TopicPartition, offset: u64) -> Result<Cleaned> {
+        self.inner.delete_before(partition, offset).await
+    }
+
+    async fn compact(
+        &self,
+        partition: &TopicPartition,
+        before: u64,
+        rules: Box<dyn Compaction>,
+        thorough: bool,
+    ) -> Result<Cleaned> {
+        self.inner.compact(partition, before, rules, thorough).await
     }
 
     async fn delete_topic(&self, name: &str) -> Result<()> {
@@ -266,16 +295,16 @@ impl Reader for WireReader {
                 continue;
             }
             self.frame.clear();
+            let mut next = frame.header.base_offset;
             for mut record in frame.records() {
                 if let Some(had) = record.value {
                     value.clear();
                     self.wire.wrap(had, &mut value);
                     record.value = Some(&value);
                 }
-                self.frame.push_raw(&record);
+                self.frame.push_after_hole(&mut next, &record);
             }
-            let FrameHeader { kind, base_offset, producer, sequence, durable, .. } = frame.header;
-            let sealed = self.frame.seal(kind, base_offset, producer, sequence, durable);
+            let sealed = self.frame.seal_as(&frame.header);
             let header = FrameHeader::parse(sealed).map_err(|error| {
                 Error::new(ErrorKind::Corrupt, format!("topic {}: a frame is too large", self.wire.topic))
                     .with_source(error)

@@ -36,6 +36,9 @@ pub(super) struct Global {
     /// Time between two checkpoints of the tables [default: 10000]
     #[arg(long, global = true, value_name = "MS", help_heading = "Settings", hide_short_help = true)]
     checkpoint_interval_ms: Option<String>,
+    /// Time from one look for records that may go to the next [default: 60000]
+    #[arg(long, global = true, value_name = "MS", help_heading = "Settings", hide_short_help = true)]
+    clean_interval_ms: Option<String>,
     /// Threads that agents run on [default: as many as the machine has]
     #[arg(long, global = true, value_name = "N", help_heading = "Settings", hide_short_help = true)]
     threads: Option<String>,
@@ -94,6 +97,7 @@ impl Global {
             ("partitions", &self.partitions),
             ("commit_interval_ms", &self.commit_interval_ms),
             ("checkpoint_interval_ms", &self.checkpoint_interval_ms),
+            ("clean_interval_ms", &self.clean_interval_ms),
             ("threads", &self.threads),
             ("table_memory_mb", &self.table_memory_mb),
             ("output_memory_mb", &self.output_memory_mb),
@@ -124,8 +128,10 @@ pub(super) enum Command {
     Read(ReadArgs),
     /// Lists the tables, or shows what one holds, also while a worker runs
     Tables(TablesArgs),
-    /// Lists the topics, or shows one
+    /// Lists the topics, shows one, or sets what becomes of its old records
     Topics(TopicsArgs),
+    /// Lets old records go now that topics let go, and compacts the app's changelogs; workers do so all the time
+    Clean(CleanArgs),
     /// Lists the agents
     Agents,
     /// Lists the records that the agents read and write
@@ -291,6 +297,17 @@ pub(super) struct TopicsArgs {
     /// Lists changelogs and repartition topics, too
     #[arg(long)]
     pub(super) internal: bool,
+    /// Sets what becomes of the topic's old records: cleanup=delete, compact or compact,delete; retention_ms=7d,
+    /// retention_bytes=10GiB (of a partition), delete_retention_ms=1d, segment_bytes=64MiB, segment_ms=1h; none takes
+    /// a bound away
+    #[arg(long, value_name = "NAME=VALUE", requires = "name")]
+    pub(super) set: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct CleanArgs {
+    /// Only this topic
+    pub(super) topic: Option<String>,
 }
 
 #[derive(Args, Debug)]

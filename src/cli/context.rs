@@ -91,7 +91,8 @@ impl Context {
     /// Opens the backend; makes its folder where it is missing.
     pub(super) fn open(&self) -> Done<Store> {
         let log = LogBackend::open(self.log_options()?, self.clock.clone())?;
-        let backend: Arc<dyn Backend> = Arc::new(WireLayer::new(Arc::new(log), self.app.formats().clone()));
+        let layer = WireLayer::new(Arc::new(log), self.app.formats().clone());
+        let backend: Arc<dyn Backend> = Arc::new(layer.with_settings(self.app.topic_settings().clone()));
         let replay = backend
             .replay()
             .ok_or_else(|| Failure::new("this backend cannot be read again by position, so it cannot be shown"))?;
@@ -130,6 +131,7 @@ impl Context {
             state_dir: Some(self.state_dir()),
             commit_interval: ms("commit_interval_ms").unwrap_or(default.commit_interval),
             checkpoint_interval: ms("checkpoint_interval_ms").unwrap_or(default.checkpoint_interval),
+            clean_interval: ms("clean_interval_ms").unwrap_or(default.clean_interval),
             threads: self.settings.number("threads").map_or(default.threads, |threads| threads as usize),
             table_memory_bytes: mb("table_memory_mb").unwrap_or(default.table_memory_bytes),
             output_memory_bytes: mb("output_memory_mb").unwrap_or(default.output_memory_bytes),

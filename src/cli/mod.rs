@@ -2,6 +2,7 @@
 
 mod agents;
 mod args;
+mod clean;
 mod context;
 mod export;
 mod failure;
@@ -112,6 +113,7 @@ async fn dispatch(context: &mut Context, command: Command) -> Done {
         Command::Read(args) => read::run(context, &args).await,
         Command::Tables(args) => tables::run(context, &args).await,
         Command::Topics(args) => topics::run(context, &args).await,
+        Command::Clean(args) => clean::run(context, &args).await,
         Command::Agents => agents::agents(context),
         Command::Models => agents::models(context),
         Command::Model { name } => agents::model(context, &name),

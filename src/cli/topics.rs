@@ -9,12 +9,19 @@ use super::output::{Column, grouped, safe};
 use super::values::Values;
 use crate::backend::Topic;
 use crate::record::DynamicSchema;
-use crate::topic::{Cleanup, TopicPartition};
+use crate::topic::TopicPartition;
 
 pub(super) async fn run(context: &mut Context, args: &TopicsArgs) -> Done {
     let store = context.open_existing()?;
     match &args.name {
-        Some(name) => one(context, &store, name).await,
+        Some(name) => {
+            if !args.set.is_empty() {
+                let mut settings = store.topic(name).await?.spec.settings;
+                args.set.iter().try_for_each(|text| settings.set(text))?;
+                store.replay.set_topic(name, &settings).await?;
+            }
+            one(context, &store, name).await
+        }
         None => list(context, &store, args.internal).await,
     }
 }
@@ -77,10 +84,7 @@ async fn one(context: &mut Context, store: &Store, name: &str) -> Done {
             (offsets.end - offsets.start).into(),
         ]);
     }
-    let cleanup = match topic.spec.cleanup {
-        Cleanup::Delete => "delete",
-        Cleanup::Compact => "compact",
-    };
+    let settings = topic.spec.settings.list();
     let format = topic.spec.format.unwrap_or_default();
     let names = ["partition", "start", "end", "durable", "records"];
     if context.out.json {
@@ -90,8 +94,10 @@ async fn one(context: &mut Context, store: &Store, name: &str) -> Done {
             .collect();
         let schemas: Vec<Value> =
             schemas.into_iter().map(|(name, fingerprint)| json!({"name": name, "fingerprint": fingerprint})).collect();
+        let settings: serde_json::Map<String, Value> =
+            settings.iter().map(|(name, value)| ((*name).to_owned(), plain(value))).collect();
         let value = json!({
-            "name": name, "key": topic.spec.key_field.as_deref(), "cleanup": cleanup, "format": format.to_string(),
+            "name": name, "key": topic.spec.key_field.as_deref(), "settings": settings, "format": format.to_string(),
             "internal": topic.spec.internal, "schemas": schemas, "partitions": partitions,
         });
         return Ok(context.out.json_pretty(&value)?);
@@ -100,11 +106,19 @@ async fn one(context: &mut Context, store: &Store, name: &str) -> Done {
     context.out.line(&format!("topic      {}", safe(name)))?;
     context.out.line(&format!("records    {}", grouped(count(store, &topic)?)))?;
     context.out.line(&format!("key        {}", safe(key)))?;
-    context.out.line(&format!("cleanup    {cleanup}"))?;
     context.out.line(&format!("format     {format}"))?;
+    for (i, (name, value)) in settings.iter().enumerate() {
+        let label = if i == 0 { "settings" } else { "" };
+        context.out.line(&format!("{label:<11}{name}={value}"))?;
+    }
     for (schema, fingerprint) in &schemas {
         context.out.line(&format!("schema     {} ({fingerprint})", safe(schema)))?;
     }
     context.out.line("")?;
     Ok(context.out.table(&names.map(Column::number), &partitions)?)
+}
+
+/// A setting's value as JSON: a number where it is one.
+fn plain(value: &str) -> Value {
+    value.parse::<u64>().map_or_else(|_| value.into(), Value::from)
 }

@@ -2,25 +2,37 @@
 //!
 //! ```text
 //! header, 80 bytes, little-endian                    record, after the header
-//!  0 u32 length of all that follows byte 8            u8     flags: 1 key, 2 value, 4 timestamp, 8 headers
+//!  0 u32 length of all that follows byte 8            u8     flags: 1 key, 2 value, 4 timestamp, 8 headers, 16 hole
 //!  4 u32 crc32c of all that follows byte 8            varint key length, key           (with flag 1)
-//!  8 u8  format (1)   9 u8 kind   10 u16 zero         varint value length, value       (with flag 2)
+//!  8 u8  format (1, 2) 9 u8 kind  10 u16 zero         varint value length, value       (with flag 2)
 //! 12 u32 number of records                            zigzag varint, milliseconds after
 //! 16 u64 offset of the first record                          the frame's timestamp     (with flag 4)
 //! 24 u64 producer, 0 for none                         varint count, then for each name and value a
 //! 32 u64 sequence of the first record                        varint length and bytes   (with flag 8)
-//! 40 i64 timestamp of the first record, ms
-//! 48 i64 largest timestamp, ms
+//! 40 i64 timestamp of the first record, ms           varint number of offsets before it
+//! 48 i64 largest timestamp, ms                               whose records are gone    (with flag 16)
 //! 56 u64 fingerprint that every value carries, or 0
 //! 64 u64 byte position up to which the partition was durable
 //! 72 u64 zero
+//! ```
+//!
+//! Format 2 is what compaction leaves of one or more frames: the offsets of the frame are as many as before, and those
+//! whose records are gone count as holes. It differs in this:
+//!
+//! ```text
+//! 24 u64 zero        32 u64 zero
+//! 64 i64 time from which its tombstones may go, ms; 0 if it has none
+//! 72 u64 number of holes; those behind the last record count, too
 //! ```
 
 /// Bytes before a frame's first record.
 pub const HEADER_LEN: usize = 80;
 
-/// The format that this build writes.
+/// The format of frames as they are appended.
 pub(super) const FORMAT: u8 = 1;
+
+/// The format of frames that compaction writes.
+pub(super) const COMPACTED_FORMAT: u8 = 2;
 
 /// The largest frame that is read: what a length field may claim before it is called damage.
 pub(crate) const MAX_FRAME_LEN: usize = 64 << 20;
@@ -29,6 +41,7 @@ pub(super) const HAS_KEY: u8 = 1;
 pub(super) const HAS_VALUE: u8 = 2;
 pub(super) const HAS_TIMESTAMP: u8 = 4;
 pub(super) const HAS_HEADERS: u8 = 8;
+pub(super) const HAS_HOLE: u8 = 16;
 
 /// Why bytes are not a frame.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -56,7 +69,7 @@ pub enum FrameError {
         computed: u32,
     },
     /// Written by a newer release.
-    #[error("the frame has format {0}, this build reads up to {FORMAT}; use the release that wrote it")]
+    #[error("the frame has format {0}, this build reads up to {COMPACTED_FORMAT}; use the release that wrote it")]
     Newer(u8),
 }
 
@@ -83,12 +96,18 @@ pub struct FrameHeader {
     pub schema: u64,
     /// Byte position up to which the partition was durable when the frame was written.
     pub durable: u64,
+    /// Whether compaction wrote it.
+    pub compacted: bool,
+    /// Offsets of the frame whose records compaction took away.
+    pub holes: u64,
+    /// Of a compacted frame: the time from which its tombstones may go, milliseconds since 1970; 0 if it has none.
+    pub tombstones_until: i64,
 }
 
 impl FrameHeader {
-    /// Offset after the last record.
+    /// Offset after the last record, and after the holes that follow it.
     pub fn next_offset(&self) -> u64 {
-        self.base_offset + u64::from(self.count)
+        self.base_offset + u64::from(self.count) + self.holes
     }
 
     /// Reads the header alone, without the checksum.
@@ -109,23 +128,32 @@ impl FrameHeader {
         if length + 8 < HEADER_LEN || length + 8 > MAX_FRAME_LEN {
             return Err(FrameError::Header("impossible length"));
         }
-        if header[8] > FORMAT && header[8] < 32 {
+        if header[8] > COMPACTED_FORMAT && header[8] < 32 {
             return Err(FrameError::Newer(header[8]));
         }
-        if header[8] != FORMAT {
+        let compacted = header[8] == COMPACTED_FORMAT;
+        if header[8] != FORMAT && !compacted {
             return Err(FrameError::Header("unknown format"));
+        }
+        let (base_offset, count) = (u64_at(16), u32_at(12));
+        let holes = if compacted { u64_at(72) } else { 0 };
+        if base_offset.checked_add(u64::from(count)).is_none_or(|end| end.checked_add(holes).is_none()) {
+            return Err(FrameError::Header("impossible offsets"));
         }
         Ok(Self {
             len: length + 8,
             kind: header[9],
-            count: u32_at(12),
-            base_offset: u64_at(16),
+            count,
+            base_offset,
             producer: u64_at(24),
             sequence: u64_at(32),
             base_timestamp: u64_at(40) as i64,
             max_timestamp: u64_at(48) as i64,
             schema: u64_at(56),
-            durable: u64_at(64),
+            durable: if compacted { 0 } else { u64_at(64) },
+            compacted,
+            holes,
+            tombstones_until: if compacted { u64_at(64) as i64 } else { 0 },
         })
     }
 }
@@ -253,19 +281,31 @@ impl<'a> Iterator for RawRecords<'a> {
             let raw = take_varint(&mut rest)?;
             timestamp = timestamp.wrapping_add((raw >> 1) as i64 ^ -((raw & 1) as i64));
         }
-        let mut headers = Headers::default();
-        if flags & HAS_HEADERS != 0 {
-            (headers, rest) = take_headers(rest)?;
+        let (mut headers, mut hole) = (Headers::default(), 0);
+        if flags >= HAS_HEADERS {
+            (headers, hole, rest) = take_rare(flags, rest)?;
         }
-        let offset = self.offset;
-        self.offset += 1;
+        let offset = self.offset.wrapping_add(hole);
+        self.offset = offset.wrapping_add(1);
         self.left -= 1;
         self.rest = rest;
         Some(RawRecord { offset, timestamp, key, value, headers })
     }
 }
 
+/// What few records have.
 #[cold]
+fn take_rare(flags: u8, mut rest: &[u8]) -> Option<(Headers<'_>, u64, &[u8])> {
+    let (mut headers, mut hole) = (Headers::default(), 0);
+    if flags & HAS_HEADERS != 0 {
+        (headers, rest) = take_headers(rest)?;
+    }
+    if flags & HAS_HOLE != 0 {
+        hole = take_varint(&mut rest)?;
+    }
+    Some((headers, hole, rest))
+}
+
 fn take_headers(mut rest: &[u8]) -> Option<(Headers<'_>, &[u8])> {
     let count = u32::try_from(take_varint(&mut rest)?).ok()?;
     let start = rest;

@@ -1,6 +1,9 @@
 //! Many records on their way into one frame.
 
-use super::frame::{FORMAT, HAS_HEADERS, HAS_KEY, HAS_TIMESTAMP, HAS_VALUE, HEADER_LEN, RawRecord, RawRecords};
+use super::frame::{
+    COMPACTED_FORMAT, FORMAT, FrameHeader, HAS_HEADERS, HAS_HOLE, HAS_KEY, HAS_TIMESTAMP, HAS_VALUE, HEADER_LEN,
+    RawRecord, RawRecords,
+};
 use super::{SINGLE_OBJECT_HEADER_LEN, SINGLE_OBJECT_MARKER};
 
 /// Collects records into a frame.
@@ -12,6 +15,8 @@ pub struct FrameBuilder {
     max_timestamp: i64,
     /// The single-object header that all values so far begin with; `None` before the first or once they differ.
     schema: SchemaSoFar,
+    /// Whether a record has no key.
+    keyless: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +41,7 @@ impl FrameBuilder {
             base_timestamp: 0,
             max_timestamp: i64::MIN,
             schema: SchemaSoFar::None,
+            keyless: false,
         }
     }
 
@@ -60,6 +66,11 @@ impl FrameBuilder {
     /// Bytes so far, header included.
     pub fn len(&self) -> usize {
         self.bytes.len()
+    }
+
+    /// Whether a record in it has no key.
+    pub fn is_keyless(&self) -> bool {
+        self.keyless
     }
 
     /// Adds a record. `timestamp` is in milliseconds since 1970.
@@ -99,11 +110,14 @@ impl FrameBuilder {
             + u8::from(delta != 0) * HAS_TIMESTAMP
             + u8::from(!headers.is_empty()) * HAS_HEADERS;
         self.bytes.push(flags);
-        if let Some(parts) = key {
-            put_varint(&mut self.bytes, parts.iter().map(|part| part.len() as u64).sum());
-            for part in parts {
-                self.bytes.extend_from_slice(part);
+        match key {
+            Some(parts) => {
+                put_varint(&mut self.bytes, parts.iter().map(|part| part.len() as u64).sum());
+                for part in parts {
+                    self.bytes.extend_from_slice(part);
+                }
             }
+            None => self.keyless = true,
         }
         if let Some(value) = value {
             self.note_schema(value);
@@ -132,6 +146,18 @@ impl FrameBuilder {
         }
     }
 
+    /// Adds a record of a frame that may have holes. `next` is the offset after the one before, and moves on.
+    pub(crate) fn push_after_hole(&mut self, next: &mut u64, record: &RawRecord<'_>) {
+        let flags = self.bytes.len();
+        self.push_raw(record);
+        let hole = record.offset.saturating_sub(*next);
+        if hole > 0 {
+            self.bytes[flags] |= HAS_HOLE;
+            put_varint(&mut self.bytes, hole);
+        }
+        *next = record.offset + 1;
+    }
+
     #[inline]
     fn note_schema(&mut self, value: &[u8]) {
         let header =
@@ -147,6 +173,25 @@ impl FrameBuilder {
     ///
     /// May be called again with other numbers: the records stay.
     pub fn seal(&mut self, kind: u8, base_offset: u64, producer: u64, sequence: u64, durable: u64) -> &[u8] {
+        self.fill((FORMAT, kind), [base_offset, producer, sequence], [durable, 0])
+    }
+
+    /// As [`FrameBuilder::seal`], for a frame that stands for the offsets from `base_offset` up to `next_offset`,
+    /// with holes where there is no record. Its tombstones may go at `tombstones_until`.
+    pub(crate) fn seal_compacted(&mut self, base_offset: u64, next_offset: u64, tombstones_until: i64) -> &[u8] {
+        let holes = (next_offset - base_offset).saturating_sub(u64::from(self.count));
+        self.fill((COMPACTED_FORMAT, 0), [base_offset, 0, 0], [tombstones_until as u64, holes])
+    }
+
+    /// As [`FrameBuilder::seal`], with what `header` says of offsets and producer.
+    pub(crate) fn seal_as(&mut self, header: &FrameHeader) -> &[u8] {
+        match header.compacted {
+            true => self.seal_compacted(header.base_offset, header.next_offset(), header.tombstones_until),
+            false => self.seal(header.kind, header.base_offset, header.producer, header.sequence, header.durable),
+        }
+    }
+
+    fn fill(&mut self, (format, kind): (u8, u8), from_16: [u64; 3], from_64: [u64; 2]) -> &[u8] {
         let schema = match self.schema {
             SchemaSoFar::All(header) => u64::from_le_bytes([
                 header[2], header[3], header[4], header[5], header[6], header[7], header[8], header[9],
@@ -156,16 +201,14 @@ impl FrameBuilder {
         let length = (self.bytes.len() - 8) as u32;
         let bytes = &mut self.bytes;
         bytes[0..4].copy_from_slice(&length.to_le_bytes());
-        bytes[8] = FORMAT;
+        bytes[8] = format;
         bytes[9] = kind;
         bytes[12..16].copy_from_slice(&self.count.to_le_bytes());
-        bytes[16..24].copy_from_slice(&base_offset.to_le_bytes());
-        bytes[24..32].copy_from_slice(&producer.to_le_bytes());
-        bytes[32..40].copy_from_slice(&sequence.to_le_bytes());
-        bytes[40..48].copy_from_slice(&self.base_timestamp.to_le_bytes());
-        bytes[48..56].copy_from_slice(&self.max_timestamp.to_le_bytes());
-        bytes[56..64].copy_from_slice(&schema.to_le_bytes());
-        bytes[64..72].copy_from_slice(&durable.to_le_bytes());
+        let times = [self.base_timestamp as u64, self.max_timestamp as u64];
+        let words = from_16.into_iter().chain(times).chain([schema]).chain(from_64);
+        for (place, word) in bytes[16..HEADER_LEN].chunks_exact_mut(8).zip(words) {
+            place.copy_from_slice(&word.to_le_bytes());
+        }
         let crc = crc32c::crc32c(&bytes[8..]);
         bytes[4..8].copy_from_slice(&crc.to_le_bytes());
         bytes
@@ -182,6 +225,7 @@ impl FrameBuilder {
         self.count = 0;
         self.max_timestamp = i64::MIN;
         self.schema = SchemaSoFar::None;
+        self.keyless = false;
     }
 }
 
@@ -192,12 +236,19 @@ pub struct FrameMark {
     count: u32,
     max_timestamp: i64,
     schema: SchemaSoFar,
+    keyless: bool,
 }
 
 impl FrameBuilder {
     /// Remembers what it holds now.
     pub fn mark(&self) -> FrameMark {
-        FrameMark { len: self.bytes.len(), count: self.count, max_timestamp: self.max_timestamp, schema: self.schema }
+        FrameMark {
+            len: self.bytes.len(),
+            count: self.count,
+            max_timestamp: self.max_timestamp,
+            schema: self.schema,
+            keyless: self.keyless,
+        }
     }
 
     /// Drops what was added since the mark.
@@ -206,6 +257,7 @@ impl FrameBuilder {
         self.count = mark.count;
         self.max_timestamp = mark.max_timestamp;
         self.schema = mark.schema;
+        self.keyless = mark.keyless;
     }
 }
 
@@ -244,6 +296,39 @@ mod tests {
         assert_eq!((records[1].key, records[1].value, records[1].timestamp, records[1].offset), (None, None, 900, 41));
         assert_eq!(records[2].headers.iter().collect::<Vec<_>>(), [("a", &b"1"[..]), ("a", &b""[..])]);
         assert_eq!(read.records().count(), 3);
+    }
+
+    #[test]
+    fn a_compacted_frame_keeps_its_offsets() {
+        let keep = |offset: u64| [3, 4, 9].contains(&offset);
+        let records = (0..12).map(|offset| RawRecord {
+            offset,
+            timestamp: 1_000 + offset as i64,
+            key: Some(b"k"),
+            value: Some(b"v"),
+            headers: Default::default(),
+        });
+        let mut frame = FrameBuilder::new();
+        let mut next = 0;
+        records.filter(|record| keep(record.offset)).for_each(|record| frame.push_after_hole(&mut next, &record));
+        let bytes = frame.seal_compacted(0, 12, 77).to_vec();
+        let read = Frame::parse(&bytes).unwrap();
+        assert_eq!((read.header.count, read.header.holes, read.header.next_offset()), (3, 9, 12));
+        assert_eq!((read.header.compacted, read.header.tombstones_until, read.header.durable), (true, 77, 0));
+        let found: Vec<_> = read.records().map(|record| (record.offset, record.timestamp)).collect();
+        assert_eq!(found, [(3, 1_003), (4, 1_004), (9, 1_009)]);
+
+        let mut frames = crate::record::Frames::default();
+        frames.push(&read);
+        for (from, want) in [(0, Some(3)), (3, Some(3)), (4, Some(4)), (5, Some(9)), (9, Some(9)), (10, None)] {
+            let mut cursor = crate::record::Cursor::at_offset(&frames, from);
+            assert!(cursor.offset() >= from || want.is_some());
+            assert_eq!(cursor.next(&frames).map(|record| record.offset), want, "from {from}");
+        }
+        let mut empty = FrameBuilder::new();
+        let bytes = empty.seal_compacted(12, 99, 0).to_vec();
+        let read = Frame::parse(&bytes).unwrap();
+        assert_eq!((read.header.count, read.header.next_offset(), read.records().count()), (0, 99, 0));
     }
 
     #[test]

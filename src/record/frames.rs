@@ -59,15 +59,23 @@ impl Cursor {
         let mut cursor = Self::default();
         while cursor.left > 0 || cursor.enter(frames) {
             if cursor.offset >= offset {
-                break;
+                return cursor;
             }
             // Whole frames below the offset need no walk.
-            if cursor.offset + u64::from(cursor.left) <= offset {
+            if frames.frames[cursor.frame - 1].0.next_offset() <= offset {
                 cursor.left = 0;
-            } else if cursor.next(frames).is_none() {
-                break;
+                continue;
+            }
+            // Behind a hole the next record may be the one.
+            let mut ahead = cursor;
+            match ahead.next(frames) {
+                Some(record) if record.offset < offset => cursor = ahead,
+                _ => return cursor,
             }
         }
+        // None is left: nothing is to be read again, holes at the end of the last frame neither.
+        let end = frames.frames.last().map_or(0, |(header, _)| header.next_offset());
+        cursor.offset = offset.max(end);
         cursor
     }
 

@@ -110,7 +110,8 @@ impl TestApp {
 
     fn start(&mut self) -> Result<()> {
         let agents = self.app.agents();
-        self.backend = Arc::new(WireLayer::new(self.memory.clone(), self.app.formats().clone()));
+        let layer = WireLayer::new(self.memory.clone(), self.app.formats().clone());
+        self.backend = Arc::new(layer.with_settings(self.app.topic_settings().clone()));
         if let Some(replay) = self.backend.replay() {
             self.replay = replay;
         }

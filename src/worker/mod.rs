@@ -4,6 +4,7 @@
 //! `assignment` who owns which partition.
 
 mod assignment;
+mod cleaning;
 mod commit;
 mod failure;
 mod lookout;
@@ -24,6 +25,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 
 pub(crate) use assignment::Pool;
+pub(crate) use cleaning::clean_changelog;
 pub(crate) use mark::Mark;
 pub(crate) use partition::{Context, Signals, TaskRun};
 pub(crate) use position_file::PositionFile;
@@ -52,6 +54,8 @@ pub struct WorkerOptions {
     pub commit_interval: Duration,
     /// Time from one checkpoint of the tables to the next.
     pub checkpoint_interval: Duration,
+    /// Time from one look for records that may go to the next.
+    pub clean_interval: Duration,
     /// Threads that agents run on; a partition belongs to one.
     pub threads: usize,
     /// Memory of one table partition, in bytes.
@@ -73,6 +77,7 @@ impl Default for WorkerOptions {
             memory_stores: MemoryStores::default(),
             commit_interval: Duration::from_millis(100),
             checkpoint_interval: Duration::from_secs(10),
+            clean_interval: Duration::from_secs(60),
             threads: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
             table_memory_bytes: 256 << 20,
             output_memory_bytes: 64 << 20,
@@ -203,6 +208,8 @@ async fn run_on(
     stop: watch::Receiver<bool>,
     events: mpsc::UnboundedSender<WorkerEvent>,
 ) -> Result<Summary> {
+    let cleaning = cleaning::clean_topics(backend.clone(), clock.clone(), options.clean_interval);
+    let _cleaning = Beside(tokio::spawn(cleaning));
     let mut members = Vec::new();
     for agent in &plan.agents {
         members.push(
@@ -230,6 +237,15 @@ async fn run_on(
         summary.stuck += one.stuck;
     }
     Ok(summary)
+}
+
+/// Work that ends with whoever wants it.
+struct Beside(tokio::task::JoinHandle<()>);
+
+impl Drop for Beside {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// Whether everything in the agents' topics has been processed and committed, the outputs of one agent that are the

@@ -18,6 +18,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use super::cleaning::Needless;
 use super::commit::{Committer, Progress, Settler, any_dirty, checkpoint};
 use super::failure::Verdict;
 use super::position_file::PositionFile;
@@ -92,6 +93,11 @@ pub(crate) struct TaskRun {
     checkpointed_at: Moment,
     /// Commits that no checkpoint covers yet.
     uncovered: bool,
+    /// What the checkpoint that was begun last makes needless.
+    needless: Option<Needless>,
+    /// Lets it go, beside the records.
+    cleaning: Option<JoinHandle<()>>,
+    cleaned_at: Moment,
     committed: u64,
     /// Attempts at the record that failed last: its source and offset, and how many.
     pub(super) attempts: (Option<(usize, u64)>, u32),
@@ -168,6 +174,9 @@ impl TaskRun {
             positions,
             checkpointing: None,
             checkpointed_at: now,
+            needless: None,
+            cleaning: None,
+            cleaned_at: now,
             committed: 0,
             attempts: (None, 0),
             recovered,
@@ -485,6 +494,7 @@ impl TaskRun {
             Some(self.context.helpers.spawn(checkpoint(self.context.options.disk.clone(), replay, unsynced, write)));
         self.checkpointed_at = self.context.clock.moment();
         self.uncovered = false;
+        self.needless = Some(self.needless_after(begins));
         Ok(())
     }
 
@@ -511,7 +521,36 @@ impl TaskRun {
         for (place, done) in done {
             self.shared.tables[place].finish_checkpoint(done);
         }
+        self.clean();
         Ok(())
+    }
+
+    /// What no recovery needs once the stores cover the commits before `begins`.
+    fn needless_after(&self, begins: u64) -> Needless {
+        let partition = self.shared.partition;
+        let sources = self.shared.sources.iter().zip(&self.shared.positions);
+        let repartitions = sources.filter(|(source, _)| self.plan.repartitions.contains(&source.topic));
+        Needless {
+            changelog: TopicPartition::new(self.plan.changelog.clone(), partition),
+            begins,
+            repartitions: repartitions
+                .map(|(source, at)| (TopicPartition::new(source.topic.clone(), partition), at.get()))
+                .collect(),
+        }
+    }
+
+    /// Lets go what a checkpoint that has ended made needless, if it is time.
+    fn clean(&mut self) {
+        let now = self.context.clock.moment();
+        let due = now.since(self.cleaned_at) >= self.context.options.clean_interval;
+        let runs = self.cleaning.as_ref().is_some_and(|cleaning| !cleaning.is_finished());
+        if due
+            && !runs
+            && let (Some(needless), Some(replay)) = (self.needless.take(), self.context.backend.replay())
+        {
+            self.cleaned_at = now;
+            self.cleaning = Some(self.context.helpers.spawn(needless.clean(replay)));
+        }
     }
 
     /// Commits, waits until everything is durable, and writes a last checkpoint so that the next start is quick.

@@ -52,6 +52,15 @@ pub(crate) fn walk(
         for frame in frames.iter() {
             for record in frame.records().filter(|record| (from..end).contains(&record.offset)) {
                 walked.records += 1;
+                if frame.header.compacted {
+                    // Of what did not end, compaction keeps nothing.
+                    if let Entry::Delta { table, key, state } =
+                        Entry::parse(&record).map_err(|error| error.at(changelog))?
+                    {
+                        visitor.delta(table, key, state)?;
+                    }
+                    continue;
+                }
                 open += 1;
                 match Entry::parse(&record).map_err(|error| error.at(changelog))? {
                     Entry::Delta { table, key, state } => {

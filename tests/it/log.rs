@@ -3,9 +3,11 @@
 //! A test that needs another process runs this binary again, at one of the `child_` tests; without their variable in
 //! the environment those return at once.
 
+mod cleaning;
 mod damage;
 pub(crate) mod every_bit;
 mod groups;
+mod interrupted;
 mod processes;
 mod repair;
 

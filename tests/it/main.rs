@@ -4,12 +4,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod agent_macros;
+mod cleaning;
 mod cli;
 mod conformance;
 mod disorder;
 mod examples;
 mod failing_calls;
 mod fault_points;
+mod fixtures;
 mod flipped_bits;
 mod formats;
 mod full_disk;

@@ -19,7 +19,7 @@ use gretchen::error::{BoxError, Error, ErrorKind, Result};
 use gretchen::plan::{Plan, changelog_name};
 use gretchen::record::{FrameBuilder, Frames};
 use gretchen::session::Session;
-use gretchen::topic::{TopicPartition, TopicSpec};
+use gretchen::topic::{TopicPartition, TopicSettings, TopicSpec};
 use gretchen::worker::{self, Summary, WorkerEvent, WorkerOptions};
 use tokio::sync::{mpsc, watch};
 
@@ -114,6 +114,10 @@ impl Replay for Noting {
 
     fn schema(&self, topic: &str, fingerprint: u64) -> Result<Option<Arc<str>>> {
         self.inner.schema(topic, fingerprint)
+    }
+
+    async fn set_topic(&self, name: &str, settings: &TopicSettings) -> Result<Topic> {
+        self.inner.set_topic(name, settings).await
     }
 
     async fn delete_topic(&self, name: &str) -> Result<()> {

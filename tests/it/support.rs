@@ -73,6 +73,8 @@ impl Spec {
             state_dir: Some(self.log().data_dir.join("state").join(APP)),
             commit_interval: Duration::from_millis(self.commit_ms),
             checkpoint_interval: Duration::from_millis(self.checkpoint_ms),
+            // So that changelogs are compacted all the time.
+            clean_interval: Duration::from_millis(50),
             threads: 2,
             stop_timeout: Duration::from_millis(self.stop_ms),
             ..WorkerOptions::default()

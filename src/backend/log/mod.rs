@@ -4,15 +4,19 @@
 //! FORMAT                              the version of this layout
 //! doorbell                            wakes readers of other processes
 //! topics/<topic>/topic.json           and schemas/<fingerprint>.avsc
-//! topics/<topic>/<partition>/         <base offset>.log and .index, append.lock, end
+//! topics/<topic>/<partition>/         <base offset>.log and .index, append.lock, clean.lock, end
+//!                                     <base offset>-<end offset>.log of what was compacted
 //! groups/<group>/                     sets/<set>/<partition>.lock, members/<member>, positions/<topic>-<partition>
 //! drafts/                             topics that are being made or deleted
 //! damaged/<number>/                   files as they were before they were repaired
+//! time                                what the age of records goes by
 //! ```
 //!
 //! An append holds the partition's lock for as long as the write lasts and publishes the new end in shared memory;
 //! a writer that is killed in between has published nothing, and the next append overwrites what it left.
 
+mod cleaning;
+mod compaction;
 mod consumer;
 mod descriptors;
 mod doorbell;
@@ -28,9 +32,11 @@ mod recovery;
 mod repair;
 mod scan;
 mod segment;
+mod segment_name;
 mod shared;
 mod survey;
 mod sync;
+mod time;
 mod topic;
 mod verify;
 mod writer;
@@ -42,6 +48,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 
+use self::cleaning::Job;
 use self::consumer::LogConsumer;
 use self::descriptors::{OpenFiles, PARTITION_FILES, Permit, READER_FILES};
 use self::doorbell::Doorbell;
@@ -50,16 +57,18 @@ use self::partition::{Common, Partition};
 use self::producer::LogProducer;
 use self::reader::LogReader;
 pub use self::repair::{Mended, repair};
+use self::time::LogTime;
 use self::topic::Topics;
 pub use self::verify::{Finding, Only, Report, Severity, verify};
 use super::{
-    AssignmentSet, Backend, Capabilities, Consumer, Offsets, Owner, Producer, ProducerId, Reader, Replay, Topic,
+    AssignmentSet, Backend, Capabilities, Cleaned, Compaction, Consumer, Offsets, Owner, Producer, ProducerId, Reader,
+    Replay, Topic,
 };
 use crate::clock::Clock;
 use crate::disk::Disk;
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::{MAX_FRAME_LEN, MAX_RECORD_BYTES};
-use crate::topic::{TopicPartition, TopicSpec};
+use crate::topic::{TopicPartition, TopicSettings, TopicSpec};
 
 /// The version of the layout that this build writes.
 const FORMAT: u32 = 1;
@@ -147,7 +156,8 @@ impl LogBackend {
         let files = OpenFiles::new(options.max_open_files);
         let bell = Doorbell::open(disk, &options.data_dir)?;
         let boot = disk.boot();
-        let common = Arc::new(Common { options, bell, boot, files });
+        let time = LogTime::new(disk.clone(), options.data_dir.join("time"), clock.clone(), boot);
+        let common = Arc::new(Common { options, bell, boot, files, time });
         Ok(Self(Arc::new(Inner { clock, topics, common, partitions: Mutex::default() })))
     }
 
@@ -163,15 +173,22 @@ impl LogBackend {
         if let Some(open) = self.partitions().get(place) {
             return Ok(Arc::clone(open));
         }
-        let folder = self.0.topics.partition_folder(&place.topic, place.partition).map_err(|error| error.at(place))?;
-        let permit = self.permit(PARTITION_FILES).map_err(|error| error.at(place))?;
-        let opened = Partition::open(Arc::clone(&self.0.common), place.clone(), folder, permit)
-            .map_err(|error| error.at(place))?;
+        let opened = self.open_anew(place)?;
         // Whoever opened it at the same time was first; locks are per descriptor, so that opening twice is harmless.
         Ok(match self.partitions().entry(place.clone()) {
             Entry::Occupied(first) => Arc::clone(first.get()),
             Entry::Vacant(vacant) => Arc::clone(vacant.insert(opened)),
         })
+    }
+
+    fn open_anew(&self, place: &TopicPartition) -> Result<Arc<Partition>> {
+        let open = || {
+            let folder = self.0.topics.partition_folder(&place.topic, place.partition)?;
+            let settings = self.0.topics.read(&place.topic)?.spec.settings;
+            let permit = self.permit(PARTITION_FILES)?;
+            Partition::open(Arc::clone(&self.0.common), place.clone(), folder, &settings, permit)
+        };
+        open().map_err(|error| error.at(place))
     }
 
     async fn open_partition(&self, place: &TopicPartition) -> Result<Arc<Partition>> {
@@ -304,14 +321,41 @@ impl Replay for LogBackend {
         }
     }
 
+    async fn set_topic(&self, name: &str, settings: &TopicSettings) -> Result<Topic> {
+        let (topics, name, settings) = (self.0.topics.clone(), name.to_owned(), *settings);
+        let topic = self.disk().blocking(move || topics.set(&name, &settings)).await?;
+        for (_, partition) in self.partitions().iter().filter(|(place, _)| place.topic == topic.spec.name) {
+            partition.limits.set(&self.0.common, &topic.spec.settings);
+        }
+        Ok(topic)
+    }
+
+    async fn clean(&self, place: &TopicPartition, thorough: bool) -> Result<Cleaned> {
+        self.clean_partition(place, Job::Settings { thorough }).await
+    }
+
+    async fn delete_before(&self, place: &TopicPartition, offset: u64) -> Result<Cleaned> {
+        self.clean_partition(place, Job::Before(offset)).await
+    }
+
+    async fn compact(
+        &self,
+        place: &TopicPartition,
+        before: u64,
+        rules: Box<dyn Compaction>,
+        thorough: bool,
+    ) -> Result<Cleaned> {
+        self.clean_partition(place, Job::Compact { before, rules, thorough }).await
+    }
+
     async fn delete_topic(&self, name: &str) -> Result<()> {
         self.close_topic(name)?;
         let (topics, name) = (self.0.topics.clone(), name.to_owned());
         let groups = self.0.common.options.data_dir.join("groups");
         let disk = self.disk().clone();
         let delete = move || {
-            let partitions = topics.delete(&name)?;
-            position::remove_topic(&disk, &groups, &name, partitions)
+            // Another topic of that name must not begin where this one was read to.
+            topics.delete(&name, |partitions| position::remove_topic(&disk, &groups, &name, partitions))
         };
         self.disk().blocking(delete).await
     }

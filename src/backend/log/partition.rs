@@ -10,15 +10,17 @@ use super::descriptors::{OpenFiles, Permit};
 use super::doorbell::Doorbell;
 use super::files::{is_linked, lock, lock_shared, open_or_create, try_lock};
 use super::recovery::recover;
-use super::segment::{Segment, segments_in};
+use super::segment::Segment;
+use super::segment_name::{SegmentName, segments_in};
 use super::shared::{End, EndPage};
 use super::sync::Syncing;
+use super::time::LogTime;
 use super::writer::Writer;
 use super::{Durability, LogOptions};
 use crate::backend::Offsets;
 use crate::disk::{Disk, DiskFile, Unlock};
 use crate::error::{Error, ErrorKind, Result};
-use crate::topic::TopicPartition;
+use crate::topic::{TopicPartition, TopicSettings};
 
 /// What all partitions of a data folder have in common.
 #[derive(Debug)]
@@ -28,6 +30,39 @@ pub(super) struct Common {
     /// Names this run of the machine, where the system tells.
     pub(super) boot: Option<[u64; 2]>,
     pub(super) files: OpenFiles,
+    /// What the age of segments goes by.
+    pub(super) time: LogTime,
+}
+
+/// What a topic's settings say of appends. They may change while the partition is open.
+#[derive(Debug)]
+pub(super) struct Limits {
+    segment_bytes: AtomicU64,
+    compacts: AtomicBool,
+}
+
+impl Limits {
+    fn new(common: &Common, settings: &TopicSettings) -> Self {
+        let limits = Self { segment_bytes: AtomicU64::new(0), compacts: AtomicBool::new(false) };
+        limits.set(common, settings);
+        limits
+    }
+
+    pub(super) fn set(&self, common: &Common, settings: &TopicSettings) {
+        let bytes = settings.segment_bytes.unwrap_or(common.options.segment_bytes);
+        self.segment_bytes.store(bytes, Ordering::Relaxed);
+        self.compacts.store(settings.cleanup.compacts(), Ordering::Relaxed);
+    }
+
+    /// Bytes after which a segment ends.
+    pub(super) fn segment_bytes(&self) -> u64 {
+        self.segment_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Whether every record must have a key.
+    pub(super) fn compacts(&self) -> bool {
+        self.compacts.load(Ordering::Relaxed)
+    }
 }
 
 /// An open partition.
@@ -48,7 +83,7 @@ pub(super) struct Partition {
     /// The end at which waiting readers of this process were last woken from outside.
     woken_at: AtomicU64,
     watched: AtomicBool,
-    start: u64,
+    pub(super) limits: Limits,
     _files: Permit,
 }
 
@@ -63,6 +98,7 @@ impl Partition {
         common: Arc<Common>,
         place: TopicPartition,
         folder: PathBuf,
+        settings: &TopicSettings,
         files: Permit,
     ) -> Result<Arc<Self>> {
         let disk = &common.options.disk;
@@ -76,7 +112,7 @@ impl Partition {
         let page = EndPage::open(&users.0, &users_path)?;
         let writer = if try_lock(&users.0, &users_path)? {
             let found = recover(disk, &folder, &page, page.is_of_boot(common.boot))?;
-            page.reset(common.boot, found.end, found.durable);
+            page.reset(common.boot, start_of(disk, &folder)?, found.end, found.durable);
             Writer::recovered(found)
         } else {
             Writer::behind(in_use(disk, &folder, &page)?)
@@ -86,7 +122,7 @@ impl Partition {
         if !is_linked(&users.0, &users_path)? {
             return Err(Error::new(ErrorKind::NotFound, "the topic was deleted meanwhile").at(&place));
         }
-        let start = segments_in(disk, &folder)?.first().copied().unwrap_or(0);
+        let limits = Limits::new(&common, settings);
         drop(locked);
         Ok(Arc::new(Self {
             woken_at: AtomicU64::new(page.end().pos),
@@ -101,7 +137,7 @@ impl Partition {
             syncing: Syncing::default(),
             appended: Notify::new(),
             watched: AtomicBool::new(false),
-            start,
+            limits,
             _files: files,
         }))
     }
@@ -117,7 +153,7 @@ impl Partition {
     pub(super) fn offsets(&self) -> Offsets {
         // In this order, so that what is durable is never beyond the end.
         let durable = self.page.durable().1;
-        Offsets { start: self.start, end: self.end().offset, durable }
+        Offsets { start: self.page.start(), end: self.end().offset, durable }
     }
 
     pub(super) fn syncs(&self) -> bool {
@@ -174,6 +210,11 @@ impl Partition {
     }
 }
 
+/// The offset of the oldest record that is still there.
+pub(super) fn start_of(disk: &Disk, folder: &Path) -> Result<u64> {
+    Ok(segments_in(disk, folder)?.first().map_or(0, |name| name.base))
+}
+
 /// The segment that others write, for one who joins them.
 fn in_use(disk: &Disk, folder: &Path, page: &EndPage) -> Result<Segment> {
     let end = page.end();
@@ -186,7 +227,8 @@ fn in_use(disk: &Disk, folder: &Path, page: &EndPage) -> Result<Segment> {
     if !page.is_initialised() {
         return Err(short("its shared page is gone"));
     }
-    let segment = Segment::open(disk, folder, end.segment_base)?.ok_or_else(|| short("its last segment is gone"))?;
+    let segment = Segment::open(disk, folder, SegmentName::appended(end.segment_base))?
+        .ok_or_else(|| short("its last segment is gone"))?;
     if segment.start != end.segment_start || segment.start + segment.len()? < end.pos {
         return Err(short("its last segment is shorter than what was written"));
     }

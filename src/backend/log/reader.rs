@@ -7,7 +7,8 @@ use async_trait::async_trait;
 use super::descriptors::Permit;
 use super::index;
 use super::partition::Partition;
-use super::segment::{SEGMENT_HEADER_LEN, Segment, offset_after, segments_in};
+use super::segment::{SEGMENT_HEADER_LEN, Segment, checksum_holds, offset_after};
+use super::segment_name::{SegmentName, SegmentNames};
 use crate::backend::Reader;
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::{Frame, FrameError, Frames, HEADER_LEN};
@@ -20,8 +21,8 @@ pub(super) struct LogReader {
     segment: Option<Segment>,
     /// Base offset of the segment that is read.
     base: u64,
-    /// Byte position that is read next.
-    pos: u64,
+    /// Byte of its file that is read next.
+    at: u64,
     /// The offset that is read next.
     next: u64,
     /// Where the reader was asked to begin.
@@ -30,6 +31,9 @@ pub(super) struct LogReader {
     /// Bytes that are read at once: more where a frame was larger, because the next is probably as large.
     want: usize,
 }
+
+/// How often a place is looked for again whose segment is deleted or compacted meanwhile.
+const LOOKS: usize = 100;
 
 /// What a buffer began with.
 enum Taken {
@@ -49,35 +53,42 @@ impl LogReader {
             return Err(Error::new(ErrorKind::NotFound, message).at(&partition.place).at_offset(from));
         }
         let want = partition.common.options.read_bytes;
-        let mut reader = Self {
-            partition,
-            segment: None,
-            base: end.segment_base,
-            pos: end.pos,
-            next: end.offset,
-            from,
-            _files: files,
-            want,
-        };
+        let at = end.pos - end.segment_start;
+        let (base, next) = (end.segment_base, end.offset);
+        let mut reader = Self { partition, segment: None, base, at, next, from, _files: files, want };
         if from < end.offset {
-            let bases = segments_in(reader.partition.disk(), &reader.partition.folder)?;
-            reader.base = bases.iter().rev().find(|base| **base <= from).or(bases.first()).copied().unwrap_or(0);
-            let segment = reader.open_segment()?;
-            let complete = reader.base != end.segment_base;
-            let limit = if complete { segment.len()? } else { end.pos - segment.start };
-            let (at, offset) = index::find(&segment, from, limit, complete)?;
-            reader.pos = segment.start + at;
-            reader.next = offset;
-            reader.segment = Some(segment);
+            reader.find(from)?;
         }
         Ok(reader)
     }
 
-    fn open_segment(&self) -> Result<Segment> {
-        Segment::open(self.partition.disk(), &self.partition.folder, self.base)?.ok_or_else(|| {
-            let message = format!("segment {} is gone from {}", self.base, self.partition.folder.display());
-            Error::new(ErrorKind::NotFound, message).at(&self.partition.place).at_offset(self.next)
-        })
+    /// Goes to the frame that holds an offset, or to the first behind it.
+    fn find(&mut self, offset: u64) -> Result<()> {
+        let (disk, folder) = (self.partition.disk(), &self.partition.folder);
+        for _ in 0..LOOKS {
+            let end = self.partition.end();
+            let Some(name) = SegmentNames::list(disk, folder)?.holding(offset) else { break };
+            // Somebody may delete or compact it between the two looks.
+            let Some(segment) = Segment::open(disk, folder, name)? else { continue };
+            let complete = name.base != end.segment_base;
+            let limit = if complete { segment.len()? } else { end.pos - segment.start };
+            let (at, next) = index::find(&segment, offset, limit, complete)?;
+            (self.base, self.at, self.next) = (name.base, at, next);
+            self.segment = Some(segment);
+            return Ok(());
+        }
+        let message = format!("no segment that holds the offset is in {}; restore the files", folder.display());
+        Err(Error::new(ErrorKind::Corrupt, message).at(&self.partition.place).at_offset(offset))
+    }
+
+    /// Opens the segment that the reader was put before, when there is something in it.
+    fn open_segment(&mut self) -> Result<()> {
+        let name = SegmentName::appended(self.base);
+        match Segment::open(self.partition.disk(), &self.partition.folder, name)? {
+            Some(segment) => self.segment = Some(segment),
+            None => self.enter_another(&FrameError::Short { have: 0, need: HEADER_LEN })?,
+        }
+        Ok(())
     }
 
     /// Reads `want` bytes at the position, or as many as the file has.
@@ -93,14 +104,8 @@ impl LogReader {
         if into.bytes.capacity() > 4 * want.max(self.partition.common.options.read_bytes) {
             into.bytes.shrink_to(want);
         }
-        let segment = match &self.segment {
-            Some(segment) => segment,
-            None => {
-                let opened = self.open_segment()?;
-                self.segment.insert(opened)
-            }
-        };
-        let count = segment.read(&mut into.bytes, self.pos - segment.start)?;
+        let Some(segment) = &self.segment else { return Ok(()) };
+        let count = segment.read(&mut into.bytes, self.at)?;
         into.bytes.truncate(count);
         Ok(())
     }
@@ -116,7 +121,7 @@ impl LogReader {
                         frames.push((frame.header, at + HEADER_LEN));
                     }
                     at += frame.header.len;
-                    self.pos += frame.header.len as u64;
+                    self.at += frame.header.len as u64;
                     self.next = offset_after(&frame.header);
                     if at < bytes.len() {
                         continue;
@@ -124,6 +129,8 @@ impl LogReader {
                     return Taken::Some;
                 }
                 Ok(_) => FrameError::Header("its offset does not follow"),
+                // Where the checksum does not hold either, the byte that names the format is damage like the others.
+                Err(FrameError::Newer(_)) if !checksum_holds(&bytes[at..]) => FrameError::Header("unknown format"),
                 Err(error) => error,
             };
             return match failed {
@@ -137,25 +144,50 @@ impl LogReader {
 
     /// Goes on in the segment that begins at the next offset; `why` there is nothing more in this one.
     fn enter_next_segment(&mut self, why: &FrameError) -> Result<()> {
-        let next = if self.next > self.base {
-            Segment::open(self.partition.disk(), &self.partition.folder, self.next)?
-        } else {
-            None
+        let (Some(segment), true) = (&self.segment, self.next > self.base) else { return Err(self.damaged(why)) };
+        let ends_at = match segment.ends {
+            Some(ends) if ends.offset == self.next => ends.pos,
+            Some(_) => return Err(self.damaged(why)),
+            None => segment.start + self.at,
         };
-        match next {
-            Some(next) if next.start == self.pos => {
-                self.base = next.base;
-                self.pos += SEGMENT_HEADER_LEN;
+        let name = SegmentName::appended(self.next);
+        match Segment::open(self.partition.disk(), &self.partition.folder, name)? {
+            Some(next) if next.start == ends_at => {
+                (self.base, self.at) = (next.base, SEGMENT_HEADER_LEN);
                 self.segment = Some(next);
                 Ok(())
             }
-            _ => Err(self.damaged(why)),
+            Some(_) => Err(self.damaged(why)),
+            None => self.enter_another(why),
+        }
+    }
+
+    /// Goes on where the segment of the next offset is not there by its own name: it is deleted, or compaction has put
+    /// another into its place.
+    fn enter_another(&mut self, why: &FrameError) -> Result<()> {
+        let start = self.partition.offsets().start;
+        if self.next < start {
+            tracing::warn!(topic = %self.partition.place.topic, partition = self.partition.place.partition,
+                from = self.next, to = start, "records were deleted before they were read; reading goes on behind them");
+            return self.find(start);
+        }
+        let names = SegmentNames::list(self.partition.disk(), &self.partition.folder)?;
+        let takes_its_place = |name: SegmentName| {
+            name.base == self.next || name.base < self.next && name.end.is_some_and(|end| end > self.next)
+        };
+        match names.holding(self.next).is_some_and(takes_its_place) {
+            true => self.find(self.next),
+            false => Err(self.damaged(why)),
         }
     }
 
     fn damaged(&self, why: &FrameError) -> Error {
         let error = match &self.segment {
-            Some(segment) => segment.corrupt(self.pos - segment.start, why),
+            Some(segment) if matches!(why, FrameError::Newer(_)) => {
+                let message = format!("cannot read {}: {why}", segment.path.display());
+                Error::new(ErrorKind::Unsupported, message)
+            }
+            Some(segment) => segment.corrupt(self.at, why),
             None => Error::new(ErrorKind::Corrupt, why.to_string()),
         };
         error.at(&self.partition.place).at_offset(self.next)
@@ -169,10 +201,17 @@ impl Reader for LogReader {
         let mut want = self.want;
         loop {
             let end = self.partition.end();
-            if end.pos <= self.pos {
+            // Of the segment that is written what was published, of any other the whole file.
+            let limit = (self.base == end.segment_base).then(|| end.pos - end.segment_start);
+            let left = limit.map_or(u64::MAX, |limit| limit.saturating_sub(self.at));
+            if left == 0 {
                 return Ok(false);
             }
-            want = want.min(usize::try_from(end.pos - self.pos).unwrap_or(usize::MAX));
+            if self.segment.is_none() {
+                self.open_segment()?;
+                continue;
+            }
+            want = want.min(usize::try_from(left).unwrap_or(usize::MAX));
             self.fill(into, want)?;
             if into.bytes.is_empty() {
                 self.enter_next_segment(&FrameError::Short { have: 0, need: HEADER_LEN })?;
@@ -181,7 +220,7 @@ impl Reader for LogReader {
             match self.take(into) {
                 Taken::Some if into.is_empty() => {}
                 Taken::Some => return Ok(true),
-                Taken::Part(need) if need > want && need as u64 <= end.pos - self.pos => {
+                Taken::Part(need) if need > want && need as u64 <= left => {
                     // A little more than the frame, so that the next one may be a little larger.
                     let usual = 2 * self.partition.common.options.read_bytes;
                     self.want = (need + need / 64).min(usual).max(self.want);
@@ -197,7 +236,12 @@ impl Reader for LogReader {
     }
 
     async fn ready(&mut self) -> Result<()> {
-        self.partition.moved_beyond(self.pos).await
+        let end = self.partition.end();
+        match self.base == end.segment_base {
+            true => self.partition.moved_beyond(end.segment_start + self.at).await,
+            // There is another segment.
+            false => Ok(()),
+        }
     }
 
     fn position(&self) -> u64 {

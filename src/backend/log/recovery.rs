@@ -10,7 +10,8 @@ use std::path::Path;
 
 use super::files::{io_error, sync_folder};
 use super::scan::find_frame;
-use super::segment::{KIND_PRODUCERS, SEGMENT_HEADER_LEN, Segment, Walked, offset_after, producers_in, segments_in};
+use super::segment::{KIND_PRODUCERS, SEGMENT_HEADER_LEN, Segment, Walked, offset_after, producers_in};
+use super::segment_name::{SegmentName, segments_in};
 use super::shared::{End, EndPage};
 use crate::disk::Disk;
 use crate::error::{Error, ErrorKind, Result};
@@ -101,19 +102,31 @@ pub(super) fn note_sequences(sequences: &mut BTreeMap<u64, u64>, frame: &Frame<'
 }
 
 /// The segments that may be torn, in order: the last one, or those from the one on that holds the position which was
-/// durable when the last was made. A partition without segments gets its first.
+/// durable when the last was made. What compaction wrote is durable, and so is everything before it. A partition
+/// without segments gets its first.
 fn open_segments(disk: &Disk, folder: &Path, same_boot: bool, durable: u64) -> Result<Vec<Segment>> {
-    let bases = segments_in(disk, folder)?;
-    if bases.is_empty() || bases == [0] && durable == 0 && Segment::first_is_undone(disk, folder)? {
+    let names = segments_in(disk, folder)?;
+    let first_alone = names == [SegmentName::appended(0)] && durable == 0;
+    if names.is_empty() || first_alone && Segment::first_is_undone(disk, folder)? {
         return Ok(vec![Segment::create_first(disk, folder)?]);
     }
     let mut segments = Vec::new();
-    for base in bases.into_iter().rev() {
-        segments.push(Segment::open(disk, folder, base)?.ok_or_else(|| no_segment(folder))?);
+    for name in names.into_iter().rev() {
+        if name.end.is_some() {
+            break;
+        }
+        segments.push(Segment::open(disk, folder, name)?.ok_or_else(|| no_segment(folder))?);
         let durable = segments[0].durable;
         if same_boot || segments.last().is_some_and(|oldest| oldest.start <= durable) {
             break;
         }
+    }
+    if segments.is_empty() {
+        let message = format!(
+            "{} lacks the segment that follows what was compacted, so records are lost: restore the file",
+            folder.display()
+        );
+        return Err(Error::new(ErrorKind::Corrupt, message));
     }
     segments.reverse();
     Ok(segments)
@@ -191,9 +204,9 @@ fn cut(segments: &[Segment], at: &Walked, disk: &Disk, folder: &Path) -> Result<
 /// After a failed sync the kernel may hold pages for clean that never reached the disk; the next sync would pass them
 /// over and succeed.
 fn write_again(disk: &Disk, folder: &Path, from: u64, end: End) -> Result<()> {
-    for base in segments_in(disk, folder)?.into_iter().rev() {
-        let segment = Segment::open(disk, folder, base)?.ok_or_else(|| no_segment(folder))?;
-        let to = if base == end.segment_base { end.pos - segment.start } else { segment.len()? };
+    for name in segments_in(disk, folder)?.into_iter().rev().take_while(|name| name.end.is_none()) {
+        let segment = Segment::open(disk, folder, name)?.ok_or_else(|| no_segment(folder))?;
+        let to = if name.base == end.segment_base { end.pos - segment.start } else { segment.len()? };
         let mut at = from.saturating_sub(segment.start);
         let mut bytes = vec![0; 1 << 20];
         while at < to {

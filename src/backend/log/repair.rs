@@ -9,10 +9,11 @@ use std::path::{Path, PathBuf};
 use super::LogOptions;
 use super::files::{create_folder, io_error, names_in, read_if_there, replace, sync_folder};
 use super::index::index_path;
+use super::partition::start_of;
 use super::position;
 use super::recovery::recover;
 use super::scan::Hole;
-use super::segment::{KIND_LOST, SEGMENT_HEADER_LEN, producers_frame, segment_header, segment_path};
+use super::segment::{Ends, KIND_LOST, SEGMENT_HEADER_LEN, SegmentHeader, producers_frame};
 use super::shared::EndPage;
 use super::survey::{Held, Survey, Surveyed};
 use super::topic::Topics;
@@ -59,7 +60,7 @@ pub fn repair(options: &LogOptions, only: Only<'_>) -> Result<Vec<Mended>> {
                 side: Side { disk, data_dir: dir, folder: None },
                 folder: &folder,
                 place: &place,
-                is_changelog: spec.internal && spec.cleanup == Cleanup::Compact,
+                is_changelog: spec.internal && spec.settings.cleanup == Cleanup::Compact,
                 mended: &mut mended,
             };
             mending.run().map_err(|error| error.at(&place))?;
@@ -157,14 +158,18 @@ impl Mending<'_> {
 
     /// Writes headers anew where the segment before tells what was in them.
     fn headers(&mut self, survey: &Survey) -> Result<()> {
-        for (base, error) in &survey.headless {
-            let path = segment_path(self.folder, *base);
-            let before = survey.segments.iter().rev().find(|other| other.segment.base < *base);
+        for (name, error) in &survey.headless {
+            let (base, path) = (name.base, name.path(self.folder));
+            let before = survey.segments.iter().rev().find(|other| other.segment.base < base);
+            // Of a compacted one only the segment behind it tells where its bytes end.
+            let after = survey.segments.iter().find(|other| Some(other.segment.base) == name.end);
+            let ends = after.map(|after| Ends { offset: after.segment.base, pos: after.segment.start });
             let start = match before {
-                _ if error.kind() != ErrorKind::Corrupt => None,
-                None if *base == 0 => Some((0, 0)),
-                Some(before) if before.scanned.offset == *base && before.scanned.holes.is_empty() => {
-                    Some((before.segment.start + before.scanned.at, before.scanned.durable))
+                _ if error.kind() != ErrorKind::Corrupt || name.end.is_some() && ends.is_none() => None,
+                None if base == 0 => Some((0, 0)),
+                Some(before) if before.scanned.offset == base && before.scanned.holes.is_empty() => {
+                    let start = before.segment.ends.map_or(before.segment.start + before.scanned.at, |ends| ends.pos);
+                    Some((start, before.scanned.durable))
                 }
                 _ => None,
             };
@@ -174,7 +179,8 @@ impl Mending<'_> {
                 continue;
             };
             let copy = self.side.keep(self.place, &path)?;
-            content[..SEGMENT_HEADER_LEN as usize].copy_from_slice(&segment_header(*base, start, durable));
+            let header = SegmentHeader { base, start, durable, created_ms: 0, ends };
+            content[..SEGMENT_HEADER_LEN as usize].copy_from_slice(&header.bytes());
             replace(self.disk, &path, &content)?;
             self.done(&path, "its header was written anew".to_owned(), Some(copy), None);
         }
@@ -247,7 +253,7 @@ impl Mending<'_> {
         }
         // As after a restart of the machine: every segment that can be torn is looked at.
         let found = recover(self.disk, self.folder, page, false)?;
-        page.reset(self.disk.boot(), found.end, found.durable);
+        page.reset(self.disk.boot(), start_of(self.disk, self.folder)?, found.end, found.durable);
         let what =
             format!("a torn tail was cut at byte {}; the partition ends before offset {}", hole.from, found.end.offset);
         self.done(&surveyed.segment.path, what, copies.into_iter().next(), None);

@@ -2,10 +2,18 @@
 //!
 //! ```text
 //! header, 64 bytes, little-endian
-//!  0 "gretlog\0"     8 u32 format (1)   12 u32 crc32c of all else in the header
+//!  0 "gretlog\0"     8 u32 format (1, 2)   12 u32 crc32c of all else in the header
 //! 16 u64 offset of the first record     24 u64 byte position at which the segment begins
 //! 32 u64 byte position up to which the partition was durable when the segment was made
-//! 40 zeroes
+//! 40 i64 time when it was made, ms since 1970 by the log's own clock; 0 where it is not known
+//! 48 zeroes
+//! ```
+//!
+//! Format 2 is what compaction leaves of one or more segments. It stands for their offsets and byte positions, up to
+//! the segment after them, and is durable before it gets its name:
+//!
+//! ```text
+//! 48 u64 offset after its last          56 u64 byte position at which the next segment begins
 //! ```
 //!
 //! A control frame follows (kind 1): one record for each producer, its number as the key and the sequence after its
@@ -16,7 +24,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::files::{io_error, names_in, open_if_there, read_if_there, sync_folder};
+use super::files::{io_error, open_if_there, read_if_there, sync_folder};
+use super::segment_name::SegmentName;
 use crate::disk::{Disk, DiskFile, Open};
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::{Frame, FrameBuilder, FrameError, FrameHeader, HEADER_LEN};
@@ -31,7 +40,12 @@ pub(super) const KIND_PRODUCERS: u8 = 1;
 pub(super) const KIND_LOST: u8 = 2;
 
 const MAGIC: &[u8; 8] = b"gretlog\0";
+
+/// The format of segments that are appended to.
 const FORMAT: u32 = 1;
+
+/// The format of segments that compaction writes.
+const COMPACTED_FORMAT: u32 = 2;
 
 /// Bytes that are read at once when frames are walked over.
 const WALK_BYTES: u64 = 1 << 20;
@@ -48,6 +62,34 @@ pub(super) struct Segment {
     pub(super) start: u64,
     /// What was durable when it was made.
     pub(super) durable: u64,
+    /// When it was made; 0 where it is not known.
+    pub(super) created_ms: i64,
+    /// Of a compacted one, where the next segment begins.
+    pub(super) ends: Option<Ends>,
+}
+
+/// Where the segment after a compacted one begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Ends {
+    /// Its first offset.
+    pub(super) offset: u64,
+    /// Its byte position.
+    pub(super) pos: u64,
+}
+
+/// What a segment's header says.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SegmentHeader {
+    /// Offset of its first record.
+    pub(super) base: u64,
+    /// Byte position at which it begins.
+    pub(super) start: u64,
+    /// What was durable when it was made.
+    pub(super) durable: u64,
+    /// When it was made; 0 where it is not known.
+    pub(super) created_ms: i64,
+    /// Of a compacted one, where the next segment begins.
+    pub(super) ends: Option<Ends>,
 }
 
 /// Where a walk over frames ended.
@@ -87,74 +129,75 @@ pub(super) fn offset_after(header: &FrameHeader) -> u64 {
     }
 }
 
-/// The file of the segment that begins at an offset.
-pub(super) fn segment_path(folder: &Path, base: u64) -> PathBuf {
-    folder.join(format!("{base:020}.log"))
-}
-
-/// The base offsets of a partition's segments, ascending.
-pub(super) fn segments_in(disk: &Disk, folder: &Path) -> Result<Vec<u64>> {
-    let names = names_in(disk, folder)?;
-    let mut bases: Vec<u64> = names.iter().filter_map(|name| name.strip_suffix(".log")?.parse().ok()).collect();
-    bases.sort_unstable();
-    Ok(bases)
-}
-
 impl Segment {
-    /// Opens the segment that begins at that offset; `None` where there is none.
-    pub(super) fn open(disk: &Disk, folder: &Path, base: u64) -> Result<Option<Self>> {
-        let path = segment_path(folder, base);
+    /// Opens the segment of that name; `None` where there is none.
+    pub(super) fn open(disk: &Disk, folder: &Path, name: SegmentName) -> Result<Option<Self>> {
+        let path = name.path(folder);
         let Some(file) = open_if_there(disk, &path)? else { return Ok(None) };
         let mut header = [0; SEGMENT_HEADER_LEN as usize];
-        file.read_exact_at(&mut header, 0).map_err(|error| io_error("read the header of", &path, error))?;
+        file.read_exact_at(&mut header, 0).map_err(|error| match error.kind() {
+            std::io::ErrorKind::UnexpectedEof => Error::new(
+                ErrorKind::Corrupt,
+                format!("{}: byte 0: the file ends within the segment's header", path.display()),
+            ),
+            _ => io_error("read the header of", &path, error),
+        })?;
         let word = |at: usize| u64::from_le_bytes(std::array::from_fn(|i| header[at + i]));
         let (format, crc) = (word(8) as u32, (word(8) >> 32) as u32);
         let corrupt = |what: String| Error::new(ErrorKind::Corrupt, format!("{}: {what}", path.display()));
         if header[..8] != *MAGIC {
             return Err(corrupt("byte 0: this is not a segment of a log".into()));
         }
-        if format > FORMAT && header_crc(&header) == crc {
+        if format > COMPACTED_FORMAT && header_crc(&header) == crc {
             return Err(Error::new(
                 ErrorKind::Unsupported,
                 format!(
-                    "{} has format {format}, this build reads up to {FORMAT}; use the release that wrote it",
+                    "{} has format {format}, this build reads up to {COMPACTED_FORMAT}; use the release that wrote it",
                     path.display()
                 ),
             ));
         }
-        if header_crc(&header) != crc || format != FORMAT || word(16) != base {
+        let ends = (format == COMPACTED_FORMAT).then(|| Ends { offset: word(48), pos: word(56) });
+        let known = (FORMAT..=COMPACTED_FORMAT).contains(&format);
+        let as_named = word(16) == name.base && ends.map(|ends| ends.offset) == name.end;
+        if header_crc(&header) != crc || !known || !as_named {
             return Err(corrupt("byte 0: the segment's header is damaged".into()));
         }
-        Ok(Some(Self { disk: disk.clone(), file, path, base, start: word(24), durable: word(32) }))
+        let header =
+            SegmentHeader { base: name.base, start: word(24), durable: word(32), created_ms: word(40) as i64, ends };
+        Ok(Some(Self::of(header, disk, file, path)))
+    }
+
+    fn of(header: SegmentHeader, disk: &Disk, file: DiskFile, path: PathBuf) -> Self {
+        let SegmentHeader { base, start, durable, created_ms, ends } = header;
+        Self { disk: disk.clone(), file, path, base, start, durable, created_ms, ends }
     }
 
     /// Makes a segment with its control frame: it is there whole or not at all, also after a loss of power.
     pub(super) fn create(
         disk: &Disk,
         folder: &Path,
-        base: u64,
-        start: u64,
-        durable: u64,
+        header: SegmentHeader,
         sequences: &BTreeMap<u64, u64>,
     ) -> Result<(Self, u64), NotMade> {
-        let mut bytes = segment_header(base, start, durable);
-        bytes.extend_from_slice(&producers_frame(sequences, base, durable));
-        let (file, path) = write_segment(disk, folder, base, &bytes, true)?;
+        let mut bytes = header.bytes();
+        bytes.extend_from_slice(&producers_frame(sequences, header.base, header.durable));
+        let (file, path) = write_segment(disk, folder, header.base, &bytes, true)?;
         sync_folder(disk, folder).map_err(NotMade::Sync)?;
-        Ok((Self { disk: disk.clone(), file, path, base, start, durable }, bytes.len() as u64))
+        Ok((Self::of(header, disk, file, path), bytes.len() as u64))
     }
 
     /// Makes a partition's first segment. A loss of power may undo it until the first sync, which syncs the folder
     /// too: a topic of a thousand partitions is not to take thousands of syncs before its first record.
     pub(super) fn create_first(disk: &Disk, folder: &Path) -> Result<Self> {
         let (file, path) = write_segment(disk, folder, 0, &first_bytes(), false).map_err(NotMade::into_error)?;
-        Ok(Self { disk: disk.clone(), file, path, base: 0, start: 0, durable: 0 })
+        Ok(Self::of(FIRST_HEADER, disk, file, path))
     }
 
     /// Whether the first segment is one that a loss of power undid: its beginning reached the disk in part or not at
     /// all, and nothing says that anything of it was durable.
     pub(super) fn first_is_undone(disk: &Disk, folder: &Path) -> Result<bool> {
-        let bytes = read_if_there(disk, &segment_path(folder, 0))?.unwrap_or_default();
+        let bytes = read_if_there(disk, &SegmentName::appended(0).path(folder))?.unwrap_or_default();
         let whole = first_bytes();
         let (head, rest) = bytes.split_at(bytes.len().min(whole.len()));
         let same = head.iter().zip(&whole).take_while(|(have, want)| have == want).count();
@@ -166,6 +209,12 @@ impl Segment {
         let is_part = zeroes(&head[same..]) && whole[same..].iter().filter(|byte| **byte != 0).count() > 1;
         // Records behind it may have reached the disk before it: the system writes in whatever order it likes.
         Ok(zeroes(rest) || is_part && frames_anywhere(rest).all(|(_, frame)| frame.header.durable == 0))
+    }
+
+    /// What its header says.
+    pub(super) fn header(&self) -> SegmentHeader {
+        let Self { base, start, durable, created_ms, ends, .. } = *self;
+        SegmentHeader { base, start, durable, created_ms, ends }
     }
 
     /// Length of the file.
@@ -239,7 +288,7 @@ fn write_segment(
     bytes: &[u8],
     synced: bool,
 ) -> Result<(DiskFile, PathBuf), NotMade> {
-    let path = segment_path(folder, base);
+    let path = SegmentName::appended(base).path(folder);
     let draft = path.with_extension("draft");
     let failed = |error| NotMade::Before(io_error("create", &path, error));
     let file = disk.open(&draft, Open::Emptied).map_err(failed)?;
@@ -283,14 +332,19 @@ fn walk_over(bytes: &[u8], walked: &mut Walked, each: &mut impl FnMut(&Frame<'_>
 pub(super) fn frames_anywhere(bytes: &[u8]) -> impl Iterator<Item = (usize, Frame<'_>)> {
     (0..bytes.len().saturating_sub(HEADER_LEN - 1)).filter_map(|i| {
         let head = &bytes[i..];
-        let plausible = head[8] == 1 && head[10] == 0 && head[11] == 0 && head[72..HEADER_LEN].iter().all(|b| *b == 0);
+        // Only what compaction wrote says something in the last eight bytes.
+        let plain = head[8] == 1 && head[72..HEADER_LEN].iter().all(|b| *b == 0);
+        let plausible = head[10] == 0 && head[11] == 0 && (plain || head[8] == 2);
         let frame = if plausible { Frame::parse(head).ok() } else { None };
         frame.map(|frame| (i, frame))
     })
 }
 
 /// Whether the bytes begin with a frame of whatever format.
-fn checksum_holds(bytes: &[u8]) -> bool {
+pub(super) fn checksum_holds(bytes: &[u8]) -> bool {
+    if bytes.len() < HEADER_LEN {
+        return false;
+    }
     let word = |at: usize| u32::from_le_bytes(std::array::from_fn(|i| bytes[at + i]));
     let length = word(0) as usize;
     length >= HEADER_LEN - 8 && bytes.get(8..8 + length).is_some_and(|rest| crc32c::crc32c(rest) == word(4))
@@ -313,23 +367,32 @@ pub(super) fn producers_frame(sequences: &BTreeMap<u64, u64>, base: u64, durable
     control.seal(KIND_PRODUCERS, base, 0, 0, durable).to_vec()
 }
 
+/// The header of a partition's first segment: always the same, so that what a loss of power left of it is known for that.
+const FIRST_HEADER: SegmentHeader = SegmentHeader { base: 0, start: 0, durable: 0, created_ms: 0, ends: None };
+
 /// How every partition begins.
 fn first_bytes() -> Vec<u8> {
-    let mut bytes = segment_header(0, 0, 0);
+    let mut bytes = FIRST_HEADER.bytes();
     bytes.extend_from_slice(&producers_frame(&BTreeMap::new(), 0, 0));
     bytes
 }
 
-pub(super) fn segment_header(base: u64, start: u64, durable: u64) -> Vec<u8> {
-    let mut header = vec![0; SEGMENT_HEADER_LEN as usize];
-    header[..8].copy_from_slice(MAGIC);
-    header[8..12].copy_from_slice(&FORMAT.to_le_bytes());
-    header[16..24].copy_from_slice(&base.to_le_bytes());
-    header[24..32].copy_from_slice(&start.to_le_bytes());
-    header[32..40].copy_from_slice(&durable.to_le_bytes());
-    let crc = header_crc(&header);
-    header[12..16].copy_from_slice(&crc.to_le_bytes());
-    header
+impl SegmentHeader {
+    /// The header as it is written.
+    pub(super) fn bytes(&self) -> Vec<u8> {
+        let format = if self.ends.is_some() { COMPACTED_FORMAT } else { FORMAT };
+        let (end, end_pos) = self.ends.map_or((0, 0), |ends| (ends.offset, ends.pos));
+        let mut header = Vec::with_capacity(SEGMENT_HEADER_LEN as usize);
+        header.extend_from_slice(MAGIC);
+        header.extend_from_slice(&format.to_le_bytes());
+        header.extend_from_slice(&[0; 4]);
+        for word in [self.base, self.start, self.durable, self.created_ms as u64, end, end_pos] {
+            header.extend_from_slice(&word.to_le_bytes());
+        }
+        let crc = header_crc(&header);
+        header[12..16].copy_from_slice(&crc.to_le_bytes());
+        header
+    }
 }
 
 fn header_crc(header: &[u8]) -> u32 {

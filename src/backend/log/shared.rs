@@ -84,9 +84,11 @@ struct EndLayout {
     waiting: AtomicU32,
     /// Not 0 while a new segment is made, which exists before it is published.
     rolling: AtomicU32,
+    /// Offset of the oldest record that is still there.
+    start: AtomicU64,
 }
 
-// SAFETY: `repr(C)`, atomics only, 128 bytes.
+// SAFETY: `repr(C)`, atomics only, 136 bytes.
 unsafe impl Atomics for EndLayout {}
 
 /// The shared page of a partition.
@@ -110,8 +112,9 @@ impl EndPage {
     }
 
     /// Begins anew. Only the partition's sole user may.
-    pub(super) fn reset(&self, boot: Option<[u64; 2]>, end: End, durable: (u64, u64)) {
+    pub(super) fn reset(&self, boot: Option<[u64; 2]>, start: u64, end: End, durable: (u64, u64)) {
         let page = &*self.0;
+        page.start.store(start, Ordering::Release);
         page.durable_pos.store(durable.0, Ordering::Release);
         page.durable_offset.store(durable.1, Ordering::Release);
         page.failed.store(0, Ordering::Release);
@@ -162,6 +165,16 @@ impl EndPage {
     pub(super) fn raise_durable(&self, end: End) {
         self.0.durable_pos.fetch_max(end.pos, Ordering::AcqRel);
         self.0.durable_offset.fetch_max(end.offset, Ordering::AcqRel);
+    }
+
+    /// Offset of the oldest record that is still there.
+    pub(super) fn start(&self) -> u64 {
+        self.0.start.load(Ordering::Acquire)
+    }
+
+    /// Publishes that records before an offset are about to go.
+    pub(super) fn raise_start(&self, offset: u64) {
+        self.0.start.fetch_max(offset, Ordering::AcqRel);
     }
 
     /// Notes that a sync failed, for every process that uses the partition.
@@ -250,7 +263,7 @@ mod tests {
         let path = folder.path().join("end");
         let file = Disk::system().open(&path, Open::New).unwrap();
         let page = EndPage::open(&file, &path).unwrap();
-        page.reset(None, End::default(), (0, 0));
+        page.reset(None, 0, End::default(), (0, 0));
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 for i in 1..200_000 {

@@ -7,7 +7,8 @@ use super::files::{lock, open_if_there, try_lock};
 use super::partition::users_path;
 use super::recovery::note_sequences;
 use super::scan::{Hole, Scanned, scan};
-use super::segment::{SEGMENT_HEADER_LEN, Segment, segments_in};
+use super::segment::{SEGMENT_HEADER_LEN, Segment};
+use super::segment_name::{SegmentName, segments_in};
 use super::shared::EndPage;
 use crate::disk::{Disk, DiskFile, PAGE_BYTES, Unlock};
 use crate::error::{Error, Result};
@@ -15,8 +16,8 @@ use crate::error::{Error, Result};
 /// A partition's files as they were found.
 pub(super) struct Survey {
     pub(super) segments: Vec<Surveyed>,
-    /// Segments whose header cannot be read, with the offset that they begin at.
-    pub(super) headless: Vec<(u64, Error)>,
+    /// Segments whose header cannot be read.
+    pub(super) headless: Vec<(SegmentName, Error)>,
     /// Byte position and offset up to which the shared page says that records are durable.
     pub(super) noted: (u64, u64),
     /// The furthest byte position that a frame or a segment says was durable.
@@ -84,25 +85,27 @@ impl Survey {
         let noted = held.page().map_or((0, 0), EndPage::durable);
         let mut survey = Self { segments: Vec::new(), headless: Vec::new(), noted, durable: 0, in_use };
         let mut opened = Vec::new();
-        for base in segments_in(disk, folder)? {
+        for name in segments_in(disk, folder)? {
             // Written by somebody who has not published it yet.
-            if in_use && end.is_some_and(|end| base > end.segment_base) {
+            if in_use && end.is_some_and(|end| name.base > end.segment_base) {
                 continue;
             }
-            match Segment::open(disk, folder, base) {
+            match Segment::open(disk, folder, name) {
                 Ok(Some(segment)) => opened.push(segment),
                 // Gone since the folder was listed.
                 Ok(None) => {}
-                Err(error) => survey.headless.push((base, error)),
+                Err(error) => survey.headless.push((name, error)),
             }
         }
         let mut producers = BTreeMap::new();
         let mut segments = opened.into_iter().peekable();
         while let Some(segment) = segments.next() {
-            let follows = survey.headless.iter().map(|(base, _)| *base).find(|base| *base > segment.base);
+            let follows = survey.headless.iter().map(|(name, _)| name.base).find(|base| *base > segment.base);
             let next = segments.peek().filter(|next| follows.is_none_or(|headless| next.base < headless));
             let complete = next.is_some() || follows.is_some();
             let limit = match (next, end) {
+                // What compaction wrote is as long as its file, and stands for more bytes than it has.
+                _ if segment.ends.is_some() => segment.len()?,
                 (Some(next), _) => next.start.saturating_sub(segment.start),
                 (None, Some(end)) if in_use && end.segment_base == segment.base => {
                     end.pos.saturating_sub(segment.start)

@@ -7,7 +7,8 @@ use tokio::sync::Notify;
 
 use super::files::{io_error, sync_folder};
 use super::partition::Partition;
-use super::segment::{Segment, segments_in};
+use super::segment::Segment;
+use super::segment_name::segments_in;
 use super::shared::End;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -107,14 +108,23 @@ impl Partition {
             return sync(&written);
         }
         let gone = |base: u64| Error::new(ErrorKind::Corrupt, format!("segment {base} is gone"));
-        let bases = segments_in(self.disk(), &self.folder)?;
-        let upto = bases.binary_search(&end.segment_base).map_err(|_| gone(end.segment_base))?;
-        for base in bases[..=upto].iter().rev() {
-            let segment = Segment::open(self.disk(), &self.folder, *base)?.ok_or_else(|| gone(*base))?;
+        let names = segments_in(self.disk(), &self.folder)?;
+        let upto = names.iter().position(|name| name.base == end.segment_base).ok_or_else(|| gone(end.segment_base))?;
+        // Where the segment after the one that is looked at begins.
+        let mut next = end.pos;
+        for name in names[..=upto].iter().rev() {
+            let Some(segment) = Segment::open(self.disk(), &self.folder, *name)? else {
+                // Somebody else has synced it meanwhile; only then it is deleted or compacted.
+                if self.page.durable().0 >= next {
+                    break;
+                }
+                return Err(gone(name.base));
+            };
             sync(&segment)?;
             if segment.start <= durable {
                 break;
             }
+            next = segment.start;
         }
         Ok(())
     }

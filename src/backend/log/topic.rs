@@ -7,16 +7,20 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::files::{
-    create_folder, io_error, lock, names_in, open_or_create, read_if_there, replace, sync_folder, try_lock,
+    create_folder, io_error, lock, lock_shared, names_in, open_or_create, read_if_there, replace, sync_folder, try_lock,
 };
 use super::partition::users_path;
 use crate::backend::{Topic, check_same_meaning};
 use crate::disk::{Disk, DiskFile, Unlock};
 use crate::error::{Error, ErrorKind, Result};
-use crate::topic::{Cleanup, TopicSchema, TopicSpec, WireFormat, check_name, check_spec};
+use crate::topic::{TopicSchema, TopicSettings, TopicSpec, WireFormat, check_name, check_spec};
 
 /// The version of `topic.json` that this build writes.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
+
+/// The version of a topic that is as the first releases knew it: its partitions hold no compacted segment, which they
+/// would take for none, and nothing is said of when records go.
+const PLAIN_FORMAT: u32 = 1;
 
 /// `topic.json`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -25,7 +29,9 @@ struct Stored {
     name: String,
     partitions: u32,
     key_field: Option<String>,
-    cleanup: StoredCleanup,
+    /// What becomes of old records.
+    #[serde(flatten)]
+    settings: TopicSettings,
     internal: bool,
     /// `single-object` where nothing is said.
     #[serde(default)]
@@ -54,11 +60,10 @@ fn check_of(bytes: &[u8]) -> String {
     format!("{:08x}", crc32c::crc32c(bytes))
 }
 
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum StoredCleanup {
-    Delete,
-    Compact,
+/// What every version of `topic.json` says.
+#[derive(Debug, Deserialize)]
+struct Version {
+    format: u32,
 }
 
 /// The topics of a data folder.
@@ -68,6 +73,8 @@ pub(super) struct Topics {
     folder: PathBuf,
     /// Where topics are made before they get their name, and go before they are deleted.
     drafts: PathBuf,
+    /// Held shared by whoever has a draft.
+    drafts_lock: PathBuf,
 }
 
 impl Topics {
@@ -75,12 +82,42 @@ impl Topics {
         let topics = Self::of(disk, data_dir);
         create_folder(disk, &topics.folder)?;
         create_folder(disk, &topics.drafts)?;
+        topics.tidy_drafts()?;
         Ok(topics)
     }
 
     /// The same, to look at them only: nothing is created.
     pub(super) fn of(disk: &Disk, data_dir: &Path) -> Self {
-        Self { disk: disk.clone(), folder: data_dir.join("topics"), drafts: data_dir.join("drafts") }
+        Self {
+            disk: disk.clone(),
+            folder: data_dir.join("topics"),
+            drafts: data_dir.join("drafts"),
+            drafts_lock: data_dir.join("drafts.lock"),
+        }
+    }
+
+    /// Removes what somebody left who was killed while a topic was made or deleted, unless somebody is at it.
+    fn tidy_drafts(&self) -> Result<()> {
+        if names_in(&self.disk, &self.drafts)?.is_empty() {
+            return Ok(());
+        }
+        let file = open_or_create(&self.disk, &self.drafts_lock)?;
+        if !try_lock(&file, &self.drafts_lock)? {
+            return Ok(());
+        }
+        let _unlock = Unlock(&file);
+        for name in names_in(&self.disk, &self.drafts)? {
+            let path = self.drafts.join(name);
+            self.disk.remove_folder(&path).map_err(|error| io_error("remove", &path, error))?;
+        }
+        Ok(())
+    }
+
+    /// Keeps others from taking a draft for what somebody left.
+    fn hold_drafts(&self) -> Result<Unlock<DiskFile>> {
+        let file = open_or_create(&self.disk, &self.drafts_lock)?;
+        lock_shared(&file, &self.drafts_lock)?;
+        Ok(Unlock(file))
     }
 
     fn topic_folder(&self, name: &str) -> Result<PathBuf> {
@@ -126,20 +163,18 @@ impl Topics {
     /// Makes the whole folder under another name, so that it is there whole or not at all.
     fn create_folder_of(&self, folder: &Path, spec: &TopicSpec) -> Result<()> {
         let disk = &self.disk;
+        let _held = self.hold_drafts()?;
         let draft = self.drafts.join(disk.unique_name());
         create_folder(disk, &draft.join("schemas"))?;
         for partition in 0..spec.partitions {
             create_folder(disk, &draft.join(partition.to_string()))?;
         }
         let stored = Stored {
-            format: FORMAT,
+            format: if spec.settings.is_plain() { PLAIN_FORMAT } else { FORMAT },
             name: spec.name.to_string(),
             partitions: spec.partitions,
             key_field: spec.key_field.as_deref().map(str::to_owned),
-            cleanup: match spec.cleanup {
-                Cleanup::Delete => StoredCleanup::Delete,
-                Cleanup::Compact => StoredCleanup::Compact,
-            },
+            settings: spec.settings,
             internal: spec.internal,
             wire: spec.format.unwrap_or_default(),
             schemas: Vec::new(),
@@ -162,21 +197,32 @@ impl Topics {
 
     /// Adds a schema durably.
     fn add_schema(&self, folder: &Path, schema: &TopicSchema) -> Result<()> {
-        let disk = &self.disk;
-        let path = folder.join("topic.lock");
-        let held = open_or_create(disk, &path)?;
-        lock(&held, &path)?;
-        let Some(mut stored) = read_stored(disk, folder)? else {
-            return Err(Error::new(ErrorKind::NotFound, format!("{} was deleted meanwhile", folder.display())));
-        };
         let name = format!("{:016x}", schema.fingerprint);
-        if !stored.schemas.contains(&name) {
-            replace(disk, &schema_path(folder, &name), schema.json.as_bytes())?;
-            stored.schema_checks.insert(name.clone(), check_of(schema.json.as_bytes()));
-            stored.schemas.push(name);
-            write_stored(disk, folder, &stored)?;
-        }
-        Ok(())
+        let disk = &self.disk;
+        let mut failed = Ok(());
+        change(disk, folder, |stored| {
+            if !stored.schemas.contains(&name) {
+                failed = replace(disk, &schema_path(folder, &name), schema.json.as_bytes());
+                if failed.is_ok() {
+                    stored.schema_checks.insert(name.clone(), check_of(schema.json.as_bytes()));
+                    stored.schemas.push(name);
+                }
+            }
+        })?;
+        failed
+    }
+
+    /// Changes what becomes of old records.
+    pub(super) fn set(&self, name: &str, settings: &TopicSettings) -> Result<Topic> {
+        self.read(name)?.spec.check_settable()?;
+        let folder = self.topic_folder(name)?;
+        change(&self.disk, &folder, |stored| {
+            if stored.settings != *settings {
+                stored.format = FORMAT;
+                stored.settings = *settings;
+            }
+        })?;
+        self.read(name)
     }
 
     pub(super) fn read(&self, name: &str) -> Result<Topic> {
@@ -193,10 +239,7 @@ impl Topics {
             partitions: stored.partitions,
             key_field: stored.key_field.map(Into::into),
             schema: schemas.last().cloned(),
-            cleanup: match stored.cleanup {
-                StoredCleanup::Delete => Cleanup::Delete,
-                StoredCleanup::Compact => Cleanup::Compact,
-            },
+            settings: stored.settings,
             internal: stored.internal,
             format: Some(stored.wire),
         };
@@ -217,8 +260,9 @@ impl Topics {
         Ok(topics)
     }
 
-    /// Deletes a topic that nobody has open; returns how many partitions it had.
-    pub(super) fn delete(&self, name: &str) -> Result<u32> {
+    /// Deletes a topic that nobody has open. `forget` is called for its number of partitions when nothing stands in the
+    /// way any more, and before the topic is gone.
+    pub(super) fn delete(&self, name: &str, forget: impl FnOnce(u32) -> Result<()>) -> Result<()> {
         let topic = self.read(name)?;
         let folder = self.topic_folder(name)?;
         let mut held = Vec::<Unlock<DiskFile>>::new();
@@ -234,12 +278,35 @@ impl Topics {
             }
             held.push(Unlock(users));
         }
+        forget(topic.spec.partitions)?;
+        let _held = self.hold_drafts()?;
         let grave = self.drafts.join(self.disk.unique_name());
         self.disk.rename(&folder, &grave).map_err(|error| io_error("delete", &folder, error))?;
         sync_folder(&self.disk, &self.folder)?;
-        self.disk.remove_folder(&grave).map_err(|error| io_error("remove", &grave, error))?;
-        Ok(topic.spec.partitions)
+        self.disk.remove_folder(&grave).map_err(|error| io_error("remove", &grave, error))
     }
+}
+
+/// Notes that the partitions of a topic may hold compacted segments from now on, so that releases that do not know
+/// them refuse the topic.
+pub(super) fn note_compaction(disk: &Disk, topic_folder: &Path) -> Result<()> {
+    if read_stored(disk, topic_folder)?.is_some_and(|stored| stored.format < FORMAT) {
+        change(disk, topic_folder, |stored| stored.format = FORMAT)?;
+    }
+    Ok(())
+}
+
+/// Changes `topic.json`, one after another, and durably.
+fn change(disk: &Disk, folder: &Path, change: impl FnOnce(&mut Stored)) -> Result<()> {
+    let path = folder.join("topic.lock");
+    let held = open_or_create(disk, &path)?;
+    lock(&held, &path)?;
+    let Some(mut stored) = read_stored(disk, folder)? else {
+        return Err(Error::new(ErrorKind::NotFound, format!("{} was deleted meanwhile", folder.display())));
+    };
+    let before = serde_json::to_vec(&stored).ok();
+    change(&mut stored);
+    if serde_json::to_vec(&stored).ok() == before { Ok(()) } else { write_stored(disk, folder, &stored) }
 }
 
 fn schema_path(folder: &Path, name: &str) -> PathBuf {
@@ -258,16 +325,17 @@ fn read_schema(disk: &Disk, folder: &Path, name: &str, check: Option<&String>) -
 fn read_stored(disk: &Disk, folder: &Path) -> Result<Option<Stored>> {
     let path = folder.join("topic.json");
     let Some(bytes) = read_if_there(disk, &path)? else { return Ok(None) };
-    let stored: Stored = serde_json::from_slice(&bytes)
-        .map_err(|error| Error::new(ErrorKind::Corrupt, format!("{} is damaged", path.display())).with_source(error))?;
-    if stored.format > FORMAT {
+    let damaged = |error| Error::new(ErrorKind::Corrupt, format!("{} is damaged", path.display())).with_source(error);
+    // What a newer release says besides may be anything.
+    let Version { format } = serde_json::from_slice(&bytes).map_err(damaged)?;
+    if format > FORMAT {
         let message = format!(
-            "{} has format {}, this build reads up to {FORMAT}; use the release that wrote it",
-            path.display(),
-            stored.format
+            "{} has format {format}, this build reads up to {FORMAT}; use the release that wrote it",
+            path.display()
         );
         return Err(Error::new(ErrorKind::Unsupported, message));
     }
+    let stored: Stored = serde_json::from_slice(&bytes).map_err(damaged)?;
     if let Some(check) = &stored.check
         && *check != stored.computed_check()?
     {

@@ -7,7 +7,6 @@ use super::files::{names_in, read_if_there};
 use super::index::index_path;
 use super::position;
 use super::scan::Hole;
-use super::segment::segment_path;
 use super::survey::{Held, Survey, Surveyed};
 use super::topic::Topics;
 use super::{LogOptions, has_format};
@@ -181,10 +180,10 @@ fn at(place: &TopicPartition, finding: Finding) -> Finding {
 /// What is wrong with a partition.
 pub(super) fn findings(disk: &Disk, folder: &Path, survey: &Survey) -> Result<Vec<Finding>> {
     let mut found = Vec::new();
-    for (base, error) in &survey.headless {
+    for (name, error) in &survey.headless {
         let advice =
             "restore the file from a copy; `log repair` writes the header anew if the segment before it is there";
-        found.push(Finding { byte: Some(0), offset: Some(*base), ..plain(segment_path(folder, *base), error, advice) });
+        found.push(Finding { byte: Some(0), offset: Some(name.base), ..plain(name.path(folder), error, advice) });
     }
     for (i, surveyed) in survey.segments.iter().enumerate() {
         for hole in &surveyed.scanned.holes {

@@ -8,9 +8,10 @@ use super::files::{io_error, lock, open_or_create, try_lock};
 use super::index::{ENTRY_LEN, INDEX_BLOCK, entry, index_path};
 use super::partition::Partition;
 use super::recovery::{Recovered, note_sequences};
-use super::segment::{NotMade, SEGMENT_HEADER_LEN, Segment};
+use super::segment::{NotMade, SEGMENT_HEADER_LEN, Segment, SegmentHeader};
+use super::segment_name::SegmentName;
 use super::shared::End;
-use crate::backend::repeat::{check_end, repeated, without_first};
+use crate::backend::repeat::{check_end, check_keys, repeated, without_first};
 use crate::backend::{Appended, ProducerId};
 use crate::disk::{DiskFile, Unlock};
 use crate::error::{Error, ErrorKind, Result};
@@ -56,7 +57,8 @@ impl Writer {
             return Ok(());
         }
         if end.segment_base != self.segment.base {
-            let segment = Segment::open(partition.disk(), &partition.folder, end.segment_base)?.ok_or_else(|| {
+            let name = SegmentName::appended(end.segment_base);
+            let segment = Segment::open(partition.disk(), &partition.folder, name)?.ok_or_else(|| {
                 Error::new(ErrorKind::Corrupt, "the segment that is written is gone").at(&partition.place)
             })?;
             // Its control frame lists every producer, so what lies between needs no look.
@@ -86,15 +88,15 @@ impl Writer {
             // The new segment is durable at once, and must not outlive a first one that never was.
             old.file.sync_all().map_err(|error| partition.poisoned_by(io_error("sync", &old.path, error)))?;
         }
-        let (segment, len) = Segment::create(
-            partition.disk(),
-            &partition.folder,
-            self.seen.offset,
-            self.seen.pos,
+        let header = SegmentHeader {
+            base: self.seen.offset,
+            start: self.seen.pos,
             durable,
-            &self.sequences,
-        )
-        .map_err(|failed| match failed {
+            created_ms: partition.common.time.now_ms().max(old.created_ms),
+            ends: None,
+        };
+        let made = Segment::create(partition.disk(), &partition.folder, header, &self.sequences);
+        let (segment, len) = made.map_err(|failed| match failed {
             NotMade::Sync(error) => partition.poisoned_by(error),
             // It is made again by whoever appends next.
             NotMade::Before(error) => error,
@@ -213,6 +215,7 @@ impl Partition {
         self.check_usable()?;
         writer.catch_up(self)?;
         check_end(&self.place, writer.seen.offset, expected)?;
+        check_keys(&self.place, self.limits.compacts(), frame)?;
         let sequence = sequence.filter(|_| producer != ProducerId::ANONYMOUS);
         let known = writer.sequences.get(&producer.0).copied().unwrap_or(0);
         let dropped = sequence.map_or(0, |sequence| repeated(known, sequence, frame.count()));
@@ -233,7 +236,7 @@ impl Partition {
         }
         let len = frame.len() as u64;
         let used = writer.seen.pos - writer.seen.segment_start;
-        let full = used + len > self.common.options.segment_bytes || self.page.is_rolling();
+        let full = used + len > self.limits.segment_bytes() || self.page.is_rolling();
         if full && writer.seen.offset > writer.segment.base {
             writer.roll(self).map_err(|error| error.at(&self.place))?;
         }
@@ -254,6 +257,24 @@ impl Partition {
         }
         writer.note_in_index(at, at + len, writer.seen.offset);
         Ok((Appended { base_offset, added, dropped }, writer.seen.pos))
+    }
+
+    /// Ends the segment that is written if it holds a record and was begun so long ago that it is due, so that it can
+    /// go. While somebody else appends, it is left for the next time.
+    pub(super) fn roll_if_older(self: &Arc<Self>, roll_ms: u64, now_ms: i64) -> Result<bool> {
+        let mut writer = self.writer();
+        if !try_lock(&self.append_lock, &self.append_lock_path)? {
+            return Ok(false);
+        }
+        let _unlock = Unlock(&self.append_lock);
+        self.check_usable()?;
+        writer.catch_up(self)?;
+        let due = now_ms.saturating_sub(writer.segment.created_ms) >= i64::try_from(roll_ms).unwrap_or(i64::MAX);
+        if !due || writer.seen.offset == writer.segment.base {
+            return Ok(false);
+        }
+        writer.roll(self).map_err(|error| error.at(&self.place))?;
+        Ok(true)
     }
 
     /// The sequence after the last of a producer.
@@ -288,7 +309,8 @@ mod tests {
         let partition = backend.partition(&place).unwrap();
         let end = partition.end();
         partition.page.set_rolling(true);
-        Segment::create(partition.disk(), &partition.folder, end.offset, end.pos, 0, &BTreeMap::new()).unwrap();
+        let header = SegmentHeader { base: end.offset, start: end.pos, durable: 0, created_ms: 0, ends: None };
+        Segment::create(partition.disk(), &partition.folder, header, &BTreeMap::new()).unwrap();
         for _ in 0..3 {
             producer.append(&place, &mut frame, None).await.unwrap();
         }

@@ -24,7 +24,7 @@ use super::{
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::MAX_RECORD_BYTES;
-use crate::topic::{TopicPartition, TopicSpec};
+use crate::topic::{TopicPartition, TopicSettings, TopicSpec};
 
 /// A backend in memory. Clones are handles to the same records.
 #[derive(Clone)]
@@ -170,6 +170,16 @@ impl Replay for MemoryBackend {
                 Ok(())
             }
             None => Ok(()),
+        }
+    }
+
+    async fn set_topic(&self, name: &str, settings: &TopicSettings) -> Result<Topic> {
+        match MemoryBackend::topics(self).get_mut(name) {
+            Some(topic) => {
+                topic.topic.spec.check_settable()?;
+                Ok(topic.set(*settings))
+            }
+            None => Err(Error::new(ErrorKind::NotFound, format!("topic {name} does not exist"))),
         }
     }
 

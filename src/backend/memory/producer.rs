@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 
 use super::MemoryBackend;
-use crate::backend::repeat::{check_end, repeated, without_first};
+use crate::backend::repeat::{check_end, check_keys, repeated, without_first};
 use crate::backend::{Appended, Producer, ProducerId};
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::{FrameBuilder, FrameHeader, HEADER_LEN};
@@ -55,6 +55,7 @@ impl MemoryProducer {
         let mut log = partition.log();
         let base_offset = log.end;
         check_end(to, base_offset, expected)?;
+        check_keys(to, partition.compacts(), frame)?;
         let known = log.sequences.get(&self.id.0).copied().unwrap_or(0);
         let dropped = sequence.map_or(0, |sequence| repeated(known, sequence, frame.count()));
         let added = frame.count() - dropped;

@@ -1,6 +1,7 @@
 //! Topics and the records of their partitions.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
@@ -8,7 +9,7 @@ use tokio::sync::Notify;
 use crate::backend::{Topic, check_same_meaning};
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::FrameHeader;
-use crate::topic::{TopicSpec, check_spec};
+use crate::topic::{TopicSettings, TopicSpec, check_spec};
 
 /// A topic with its records.
 #[derive(Debug)]
@@ -22,6 +23,7 @@ pub(super) struct StoredTopic {
 pub(super) struct Partition {
     log: Mutex<Log>,
     pub(super) appended: Notify,
+    compacts: AtomicBool,
 }
 
 /// The records of a partition.
@@ -39,6 +41,22 @@ impl Partition {
     pub(super) fn log(&self) -> MutexGuard<'_, Log> {
         self.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Whether every record must have a key.
+    pub(super) fn compacts(&self) -> bool {
+        self.compacts.load(Ordering::Relaxed)
+    }
+}
+
+impl StoredTopic {
+    /// Changes what becomes of old records. In memory none goes, but what a topic takes is the same everywhere.
+    pub(super) fn set(&mut self, settings: TopicSettings) -> Topic {
+        self.topic.spec.settings = settings;
+        for partition in &self.partitions {
+            partition.compacts.store(settings.cleanup.compacts(), Ordering::Relaxed);
+        }
+        self.topic.clone()
+    }
 }
 
 pub(super) fn create(topics: &mut BTreeMap<Arc<str>, StoredTopic>, spec: &TopicSpec) -> Result<Topic> {
@@ -48,7 +66,12 @@ pub(super) fn create(topics: &mut BTreeMap<Arc<str>, StoredTopic>, spec: &TopicS
             spec: TopicSpec { schema: None, format: Some(spec.format.unwrap_or_default()), ..spec.clone() },
             schemas: Vec::new(),
         },
-        partitions: (0..spec.partitions).map(|_| Arc::default()).collect(),
+        partitions: (0..spec.partitions)
+            .map(|_| {
+                let compacts = AtomicBool::new(spec.settings.cleanup.compacts());
+                Arc::new(Partition { compacts, ..Partition::default() })
+            })
+            .collect(),
     });
     stored.topic.spec.check_fits(spec)?;
     if let Some(schema) = &spec.schema {

@@ -318,4 +318,21 @@ mod tests {
         let error = store.write(&deltas, 3).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Poisoned, "{error}");
     }
+
+    #[test]
+    fn a_store_of_a_newer_release_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("table");
+        let identity = |format| Identity { format, layout: "i64".to_owned(), numbers: Some((0, 1)), evolves: None };
+        let place = TopicPartition::new("changelog", 0);
+        let newer = RocksStore::open(&folder, identity(9), "totals", &place).unwrap();
+        let mut deltas = Deltas::default();
+        deltas.push(&[DATA, b'k'], Some(b"state"));
+        newer.write(&deltas, 1).unwrap();
+        drop(newer);
+        let error = RocksStore::open(&folder, identity(super::super::FORMAT), "totals", &place).unwrap_err();
+        let text = error.to_string();
+        let both = format!("has format 9, this build reads {}; use the release that wrote it", super::super::FORMAT);
+        assert!(text.contains(&both) && text.contains("totals") && text.contains("table"), "{text}");
+    }
 }

@@ -2,7 +2,7 @@
 
 use super::{Subject, append, kind_of};
 use crate::error::{ErrorKind, Result};
-use crate::topic::{Cleanup, TopicPartition, TopicSchema, TopicSpec, WireFormat};
+use crate::topic::{Cleanup, TopicPartition, TopicSchema, TopicSettings, TopicSpec, WireFormat};
 
 fn schema(fingerprint: u64) -> TopicSchema {
     TopicSchema { fingerprint, json: format!("{{\"type\":\"fixed\",\"name\":\"F\",\"size\":{fingerprint}}}").into() }
@@ -12,7 +12,8 @@ fn schema(fingerprint: u64) -> TopicSchema {
 pub async fn topics_are_listed_by_name(subject: Subject) -> Result<()> {
     assert!(subject.backend.topics().await?.is_empty());
     let format = Some(WireFormat::Bare);
-    let spec = TopicSpec { cleanup: Cleanup::Compact, internal: true, format, ..TopicSpec::new("b.changes", 3) };
+    let settings = TopicSettings { cleanup: Cleanup::Compact, retention_ms: Some(5), ..TopicSettings::default() };
+    let spec = TopicSpec { settings, internal: true, format, ..TopicSpec::new("b.changes", 3) };
     for spec in [&TopicSpec::new("c", 1), &spec, &TopicSpec::new("a", 2)] {
         subject.backend.create_topic(spec).await?;
     }

@@ -261,7 +261,7 @@ async fn a_changelog_is_not_repaired() {
     let folder = quick_folder();
     let backend = open(folder.path());
     let mut spec = TopicSpec::new("orders", 1);
-    (spec.cleanup, spec.internal) = (Cleanup::Compact, true);
+    (spec.settings.cleanup, spec.internal) = (Cleanup::Compact, true);
     backend.create_topic(&spec).await.unwrap();
     let place = TopicPartition::new("orders", 0);
     for value in ["a", "b", "c"] {

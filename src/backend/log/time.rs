@@ -1,0 +1,199 @@
+//! The log's own clock: wall time that no wrong clock hurries or holds up.
+//!
+//! Retention deletes by age, and a machine whose clock stands a day ahead for an hour must not lose a day of records.
+//! Therefore the log's time goes by the time since the machine's start, which nobody can set, and follows the wall clock
+//! only where it may: at once when it is less than [`BELIEVED_MS`] off, and otherwise when it has been off for
+//! [`HELD_MS`]. While the machine is off, the log's time stands still until the wall clock is believed; what it deletes
+//! is deleted later then, and never earlier.
+//!
+//! The file `time` in the data folder holds how the two relate, for all processes. Without it the wall clock counts.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::files::{open_or_create, read_if_there, replace, try_lock};
+use crate::clock::Clock;
+use crate::disk::{Disk, Unlock};
+use crate::error::Result;
+
+/// A clock that is less than this off is right, and the log's time is not.
+const BELIEVED_MS: i64 = 60 * 60 * 1000;
+
+/// How long a clock must have been off by more until the log's time follows it.
+const HELD_MS: i64 = 24 * 60 * 60 * 1000;
+
+/// How often what is known is written anew.
+const WRITE_MS: i64 = 60 * 1000;
+
+/// The log's clock.
+#[derive(Debug)]
+pub(super) struct LogTime {
+    disk: Disk,
+    path: PathBuf,
+    clock: Clock,
+    boot: Option<[u64; 2]>,
+}
+
+/// What was known of the time when somebody looked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Known {
+    /// The run of the machine.
+    boot: [u64; 2],
+    /// What to add to the time since its start.
+    ahead_ms: i64,
+    /// The log's time then.
+    seen_ms: i64,
+    /// By how much the wall clock was off since when, if by more than is believed at once.
+    off: Option<Off>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Off {
+    by_ms: i64,
+    since_ms: i64,
+}
+
+impl LogTime {
+    pub(super) fn new(disk: Disk, path: PathBuf, clock: Clock, boot: Option<[u64; 2]>) -> Self {
+        Self { disk, path, clock, boot }
+    }
+
+    /// Milliseconds since 1970.
+    pub(super) fn now_ms(&self) -> i64 {
+        let known = self.boot.and_then(|boot| self.read().filter(|known| known.boot == boot));
+        known.map_or_else(|| self.clock.now_ms(), |known| self.clock.since_boot_ms() + known.ahead_ms)
+    }
+
+    /// As [`LogTime::now_ms`], and compares it with the wall clock.
+    pub(super) fn look(&self) -> Result<i64> {
+        let Some(boot) = self.boot else { return Ok(self.clock.now_ms()) };
+        let path = self.path.with_extension("lock");
+        let file = open_or_create(&self.disk, &path)?;
+        if !try_lock(&file, &path)? {
+            return Ok(self.now_ms());
+        }
+        let _unlock = Unlock(&file);
+        let before = self.read();
+        let since_boot = self.clock.since_boot_ms();
+        let now = look(before, boot, since_boot, self.clock.now_ms());
+        let same = before.is_some_and(|before| {
+            (before.boot, before.ahead_ms, before.off) == (boot, now.ahead_ms, now.off)
+                && (0..WRITE_MS).contains(&(now.seen_ms - before.seen_ms))
+        });
+        if !same && let Ok(json) = serde_json::to_vec(&now) {
+            replace(&self.disk, &self.path, &json)?;
+        }
+        Ok(now.seen_ms)
+    }
+
+    /// What somebody wrote last. A file that is missing or damaged says nothing, and is written anew.
+    fn read(&self) -> Option<Known> {
+        serde_json::from_slice(&read_if_there(&self.disk, &self.path).ok()??).ok()
+    }
+}
+
+/// What is known after a look at the clocks.
+fn look(before: Option<Known>, boot: [u64; 2], since_boot: i64, wall: i64) -> Known {
+    // Of a machine that was off nobody knows for how long.
+    let time = before.map_or(wall, |before| match before.boot == boot {
+        true => since_boot + before.ahead_ms,
+        false => before.seen_ms,
+    });
+    let by_ms = wall - time;
+    let (time, off) = if by_ms.abs() < BELIEVED_MS {
+        (wall, None)
+    } else {
+        match before.and_then(|before| before.off).filter(|off| off.by_ms.signum() == by_ms.signum()) {
+            None => (time, Some(Off { by_ms, since_ms: time })),
+            Some(off) => {
+                // By no more than it was off all the time.
+                let least = if by_ms.abs() < off.by_ms.abs() { by_ms } else { off.by_ms };
+                match time - off.since_ms >= HELD_MS {
+                    true => (time + least, None),
+                    false => (time, Some(Off { by_ms: least, ..off })),
+                }
+            }
+        }
+    };
+    Known { boot, ahead_ms: time - since_boot, seen_ms: time, off }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: i64 = 60 * 60 * 1000;
+    const DAY: i64 = 24 * HOUR;
+    const BOOT: [u64; 2] = [1, 2];
+    /// When everything begins.
+    const START: i64 = 1_700_000_000_000;
+
+    /// Looks once an hour at a machine whose clock is off by what `off` says; returns how far the log's time is from the
+    /// truth then, hour by hour.
+    fn errors(hours: i64, off: impl Fn(i64) -> i64) -> Vec<i64> {
+        let mut known = None;
+        let mut errors = Vec::new();
+        for hour in 0..hours {
+            let since_boot = 5 * HOUR + hour * HOUR;
+            let now = look(known, BOOT, since_boot, START + hour * HOUR + off(hour));
+            assert_eq!(now.ahead_ms + since_boot, now.seen_ms);
+            errors.push(now.seen_ms - (START + hour * HOUR));
+            known = Some(now);
+        }
+        errors
+    }
+
+    #[test]
+    fn a_clock_that_jumps_for_less_than_a_day_is_not_followed() {
+        for day in [DAY, -DAY, 400 * DAY] {
+            let jump = |hour| if (10..30).contains(&hour) { day } else { 0 };
+            assert!(errors(60, jump).iter().all(|error| *error == 0));
+        }
+        // Forward and back at once, again and again.
+        let shaken = |hour: i64| [0, DAY, -DAY][hour as usize % 3];
+        assert!(errors(200, shaken).iter().all(|error| *error == 0));
+    }
+
+    #[test]
+    fn a_clock_that_stays_is_followed_in_the_end() {
+        let found = errors(60, |hour| if hour >= 10 { 2 * DAY } else { 0 });
+        assert_eq!((found[33], found[34], found[59]), (0, 2 * DAY, 2 * DAY));
+        let found = errors(60, |hour| if hour >= 10 { -2 * DAY } else { 0 });
+        assert_eq!((found[33], found[59]), (0, -2 * DAY));
+    }
+
+    #[test]
+    fn a_clock_that_is_set_by_minutes_is_followed_at_once() {
+        let found = errors(20, |hour| if hour >= 10 { HOUR / 2 } else { 0 });
+        assert_eq!((found[9], found[10], found[19]), (0, HOUR / 2, HOUR / 2));
+    }
+
+    #[test]
+    fn a_machine_that_was_off_makes_nothing_older_at_first() {
+        let before = look(None, BOOT, 3 * HOUR, START);
+        let after = look(Some(before), [7, 7], 1000, START + 30 * DAY);
+        assert_eq!(after.seen_ms, START);
+        let later = look(Some(after), [7, 7], 1000 + DAY, START + 31 * DAY);
+        assert_eq!(later.seen_ms, START + 31 * DAY);
+        // A short restart is no matter.
+        let after = look(Some(before), [7, 7], 1000, START + HOUR / 2);
+        assert_eq!(after.seen_ms, START + HOUR / 2);
+    }
+
+    #[test]
+    fn all_processes_have_the_same_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = Clock::manual(START);
+        let time = || LogTime::new(Disk::system(), folder.path().join("time"), clock.clone(), Some(BOOT));
+        assert_eq!(time().now_ms(), START);
+        assert_eq!(time().look().unwrap(), START);
+        clock.jump(DAY);
+        clock.advance(std::time::Duration::from_secs(5));
+        // One that begins while the clock is wrong, too.
+        assert_eq!(time().now_ms(), START + 5000);
+        assert_eq!(time().look().unwrap(), START + 5000);
+        std::fs::write(folder.path().join("time"), "{").unwrap();
+        assert_eq!(time().now_ms(), START + DAY + 5000);
+    }
+}
