@@ -95,8 +95,8 @@ impl Run {
         let segment_bytes = one_of(&mut random, &[4 << 10, 8 << 10, 32 << 10, 256 << 10]);
         let read_bytes = one_of(&mut random, &[4 << 10, 64 << 10]) as usize;
         let faults = match random.within(0..4) {
-            0 => Faults { read: 200, write: 100, full: 100, short: 4, ..Faults::default() },
-            1 => Faults { read: 400, write: 40, ..Faults::default() },
+            0 => Faults { read: 200, write: 100, full: 100, sync: 40, short: 4 },
+            1 => Faults { sync: 20, ..Faults::default() },
             2 => Faults { full: 30, short: 3, ..Faults::default() },
             _ => Faults { short: 2, ..Faults::default() },
         };
