@@ -4,12 +4,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use gretchen::backend::{
-    AssignmentSet, Backend, Capabilities, Consumer, Offsets, Producer, ProducerId, Reader, Replay, Topic,
+    AssignmentSet, Backend, Capabilities, Cleaned, Compaction, Consumer, Offsets, Owner, Producer, ProducerId, Reader,
+    Replay, Topic,
 };
 use gretchen::error::Result;
 use gretchen::prelude::Clock;
 use gretchen::record::Frames;
-use gretchen::topic::{TopicPartition, TopicSpec};
+use gretchen::topic::{TopicPartition, TopicSettings, TopicSpec};
 
 use crate::measure::Sample;
 
@@ -105,6 +106,10 @@ impl Replay for Probe<dyn Replay> {
         self.inner.position(group, partition)
     }
 
+    fn owners(&self, group: &str, set: &AssignmentSet) -> Result<Vec<Option<Owner>>> {
+        self.inner.owners(group, set)
+    }
+
     fn forget(&self, group: &str, partition: &TopicPartition) -> Result<()> {
         self.inner.forget(group, partition)
     }
@@ -115,6 +120,28 @@ impl Replay for Probe<dyn Replay> {
 
     fn schema(&self, topic: &str, fingerprint: u64) -> Result<Option<Arc<str>>> {
         self.inner.schema(topic, fingerprint)
+    }
+
+    async fn set_topic(&self, name: &str, settings: &TopicSettings) -> Result<Topic> {
+        self.inner.set_topic(name, settings).await
+    }
+
+    async fn clean(&self, partition: &TopicPartition, thorough: bool) -> Result<Cleaned> {
+        self.inner.clean(partition, thorough).await
+    }
+
+    async fn delete_before(&self, partition: &TopicPartition, offset: u64) -> Result<Cleaned> {
+        self.inner.delete_before(partition, offset).await
+    }
+
+    async fn compact(
+        &self,
+        partition: &TopicPartition,
+        before: u64,
+        rules: Box<dyn Compaction>,
+        thorough: bool,
+    ) -> Result<Cleaned> {
+        self.inner.compact(partition, before, rules, thorough).await
     }
 
     async fn delete_topic(&self, name: &str) -> Result<()> {

@@ -84,7 +84,11 @@ pub(super) fn replace(disk: &Disk, path: &Path, content: &[u8]) -> Result<()> {
     sync_folder(disk, folder).inspect_err(|_| {
         // Left there it would count for whoever looks next, and might be gone after a loss of power.
         if let Some(before) = &before {
-            let put_back = disk.open(&draft, Open::New).and_then(|file| file.write_all_at(before, 0));
+            let put_back = disk.open(&draft, Open::New).and_then(|file| {
+                file.write_all_at(before, 0)?;
+                // A name may survive a loss of power without what it leads to.
+                file.sync_all()
+            });
             let _ = put_back.and_then(|()| disk.rename(&draft, path));
         } else {
             let _ = disk.remove(path);

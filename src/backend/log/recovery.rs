@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::files::{io_error, sync_folder};
+use super::files::{io_error, open_if_there, sync_folder};
 use super::scan::find_frame;
 use super::segment::{KIND_PRODUCERS, SEGMENT_HEADER_LEN, Segment, Walked, offset_after, producers_in};
 use super::segment_name::{SegmentName, segments_in};
@@ -32,6 +32,10 @@ pub(super) struct Recovered {
 /// `same_boot`: the page was written since the machine started, so only the last segment can be torn.
 pub(super) fn recover(disk: &Disk, folder: &Path, page: &EndPage, same_boot: bool) -> Result<Recovered> {
     let noted = if page.is_initialised() { page.durable() } else { (0, 0) };
+    if page.has_failed() {
+        // Before anything is verified, so that what is found whole stays so.
+        write_again(disk, folder, noted.0)?;
+    }
     // After a failed sync everything that was not durable may be torn, whatever the page says.
     let segments = open_segments(disk, folder, same_boot && !page.has_failed(), noted.0)?;
     let mut found = Found::default();
@@ -62,9 +66,6 @@ pub(super) fn recover(disk: &Disk, folder: &Path, page: &EndPage, same_boot: boo
     let segment = segments.into_iter().nth(last).ok_or_else(|| no_segment(folder))?;
     let end =
         End { pos: segment.start + at.at, offset: at.offset, segment_base: segment.base, segment_start: segment.start };
-    if page.has_failed() {
-        write_again(disk, folder, noted.0, end)?;
-    }
     let durable = match found.noted {
         Some(offset) => (noted.0, offset),
         None if noted.0 <= first.0 => (noted.0, noted.1.min(first.1)),
@@ -199,24 +200,26 @@ fn cut(segments: &[Segment], at: &Walked, disk: &Disk, folder: &Path) -> Result<
     if later.is_empty() { Ok(()) } else { sync_folder(disk, folder) }
 }
 
-/// Writes everything from a byte position to the end again as it is.
+/// Writes the segments that hold something beyond a byte position again as they are.
 ///
-/// After a failed sync the kernel may hold pages for clean that never reached the disk; the next sync would pass them
-/// over and succeed.
-fn write_again(disk: &Disk, folder: &Path, from: u64, end: End) -> Result<()> {
+/// After a failed sync the kernel may hold pages for clean that never reached the disk: the next sync would pass them
+/// over and succeed, and until then they may be read from the disk again at any time.
+fn write_again(disk: &Disk, folder: &Path, from: u64) -> Result<()> {
     for name in segments_in(disk, folder)?.into_iter().rev().take_while(|name| name.end.is_none()) {
-        let segment = Segment::open(disk, folder, name)?.ok_or_else(|| no_segment(folder))?;
-        let to = if name.base == end.segment_base { end.pos - segment.start } else { segment.len()? };
-        let mut at = from.saturating_sub(segment.start);
+        let path = name.path(folder);
+        let file = open_if_there(disk, &path)?.ok_or_else(|| no_segment(folder))?;
+        let to = file.length().map_err(|error| io_error("look at", &path, error))?;
+        let mut at = 0;
         let mut bytes = vec![0; 1 << 20];
         while at < to {
             let len = bytes.len().min((to - at) as usize);
             let piece = &mut bytes[..len];
-            segment.file.read_exact_at(piece, at).map_err(|error| io_error("read", &segment.path, error))?;
-            segment.file.write_all_at(piece, at).map_err(|error| io_error("write", &segment.path, error))?;
+            file.read_exact_at(piece, at).map_err(|error| io_error("read", &path, error))?;
+            file.write_all_at(piece, at).map_err(|error| io_error("write", &path, error))?;
             at += len as u64;
         }
-        if segment.start <= from {
+        // What is damaged is reported by whoever reads it next.
+        if Segment::open(disk, folder, name).is_ok_and(|segment| segment.is_some_and(|found| found.start <= from)) {
             break;
         }
     }

@@ -325,12 +325,13 @@ mod tests {
         let folder = dir.path().join("table");
         let identity = |format| Identity { format, layout: "i64".to_owned(), numbers: Some((0, 1)), evolves: None };
         let place = TopicPartition::new("changelog", 0);
-        let newer = RocksStore::open(&folder, identity(9), "totals", &place).unwrap();
+        let newer = RocksStore::open(&folder, identity(9), "totals", &place, DEFAULT_STORE_BYTES).unwrap();
         let mut deltas = Deltas::default();
         deltas.push(&[DATA, b'k'], Some(b"state"));
         newer.write(&deltas, 1).unwrap();
         drop(newer);
-        let error = RocksStore::open(&folder, identity(super::super::FORMAT), "totals", &place).unwrap_err();
+        let error = RocksStore::open(&folder, identity(super::super::FORMAT), "totals", &place, DEFAULT_STORE_BYTES)
+            .unwrap_err();
         let text = error.to_string();
         let both = format!("has format 9, this build reads {}; use the release that wrote it", super::super::FORMAT);
         assert!(text.contains(&both) && text.contains("totals") && text.contains("table"), "{text}");
