@@ -205,7 +205,7 @@ async fn run_on(
     backend: Arc<dyn Backend>,
     options: WorkerOptions,
     clock: Clock,
-    stop: watch::Receiver<bool>,
+    mut stop: watch::Receiver<bool>,
     events: mpsc::UnboundedSender<WorkerEvent>,
 ) -> Result<Summary> {
     let cleaning = cleaning::clean_topics(backend.clone(), clock.clone(), options.clean_interval);
@@ -218,23 +218,38 @@ async fn run_on(
         );
     }
     let (done, mut ended) = mpsc::unbounded_channel();
-    let count = members.len();
+    let mut left = members.len();
+    // One for each: a channel with several receivers wakes them in a random order, which a simulation could not repeat.
+    let mut stops = Vec::new();
     for member in members {
-        let (stop, events, done) = (stop.clone(), events.clone(), done.clone());
+        let (events, done) = (events.clone(), done.clone());
+        let (stop, stopped) = watch::channel(*stop.borrow());
+        stops.push(stop);
         tokio::spawn(async move {
-            let _ = done.send(member.run(stop, events).await);
+            let _ = done.send(member.run(stopped, events).await);
         });
     }
     drop(done);
     let mut summary = Summary::default();
-    for _ in 0..count {
-        let one = ended
-            .recv()
-            .await
-            .ok_or_else(|| Error::new(ErrorKind::Closed, "the worker was ended with its runtime"))??;
-        summary.finished += one.finished;
-        summary.failed += one.failed;
-        summary.stuck += one.stuck;
+    while left > 0 {
+        tokio::select! {
+            biased;
+            one = ended.recv() => {
+                let one = one.ok_or_else(|| Error::new(ErrorKind::Closed, "the worker was ended with its runtime"))??;
+                summary.finished += one.finished;
+                summary.failed += one.failed;
+                summary.stuck += one.stuck;
+                left -= 1;
+            }
+            changed = stop.changed(), if !stops.is_empty() => match changed {
+                Ok(()) => {
+                    let now = *stop.borrow_and_update();
+                    // Who has ended does not listen.
+                    stops.iter().for_each(|stop| drop(stop.send(now)));
+                }
+                Err(_) => stops.clear(),
+            },
+        }
     }
     Ok(summary)
 }
