@@ -245,7 +245,9 @@ async fn run_on(
                 Ok(()) => {
                     let now = *stop.borrow_and_update();
                     // Who has ended does not listen.
-                    stops.iter().for_each(|stop| drop(stop.send(now)));
+                    for stop in &stops {
+                        let _ = stop.send(now);
+                    }
                 }
                 Err(_) => stops.clear(),
             },

@@ -189,7 +189,9 @@ pub(crate) fn app(name: &str) -> App {
             .agent::<returned>()
             .agent::<large>()
             .agent::<by_number>()
-            .agent::<bulky>(),
+            .agent::<bulky>()
+            .agent::<batched>()
+            .agent::<beside>(),
         "failing" => App::new(APP).agent::<accepted>().agent::<passed>(),
         "stuck" => crate::stuck::app(),
         "blocked" => crate::stuck::blocked_app(),
