@@ -264,9 +264,14 @@ async fn a_changelog_is_not_repaired() {
     (spec.settings.cleanup, spec.internal) = (Cleanup::Compact, true);
     backend.create_topic(&spec).await.unwrap();
     let place = TopicPartition::new("orders", 0);
-    for value in ["a", "b", "c"] {
-        append(&backend, &place, &[value]).await;
+    let mut producer = backend.producer(ProducerId::ANONYMOUS).await.unwrap();
+    for value in [b"a", b"b", b"c"] {
+        // As in a changelog every record has a key.
+        let mut frame = FrameBuilder::new();
+        frame.push(Some(b"key"), Some(value), 0);
+        producer.append(&place, &mut frame, None).await.unwrap();
     }
+    drop(producer);
     backend.sync(&place, 3).await.unwrap();
     drop(backend);
     let (at, ..) = frames_of(folder.path(), 0)[2];
