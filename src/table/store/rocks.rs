@@ -13,7 +13,7 @@ use rocksdb::{
     WriteBufferManager,
 };
 
-use super::{DATA, DEFAULT_STORE_BYTES, Identity, META, Store, StoreKey, placed};
+use super::{DATA, DEFAULT_STORE_BYTES, Identity, META, Store, StoreKey, manifest, placed};
 use crate::error::{Error, ErrorKind, Result};
 use crate::table::checkpoint::Deltas;
 use crate::topic::TopicPartition;
@@ -110,6 +110,9 @@ impl RocksStore {
 
     /// Opens a folder that another process may be writing, as it is now, for reading.
     pub(in crate::table) fn open_secondary(dir: &Path, identity: Identity, table: &'static str) -> Result<Self> {
+        if let Some(why) = manifest::damage(dir) {
+            return Err(damaged(dir, table, None, &why));
+        }
         let secondary = SecondaryDir::create()?;
         let mut options = options(DEFAULT_STORE_BYTES);
         // The writer may delete a file at any time; all are kept open from the start.
@@ -174,10 +177,7 @@ impl RocksStore {
     }
 
     fn damaged(&self, why: &str) -> Error {
-        let (table, dir) = (self.table, self.dir.display());
-        let hint = "delete the folder to rebuild it from the changelog";
-        let message = format!("the state of table {table} in {dir} is damaged: {why}; {hint}");
-        placed(Error::new(ErrorKind::Corrupt, message), self.place.as_ref())
+        damaged(&self.dir, self.table, self.place.as_ref(), why)
     }
 
     fn check_poison(&self) -> Result<()> {
@@ -188,6 +188,12 @@ impl RocksStore {
         let message = format!("table {table} takes no more writes to {dir} after one failed; open it again");
         Err(placed(Error::new(ErrorKind::Poisoned, message), self.place.as_ref()))
     }
+}
+
+fn damaged(dir: &Path, table: &str, place: Option<&TopicPartition>, why: &str) -> Error {
+    let hint = "delete the folder to rebuild it from the changelog";
+    let message = format!("the state of table {table} in {} is damaged: {why}; {hint}", dir.display());
+    placed(Error::new(ErrorKind::Corrupt, message), place)
 }
 
 fn failed(doing: &str, dir: &Path, table: &str, place: Option<&TopicPartition>, error: rocksdb::Error) -> Error {
