@@ -1,7 +1,7 @@
 //! A simulated machine: processes, files and a clock, on one thread, all decided by one seed.
 //!
 //! The log and the worker run on it as they are: only the file system below them is another, behind
-//! [`Disk`](crate::disk::Disk). It keeps what the page cache holds apart from what the disk has, so that a loss of power
+//! [`Disk`]. It keeps what the page cache holds apart from what the disk has, so that a loss of power
 //! leaves any part of what was not synced, of files sector by sector, of names one by one. Calls may fail, and a process
 //! may end in the middle of any call. The same seed and the same program make the same calls.
 //!
