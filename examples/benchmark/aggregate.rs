@@ -138,7 +138,7 @@ fn contest(workload: &Workload, contestants: &[Contestant], arguments: &Argument
 }
 
 /// Runs a contestant in a process of its own, so that its memory and its processor time are its own.
-fn in_process(contestant: Contestant, folder: &Path, partitions: u32, options: &Options) -> Result<Outcome> {
+pub(crate) fn in_process(contestant: Contestant, folder: &Path, partitions: u32, options: &Options) -> Result<Outcome> {
     let name = clap::ValueEnum::to_possible_value(&contestant).ok_or("a contestant without a name")?;
     let mut command = Command::new(std::env::current_exe()?);
     command.arg("contestant").arg(name.get_name()).arg(folder).arg(partitions.to_string());

@@ -182,7 +182,7 @@ async fn send_all(log: &Arc<LogBackend>, replay: &Arc<dyn Replay>, messages: usi
 }
 
 /// The median time of an `fdatasync` of a file that grew by a block.
-fn sync_time(folder: &Path, clock: &Clock) -> Result<f64> {
+pub(crate) fn sync_time(folder: &Path, clock: &Clock) -> Result<f64> {
     let file = File::create(folder.join("plain"))?;
     let mut times = Vec::new();
     for at in 0..SYNCS {

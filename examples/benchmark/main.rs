@@ -8,10 +8,14 @@ mod agents;
 mod aggregate;
 mod by_hand;
 mod contestants;
+mod cores;
+mod idle;
+mod latency;
 mod log;
 mod measure;
 mod probe;
 mod restart;
+mod worker;
 mod workload;
 
 use std::path::PathBuf;
@@ -42,6 +46,12 @@ enum Contest {
     Send(log::SendArguments),
     /// A restart after a kill with a large table, and the table's rebuilding from its changelog.
     Restart(restart::Arguments),
+    /// From the moment at which a sale is due to that at which its total can be read, at parts of the most that is possible.
+    Latency(latency::Arguments),
+    /// Two cores against one, beside what plain busy loops gain.
+    Cores(cores::Arguments),
+    /// A worker with many partitions and nothing to do.
+    Idle(idle::Arguments),
     /// Publishes sales into a folder and keeps it, for runs under a profiler.
     Publish {
         folder: PathBuf,
@@ -56,6 +66,9 @@ enum Contest {
         #[command(flatten)]
         options: contestants::Options,
     },
+    /// The worker that `latency` and `idle` look at.
+    #[command(hide = true)]
+    Worker { folder: PathBuf, partitions: u32 },
     /// The worker that `restart` kills.
     #[command(hide = true)]
     Victim { folder: PathBuf },
@@ -77,6 +90,10 @@ fn run(arguments: Arguments) -> Result<()> {
         Contest::Append(arguments) => log::append(&arguments),
         Contest::Send(arguments) => log::send(&arguments),
         Contest::Restart(arguments) => restart::run(&arguments),
+        Contest::Latency(arguments) => latency::run(&arguments),
+        Contest::Cores(arguments) => cores::run(&arguments),
+        Contest::Idle(arguments) => idle::run(&arguments),
+        Contest::Worker { folder, partitions } => worker::run(&folder, partitions),
         Contest::Publish { folder, workload } => workload.publish(&folder),
         Contest::Victim { folder } => restart::victim(&folder),
         Contest::Contestant { contestant, folder, partitions, options } => {

@@ -114,6 +114,17 @@ pub(crate) fn written_bytes() -> Result<u64> {
     field("/proc/self/io", "write_bytes:")
 }
 
+/// Seconds of processor time that a process has used so far, and the bytes of memory that it has now.
+pub(crate) fn use_of(process: u32) -> Result<(f64, u64)> {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat"))?;
+    // Behind the name, which may hold spaces: utime and stime are the fields 14 and 15 of the whole line.
+    let rest = stat.rsplit_once(')').ok_or("a process without a name")?.1;
+    let ticks: u64 = rest.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
+    let resident = field(&format!("/proc/{process}/status"), "VmRSS:")? * 1024;
+    // Linux tells programs of a hundred ticks a second, whatever it counts by itself.
+    Ok((ticks as f64 / 100.0, resident))
+}
+
 fn field(path: &str, name: &str) -> Result<u64> {
     let text = std::fs::read_to_string(path)?;
     let value = text.lines().find_map(|line| line.strip_prefix(name)).and_then(|rest| rest.split_whitespace().next());
@@ -124,6 +135,16 @@ fn field(path: &str, name: &str) -> Result<u64> {
 pub(crate) fn pin(cores: usize) -> Result<()> {
     let mut set = rustix::thread::CpuSet::new();
     (0..cores).for_each(|core| set.set(core));
+    Ok(rustix::thread::sched_setaffinity(None, &set)?)
+}
+
+/// This process runs on that core only, if there is one.
+pub(crate) fn pin_to(core: usize) -> Result<()> {
+    if std::thread::available_parallelism()?.get() <= core {
+        return Ok(());
+    }
+    let mut set = rustix::thread::CpuSet::new();
+    set.set(core);
     Ok(rustix::thread::sched_setaffinity(None, &set)?)
 }
 
