@@ -139,10 +139,16 @@ impl Cleaner<'_> {
             remove_if_there(disk, &folder.join(name))?;
         }
         let replaced = SegmentNames::list(disk, folder)?.replaced;
+        if replaced.is_empty() {
+            return Ok(());
+        }
+        // Who was killed may not have come to sync the name of what took their place, and a loss of power could leave
+        // neither.
+        sync_folder(disk, folder)?;
         for name in &replaced {
             remove_segment(self.partition, *name)?;
         }
-        if replaced.is_empty() { Ok(()) } else { sync_folder(disk, folder) }
+        sync_folder(disk, folder)
     }
 
     fn closed(&self) -> Result<Vec<Closed>> {
@@ -203,9 +209,11 @@ impl Cleaner<'_> {
         // Readers that begin now must not look for what is about to go.
         self.partition.page.raise_start(last.ends.offset);
         let mut cleaned = Cleaned { deleted_records: last.ends.offset - first.name.base, ..Cleaned::default() };
+        // One name after another: a loss of power must not take a later one and leave one before, nor what somebody
+        // removed last who was killed before the sync.
+        sync_folder(self.partition.disk(), &self.partition.folder)?;
         for segment in going {
             remove_segment(self.partition, segment.name)?;
-            // One name after another: a loss of power must not take a later one and leave this.
             sync_folder(self.partition.disk(), &self.partition.folder)?;
             cleaned.freed_bytes += segment.bytes;
         }

@@ -32,12 +32,14 @@ pub(super) struct Recovered {
 /// `same_boot`: the page was written since the machine started, so only the last segment can be torn.
 pub(super) fn recover(disk: &Disk, folder: &Path, page: &EndPage, same_boot: bool) -> Result<Recovered> {
     let noted = if page.is_initialised() { page.durable() } else { (0, 0) };
-    if page.has_failed() {
+    // One that was killed in a sync may have been killed when it had failed, and before it could say so.
+    let in_doubt = page.has_failed() || same_boot && (page.is_syncing() || page.is_rolling());
+    if in_doubt {
         // Before anything is verified, so that what is found whole stays so.
         write_again(disk, folder, noted.0)?;
     }
     // After a failed sync everything that was not durable may be torn, whatever the page says.
-    let segments = open_segments(disk, folder, same_boot && !page.has_failed(), noted.0)?;
+    let segments = open_segments(disk, folder, same_boot && !in_doubt, noted.0)?;
     let mut found = Found::default();
     let mut walked = Vec::with_capacity(segments.len());
     for (i, segment) in segments.iter().enumerate() {
@@ -72,6 +74,13 @@ pub(super) fn recover(disk: &Disk, folder: &Path, page: &EndPage, same_boot: boo
         // Not where a frame ends: what the page says is not believed, and everything is synced anew.
         None => (0, 0),
     };
+    if durable.0 > 0 && (!same_boot || in_doubt) {
+        // Somebody may have been killed between a change of names and the sync of the folder: while a new segment was made,
+        // which is the last one here, or while another recovery removed what it had cut. Records would be called durable in
+        // a segment that a loss of power takes as a whole, or stand beside one that it brings back. Where nothing is durable
+        // the first sync does it.
+        sync_folder(disk, folder).inspect_err(|_| page.fail())?;
+    }
     Ok(Recovered { segment, end, durable, sequences: found.sequences })
 }
 
@@ -107,9 +116,11 @@ pub(super) fn note_sequences(sequences: &mut BTreeMap<u64, u64>, frame: &Frame<'
 /// without segments gets its first.
 fn open_segments(disk: &Disk, folder: &Path, same_boot: bool, durable: u64) -> Result<Vec<Segment>> {
     let names = segments_in(disk, folder)?;
-    let first_alone = names == [SegmentName::appended(0)] && durable == 0;
-    if names.is_empty() || first_alone && Segment::first_is_undone(disk, folder)? {
+    if names.is_empty() {
         return Ok(vec![Segment::create_first(disk, folder)?]);
+    }
+    if names == [SegmentName::appended(0)] && durable == 0 {
+        Segment::mend_first(disk, folder)?;
     }
     let mut segments = Vec::new();
     for name in names.into_iter().rev() {
@@ -200,7 +211,7 @@ fn cut(segments: &[Segment], at: &Walked, disk: &Disk, folder: &Path) -> Result<
     if later.is_empty() { Ok(()) } else { sync_folder(disk, folder) }
 }
 
-/// Writes the segments that hold something beyond a byte position again as they are.
+/// Writes everything beyond a byte position again as it is.
 ///
 /// After a failed sync the kernel may hold pages for clean that never reached the disk: the next sync would pass them
 /// over and succeed, and until then they may be read from the disk again at any time.
@@ -209,8 +220,10 @@ fn write_again(disk: &Disk, folder: &Path, from: u64) -> Result<()> {
         let path = name.path(folder);
         let file = open_if_there(disk, &path)?.ok_or_else(|| no_segment(folder))?;
         let to = file.length().map_err(|error| io_error("look at", &path, error))?;
-        let mut at = 0;
-        let mut bytes = vec![0; 1 << 20];
+        // Of one whose header does not hold everything; whoever reads it next reports the damage.
+        let start = Segment::open(disk, folder, name).ok().flatten().map(|segment| segment.start);
+        let mut at = start.map_or(0, |start| from.saturating_sub(start));
+        let mut bytes = vec![0; to.saturating_sub(at).min(1 << 20) as usize];
         while at < to {
             let len = bytes.len().min((to - at) as usize);
             let piece = &mut bytes[..len];
@@ -218,8 +231,7 @@ fn write_again(disk: &Disk, folder: &Path, from: u64) -> Result<()> {
             file.write_all_at(piece, at).map_err(|error| io_error("write", &path, error))?;
             at += len as u64;
         }
-        // What is damaged is reported by whoever reads it next.
-        if Segment::open(disk, folder, name).is_ok_and(|segment| segment.is_some_and(|found| found.start <= from)) {
+        if start.is_some_and(|start| start <= from) {
             break;
         }
     }

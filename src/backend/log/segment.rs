@@ -24,7 +24,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::files::{io_error, open_if_there, read_if_there, sync_folder};
+use super::files::{io_error, open_if_there, sync_folder};
 use super::segment_name::SegmentName;
 use crate::disk::{Disk, DiskFile, Open};
 use crate::error::{Error, ErrorKind, Result};
@@ -194,21 +194,22 @@ impl Segment {
         Ok(Self::of(FIRST_HEADER, disk, file, path))
     }
 
-    /// Whether the first segment is one that a loss of power undid: its beginning reached the disk in part or not at
-    /// all, and nothing says that anything of it was durable.
-    pub(super) fn first_is_undone(disk: &Disk, folder: &Path) -> Result<bool> {
-        let bytes = read_if_there(disk, &SegmentName::appended(0).path(folder))?.unwrap_or_default();
+    /// Writes the beginning of a first segment again that a loss of power left out, in part or as a whole: it is known.
+    /// Records behind it may have reached the disk before it, since the system writes in whatever order it likes; they
+    /// stay. The caller knows that the partition was never synced as a whole.
+    pub(super) fn mend_first(disk: &Disk, folder: &Path) -> Result<()> {
+        let path = SegmentName::appended(0).path(folder);
+        let Some(file) = open_if_there(disk, &path)? else { return Ok(()) };
+        let bytes = disk.read(&path).map_err(|error| io_error("read", &path, error))?;
         let whole = first_bytes();
         let (head, rest) = bytes.split_at(bytes.len().min(whole.len()));
-        let same = head.iter().zip(&whole).take_while(|(have, want)| have == want).count();
-        if same == whole.len() {
-            return Ok(false);
+        let is_part = head.iter().zip(&whole).all(|(have, want)| have == want || *have == 0);
+        // What is neither there nor missing is damage, and so is what is missing below what was durable.
+        let never_durable = || frames_anywhere(rest).all(|(_, frame)| frame.header.durable == 0);
+        if head == whole || !is_part && rest.iter().any(|byte| *byte != 0) || !never_durable() {
+            return Ok(());
         }
-        let zeroes = |bytes: &[u8]| bytes.iter().all(|byte| *byte == 0);
-        // One byte that is wrong is damage.
-        let is_part = zeroes(&head[same..]) && whole[same..].iter().filter(|byte| **byte != 0).count() > 1;
-        // Records behind it may have reached the disk before it: the system writes in whatever order it likes.
-        Ok(zeroes(rest) || is_part && frames_anywhere(rest).all(|(_, frame)| frame.header.durable == 0))
+        file.write_all_at(&whole, 0).map_err(|error| io_error("write the beginning of", &path, error))
     }
 
     /// What its header says.

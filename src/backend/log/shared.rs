@@ -84,6 +84,8 @@ struct EndLayout {
     waiting: AtomicU32,
     /// Not 0 while a new segment is made, which exists before it is published.
     rolling: AtomicU32,
+    /// How many syncs have begun and not ended, or were never to end.
+    syncing: AtomicU32,
     /// Offset of the oldest record that is still there.
     start: AtomicU64,
 }
@@ -120,6 +122,7 @@ impl EndPage {
         page.failed.store(0, Ordering::Release);
         page.waiting.store(0, Ordering::Release);
         page.rolling.store(0, Ordering::Release);
+        page.syncing.store(0, Ordering::Release);
         let boot = boot.unwrap_or_default();
         page.boot[0].store(boot[0], Ordering::Release);
         page.boot[1].store(boot[1], Ordering::Release);
@@ -184,6 +187,21 @@ impl EndPage {
 
     pub(super) fn has_failed(&self) -> bool {
         self.0.failed.load(Ordering::Acquire) != 0
+    }
+
+    /// Notes that a sync begins.
+    pub(super) fn begin_sync(&self) {
+        self.0.syncing.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Notes that a sync has ended, and that a failure of it is noted.
+    pub(super) fn end_sync(&self) {
+        self.0.syncing.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// Of a partition without users: whether somebody was killed in a sync, of which nobody knows how it ended.
+    pub(super) fn is_syncing(&self) -> bool {
+        self.0.syncing.load(Ordering::Acquire) != 0
     }
 
     /// Notes that a new segment is being made, or that it was published.

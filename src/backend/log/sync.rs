@@ -79,7 +79,11 @@ impl Partition {
     fn sync_now(&self) -> Result<()> {
         self.check_usable()?;
         let end = self.end();
-        self.sync_segments(end).map_err(|error| self.poisoned_by(error))?;
+        // Should this process be killed just when the sync fails, the next user must not take it for one that succeeded.
+        self.page.begin_sync();
+        let synced = self.sync_segments(end).map_err(|error| self.poisoned_by(error));
+        self.page.end_sync();
+        synced?;
         self.page.raise_durable(end);
         Ok(())
     }

@@ -106,6 +106,9 @@ impl Topics {
             return Ok(());
         }
         let _unlock = Unlock(&file);
+        // Who was killed may not have come to make it durable that a topic is gone. A loss of power would bring it back then,
+        // with some of its files or none.
+        sync_folder(&self.disk, &self.folder)?;
         for name in names_in(&self.disk, &self.drafts)? {
             let path = self.drafts.join(name);
             self.disk.remove_folder(&path).map_err(|error| io_error("remove", &path, error))?;
@@ -184,8 +187,12 @@ impl Topics {
         write_stored(disk, &draft, &stored)?;
         match disk.rename(&draft, folder) {
             Ok(()) => sync_folder(disk, &self.folder).inspect_err(|_| {
-                // Left there it would count for whoever asks next, and might be gone after a loss of power.
-                let _ = disk.rename(folder, &draft).and_then(|()| disk.remove_folder(&draft));
+                // Left there it would count for whoever asks next, and might be gone after a loss of power. The draft goes
+                // when it is durable that it is one, or with those of killed processes.
+                let _ = disk
+                    .rename(folder, &draft)
+                    .and_then(|()| disk.sync_folder(&self.folder))
+                    .and_then(|()| disk.remove_folder(&draft));
             }),
             // Somebody else was faster.
             Err(_) if disk.is_folder(folder) => {

@@ -25,6 +25,8 @@ struct SimulatedFile {
     files: SimulatedFiles,
     id: u64,
     node: Node,
+    /// Of so many failed syncs of the file this one was told.
+    failures: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -58,8 +60,8 @@ impl SimulatedFiles {
 impl FileSystem for SimulatedFiles {
     fn open(&self, path: &Path, how: Open) -> io::Result<Box<dyn OpenFile>> {
         let call = if how == Open::Existing { Call::Look } else { Call::Write };
-        let (id, node) = self.call(call, about(path), |state| state.open(self.process, path, how))?;
-        Ok(Box::new(SimulatedFile { files: self.clone(), id, node }))
+        let (id, node, failures) = self.call(call, about(path), |state| state.open(self.process, path, how))?;
+        Ok(Box::new(SimulatedFile { files: self.clone(), id, node, failures: failures.into() }))
     }
 
     fn create_folder(&self, path: &Path) -> io::Result<()> {
@@ -211,10 +213,14 @@ impl OpenFile for SimulatedFile {
             let file = state.files.get_mut(&self.node).ok_or_else(ended)?;
             if fails {
                 file.content.fail_sync(&mut state.random);
-                return Err(rustix::io::Errno::IO.into());
+                file.failures += 1;
+            } else {
+                file.content.sync();
             }
-            file.content.sync();
-            Ok(())
+            match self.failures.swap(file.failures, Ordering::SeqCst) == file.failures {
+                true => Ok(()),
+                false => Err(rustix::io::Errno::IO.into()),
+            }
         })
     }
 

@@ -24,7 +24,8 @@ pub struct Faults {
     pub write: u64,
     /// Changing files and names: there is no room.
     pub full: u64,
-    /// Syncs; what was to be synced is in doubt then.
+    /// Syncs; what was to be synced is in doubt then. The next sync by whoever had the file open meanwhile fails, too, but
+    /// not those by who opens it later, as Linux does it.
     pub sync: u64,
     /// Reads and writes that stop early without an error.
     pub short: u64,
@@ -65,6 +66,8 @@ impl Life {
 #[derive(Debug, Default)]
 pub(super) struct File {
     pub(super) content: Content,
+    /// How many of its syncs have failed.
+    pub(super) failures: u64,
     page: Option<Arc<PageWords>>,
     exclusive: Option<u64>,
     shared: BTreeSet<u64>,
@@ -303,7 +306,8 @@ impl State {
         garbage
     }
 
-    pub(super) fn open(&mut self, process: u64, path: &Path, how: Open) -> io::Result<(u64, Node)> {
+    /// The number of the open file, the file, and how many of its syncs have failed.
+    pub(super) fn open(&mut self, process: u64, path: &Path, how: Open) -> io::Result<(u64, Node, u64)> {
         let (folder, name) = self.parent(path)?;
         let found = self.names.find(folder, name);
         let node = match found {
@@ -318,7 +322,8 @@ impl State {
             }
         };
         let forgets = self.random.one_in(2);
-        let content = &mut self.files.entry(node).or_default().content;
+        let File { content, failures, .. } = self.files.entry(node).or_default();
+        let failures = *failures;
         if forgets {
             content.forget_clean_pages();
         }
@@ -327,7 +332,7 @@ impl State {
         }
         let id = self.number();
         self.opened.insert(id, (process, node));
-        Ok((id, node))
+        Ok((id, node, failures))
     }
 
     pub(super) fn close(&mut self, id: u64) {

@@ -144,6 +144,14 @@ impl Sound {
             Harm::Flip(bit) => bit as u64 / 8,
             Harm::Behind(..) => return Some(self.values.len() as u64),
         };
+        // What the beginning lacks is known, as long as nothing says that it was durable.
+        if let Harm::Flip(bit) = harm
+            && self.page_durable == 0
+            && at < self.frames[0].to
+            && self.bytes[bit / 8] == 1 << (bit % 8)
+        {
+            return Some(self.values.len() as u64);
+        }
         let first_hurt = self.frames.iter().position(|frame| frame.to > at).unwrap_or(self.frames.len());
         let hurt_from = if at < HEADER as u64 { 0 } else { self.frames.get(first_hurt).map_or(at, |frame| frame.from) };
         let page = if page { self.page_durable } else { 0 };

@@ -1,24 +1,20 @@
 //! One run: the accidents of a seed, then everything is brought to its end and checked.
 
-use std::cell::RefCell;
 use std::fmt::Write;
-use std::rc::Rc;
-use std::sync::Arc;
+use std::path::Path;
 use std::time::Duration;
 
-use gretchen::app::App;
-use gretchen::backend::log::{Durability, LogBackend, LogOptions};
-use gretchen::backend::{Backend, Replay, WireLayer};
+use gretchen::backend::Replay;
+use gretchen::backend::log::{Durability, LogOptions};
 use gretchen::error::{Error, ErrorKind, Result};
 use gretchen::plan::Plan;
-use gretchen::publish::Publisher;
 use gretchen::record::{Frames, Value};
 use gretchen::session::Session;
-use gretchen::testing::sim::{Crash, Faults, Machine, Process, Random, work};
+use gretchen::testing::sim::{Crash, Faults, Machine, Process, Random};
 use gretchen::topic::{TopicPartition, partition_of};
-use gretchen::worker::{self, Summary, WorkerEvent, WorkerOptions};
-use tokio::sync::{mpsc, watch};
+use gretchen::worker::{self, WorkerEvent, WorkerOptions};
 
+use super::processes::{Producer, Warnings, Worker, open};
 use crate::shop::{self, Evidence, Order};
 use crate::support::{APP, PARTITIONS, records_of};
 
@@ -32,22 +28,33 @@ const PATIENCE: usize = 4000;
 
 /// What is done with the records' durability.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Course {
+pub(super) enum Kind {
     /// Everything may happen, and everything must be there afterwards.
     Fsync,
     /// Processes may be killed and everything must be there; at last the power is lost, and some may be gone.
     Os,
 }
 
+/// What a run came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Course {
+    /// Stands for all that happened.
+    trace: u64,
+    /// Segments that compaction has written.
+    pub(super) compacted: usize,
+}
+
 /// A run of one seed.
 pub(super) struct Run {
     seed: u64,
-    course: Course,
+    kind: Kind,
     random: Random,
     machine: Machine,
     log: LogOptions,
     commit: Duration,
     checkpoint: Duration,
+    /// From one checkpoint that is followed by a compaction to the next.
+    clean: Duration,
     most_workers: u64,
     workers: Vec<Worker>,
     producer: Option<Producer>,
@@ -60,38 +67,17 @@ pub(super) struct Run {
     /// Calls may have failed since all processes were started.
     excused: bool,
     diary: String,
-}
-
-struct Worker {
-    number: u64,
-    // Before the signals: a killed process is not told to stop.
-    process: Process,
-    stop: watch::Sender<bool>,
-    events: mpsc::UnboundedReceiver<WorkerEvent>,
-    ended: Rc<RefCell<Option<Result<Summary>>>>,
-}
-
-struct Producer {
-    process: Process,
-    /// How many of the orders are to be published.
-    upto: mpsc::UnboundedSender<Vec<Order>>,
-    /// How many were published durably, or why not.
-    said: mpsc::UnboundedReceiver<Result<usize>>,
-    asked: usize,
-}
-
-fn open(log: &LogOptions, process: &Process, app: &App) -> Result<Arc<dyn Backend>> {
-    let log = LogOptions { disk: process.disk(), ..log.clone() };
-    let backend = Arc::new(LogBackend::open(log, process.clock())?);
-    Ok(Arc::new(WireLayer::new(backend, app.formats().clone())))
+    warnings: Warnings,
+    /// The process of the last session; lives longer than that.
+    session_process: Option<Process>,
 }
 
 impl Run {
-    pub(super) fn new(seed: u64, course: Course) -> Self {
+    pub(super) fn new(seed: u64, kind: Kind) -> Self {
         let mut random = Random::new(seed ^ 0x5EED);
         let machine = Machine::new(random.number());
         let one_of = |random: &mut Random, some: &[u64]| some[random.within(0..some.len() as u64) as usize];
-        let durability = if course == Course::Fsync { Durability::Fsync } else { Durability::Os };
+        let durability = if kind == Kind::Fsync { Durability::Fsync } else { Durability::Os };
         let segment_bytes = one_of(&mut random, &[4 << 10, 8 << 10, 32 << 10, 256 << 10]);
         let read_bytes = one_of(&mut random, &[4 << 10, 64 << 10]) as usize;
         let faults = match random.within(0..4) {
@@ -102,10 +88,12 @@ impl Run {
         };
         Self {
             seed,
-            course,
+            kind,
             log: LogOptions { durability, segment_bytes, read_bytes, ..LogOptions::new(DATA) },
             commit: Duration::from_millis(one_of(&mut random, &[10, 50, 200])),
             checkpoint: Duration::from_millis(one_of(&mut random, &[100, 500, 3000])),
+            // At every checkpoint, or never: the runs do not take a minute.
+            clean: Duration::from_millis(if seed.is_multiple_of(2) { 60_000 } else { 1 }),
             most_workers: random.within(1..5),
             random,
             machine,
@@ -117,31 +105,59 @@ impl Run {
             faulty: false,
             excused: false,
             diary: String::new(),
+            warnings: Warnings::default(),
+            session_process: None,
         }
     }
 
     fn note(&mut self, what: impl std::fmt::Display) {
+        self.diary += &self.warnings.take();
         let _ = writeln!(self.diary, "call {}: {what}", self.machine.calls());
     }
 
     #[track_caller]
     fn fail(&self, what: impl std::fmt::Display) -> ! {
-        panic!("seed {} ({:?}): {what}\n{}", self.seed, self.course, self.diary);
+        panic!("seed {} ({:?}): {what}\n{}", self.seed, self.kind, self.diary);
     }
 
-    /// Has accidents, then brings everything to its end and checks it. Returns what stands for all that happened.
-    pub(super) fn complete(mut self) -> u64 {
+    /// Has accidents, then brings everything to its end and checks it.
+    pub(super) fn complete(self) -> Course {
+        let warnings = self.warnings.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::WARN)
+            .with_ansi(false)
+            .without_time()
+            .with_target(false)
+            .with_writer(move || warnings.clone());
+        tracing::subscriber::with_default(subscriber.finish(), || self.run())
+    }
+
+    fn run(mut self) -> Course {
         for _ in 0..self.random.within(ROUNDS) {
             self.round();
             self.look_after();
         }
         self.finish();
-        let trace = self.machine.trace();
+        let took = Course { trace: self.machine.trace(), compacted: self.compacted() };
         shop::check_figures(&mut self);
-        if self.course == Course::Os {
+        if self.kind == Kind::Os {
             self.lose_power_without_syncs();
         }
-        trace
+        took
+    }
+
+    /// How many segments there are that compaction has written.
+    fn compacted(&self) -> usize {
+        let process = self.machine.start().unwrap();
+        let (disk, topics) = (process.disk(), Path::new(DATA).join("topics"));
+        let mut count = 0;
+        for topic in disk.names(&topics).unwrap() {
+            for partition in 0..PARTITIONS {
+                let names = disk.names(&topics.join(&topic).join(partition.to_string())).unwrap();
+                count += names.iter().filter(|name| name.contains('-') && name.ends_with(".log")).count();
+            }
+        }
+        count
     }
 
     fn round(&mut self) {
@@ -152,7 +168,7 @@ impl Run {
             64..74 => self.start_worker(),
             74..78 => self.stop_worker(),
             78..86 => self.kill(),
-            86..92 if self.course == Course::Fsync => self.lose_power(),
+            86..92 if self.kind == Kind::Fsync => self.lose_power(),
             92..97 => self.turn_faults(),
             _ => {}
         }
@@ -205,9 +221,11 @@ impl Run {
                 state_dir: Some(format!("{DATA}/state/{APP}").into()),
                 commit_interval: self.commit,
                 checkpoint_interval: self.checkpoint,
+                clean_interval: self.clean,
                 ..WorkerOptions::default()
             };
-            self.workers.push(Worker::start(number, &self.machine, &self.log, options));
+            let app = shop::app("simulated");
+            self.workers.push(Worker::start(number, &self.machine, &self.log, &app, options));
         }
     }
 
@@ -257,7 +275,7 @@ impl Run {
     }
 
     fn turn_faults(&mut self) {
-        self.faulty = !self.faulty && self.course == Course::Fsync;
+        self.faulty = !self.faulty && self.kind == Kind::Fsync;
         self.excused |= self.faulty;
         let faults = if self.faulty { self.faults } else { Faults::default() };
         self.note(format_args!("calls fail as {faults:?} says"));
@@ -266,6 +284,7 @@ impl Run {
 
     /// Hears what processes say, and buries those that have ended.
     fn look_after(&mut self) {
+        self.hear_warnings();
         self.hear_producer();
         let mut at = 0;
         while at < self.workers.len() {
@@ -274,6 +293,17 @@ impl Run {
         if self.producer.is_none() && self.workers.is_empty() {
             // What failed is over: the next to open a partition makes it whole again.
             self.excused = self.faulty;
+        }
+    }
+
+    /// Cleaning only says that it failed. Without a fault it must not, unless its process has ended under it.
+    fn hear_warnings(&mut self) {
+        let warnings = self.warnings.take();
+        self.diary += &warnings;
+        let of_cleaning = |line: &&str| line.contains("tried again") || line.contains("topics cannot be cleaned");
+        let failed = warnings.lines().filter(of_cleaning).find(|line| !line.contains("simulated process has ended"));
+        if let Some(line) = failed.filter(|_| !self.excused) {
+            self.fail(format_args!("cleaning failed: {line}"));
         }
     }
 
@@ -371,7 +401,7 @@ impl Run {
 
     /// What was acknowledged is there, in its order, and nothing that was not published.
     fn check_acknowledged(&mut self) {
-        if self.course == Course::Os && self.workers.is_empty() {
+        if self.kind == Kind::Os && self.workers.is_empty() {
             return;
         }
         if self.workers.iter().any(|worker| !worker.process.has_ended())
@@ -536,64 +566,6 @@ fn published(replay: &dyn Replay, partition: u32) -> Result<Vec<Order>> {
     Ok(orders)
 }
 
-impl Worker {
-    fn start(number: u64, machine: &Machine, log: &LogOptions, options: WorkerOptions) -> Self {
-        let process = machine.start().unwrap();
-        let options = WorkerOptions { disk: process.disk(), ..options };
-        let (stop, stopped) = watch::channel(false);
-        let (sender, events) = mpsc::unbounded_channel();
-        let ended = Rc::new(RefCell::new(None));
-        let result = ended.clone();
-        let app = shop::app("simulated");
-        let clock = process.clock();
-        let opened = open(log, &process, &app);
-        process.spawn(async move {
-            let run = async {
-                let backend = opened?;
-                let plan = Plan::make(app.name(), &app.agents(), &*backend, PARTITIONS).await?;
-                work(&plan, backend, options, clock, stopped, sender).await
-            };
-            let run = run.await;
-            *result.borrow_mut() = Some(run);
-        });
-        Self { number, process, stop, events, ended }
-    }
-}
-
-impl Producer {
-    fn start(machine: &Machine, log: &LogOptions) -> Self {
-        let process = machine.start().unwrap();
-        let (upto, mut asked) = mpsc::unbounded_channel::<Vec<Order>>();
-        let (say, said) = mpsc::unbounded_channel();
-        let app = shop::app("simulated");
-        let opened = open(log, &process, &app);
-        process.spawn(async move {
-            let run = async {
-                let backend = opened?;
-                Plan::make(app.name(), &app.agents(), &*backend, PARTITIONS).await?;
-                let mut publisher = Publisher::open(&backend, "orders", Some("producer")).await?;
-                let mut pushed = 0;
-                let mut wire = Vec::new();
-                while let Some(orders) = asked.recv().await {
-                    for order in &orders[pushed..] {
-                        wire.clear();
-                        order.encode_value(&mut wire).unwrap();
-                        publisher.push(Some(order.customer.as_bytes()), Some(&wire), order.order_id).await?;
-                    }
-                    pushed = orders.len();
-                    publisher.flush().await?;
-                    let _ = say.send(Ok(pushed));
-                }
-                Ok(())
-            };
-            if let Err(error) = run.await {
-                let _ = say.send(Err(error));
-            }
-        });
-        Self { process, upto, said, asked: 0 }
-    }
-}
-
 impl Evidence for Run {
     fn orders(&self) -> Vec<Order> {
         self.orders.clone()
@@ -608,8 +580,9 @@ impl Evidence for Run {
     fn session(&mut self) -> Session {
         let process = self.machine.start().unwrap();
         let log = LogOptions { disk: process.disk(), ..self.log.clone() };
-        // Lives as long as the machine: a session knows nothing of it.
-        std::mem::forget(process);
-        Session::open(shop::app("simulated"), log, PARTITIONS).unwrap()
+        let session = Session::open(shop::app("simulated"), log, PARTITIONS).unwrap();
+        // A session knows nothing of it.
+        self.session_process = Some(process);
+        session
     }
 }

@@ -1,16 +1,20 @@
 //! What takes several steps, interrupted at each of its calls: by the end of the process, or by a loss of power.
 
 use gretchen::backend::log::{LogBackend, LogOptions};
-use gretchen::backend::{Backend, ProducerId, Replay};
+use gretchen::backend::{Backend, Producer, ProducerId, Replay};
 use gretchen::error::{ErrorKind, Result};
 use gretchen::record::{FrameBuilder, Frames};
 use gretchen::testing::sim::{Crash, Machine, Process};
-use gretchen::topic::{TopicPartition, TopicSpec};
+use gretchen::topic::{TopicPartition, TopicSettings, TopicSpec};
 
 const PARTITIONS: u32 = 2;
 
 /// Losses of power that are tried at each call, since each leaves something else.
 const LOSSES: u64 = 12;
+
+pub(super) fn place() -> TopicPartition {
+    TopicPartition::new("t", 0)
+}
 
 pub(super) fn open(process: &Process) -> Result<LogBackend> {
     let log = LogOptions { segment_bytes: 4096, disk: process.disk(), ..LogOptions::new("/data") };
@@ -24,6 +28,13 @@ async fn append(log: &LogBackend, partition: u32, number: u64) -> Result<()> {
     let mut producer = log.producer(ProducerId::named("steps")).await?;
     producer.append(&TopicPartition::new("t", partition), &mut frame, Some(number)).await?;
     producer.flush().await
+}
+
+/// Appends a record that [`numbers`] knows to the first partition, and does not sync it.
+pub(super) async fn append_unsynced(producer: &mut dyn Producer, number: u64) -> Result<()> {
+    let mut frame = FrameBuilder::new();
+    frame.push(Some(&number.to_le_bytes()), Some(&[number as u8; 500]), 0);
+    producer.append(&place(), &mut frame, Some(number)).await.map(drop)
 }
 
 /// The numbers of a partition's records.
@@ -180,4 +191,217 @@ fn a_segment_that_is_full() {
         },
     );
     assert!(calls > 15, "{calls}");
+}
+
+/// Kills a process at each call of `act`. The next one appends, durably, and then the power is lost: whatever the killed
+/// one had changed and not synced, what came after it and was acknowledged is there.
+fn killed(prepare: impl Fn(&Machine), act: impl AsyncFn(&LogBackend) -> Result<()>) -> u64 {
+    for call in 1.. {
+        let mut reached = false;
+        for seed in 0..2 * LOSSES {
+            let machine = Machine::new(call << 8 | seed);
+            prepare(&machine);
+            let process = machine.start().unwrap();
+            process.crash_at_call(call, Crash::Kill);
+            let done = open(&process).and_then(|log| process.block_on(act(&log)));
+            reached |= process.has_ended();
+            assert!(done.is_ok() || process.has_ended(), "call {call}: {done:?}");
+            drop(process);
+            let process = machine.start().unwrap();
+            let log = open(&process).unwrap();
+            let there = numbers(&log, 0).unwrap().len() as u64;
+            process.block_on(async {
+                for number in there..there + 9 {
+                    append(&log, 0, number).await.unwrap();
+                }
+            });
+            machine.lose_power();
+            let process = machine.start().unwrap();
+            let have = open(&process).and_then(|log| numbers(&log, 0));
+            let as_before = have.as_ref().is_ok_and(|have| have.iter().copied().eq(0..there + 9));
+            assert!(as_before, "killed in call {call}, seed {seed}, with {there} records: {have:?}");
+        }
+        if !reached {
+            return call - 1;
+        }
+    }
+    0
+}
+
+/// A killed process has moved a topic away and not synced that, and the next one tidies up what is left of it: a loss of
+/// power leaves the topic whole or not at all.
+#[test]
+fn a_topic_whose_deletion_is_killed() {
+    for call in 1.. {
+        let mut reached = false;
+        for seed in 0..2 * LOSSES {
+            let machine = Machine::new(call << 8 | seed);
+            let process = machine.start().unwrap();
+            let log = open(&process).unwrap();
+            process.block_on(async {
+                log.create_topic(&TopicSpec::new("t", PARTITIONS)).await.unwrap();
+                append(&log, 0, 0).await.unwrap();
+            });
+            process.crash_at_call(call, Crash::Kill);
+            let _ = process.block_on(log.delete_topic("t"));
+            reached |= process.has_ended();
+            drop((log, process));
+            open(&machine.start().unwrap()).unwrap();
+            machine.lose_power();
+            let process = machine.start().unwrap();
+            let log = open(&process).unwrap();
+            let there = process.block_on(log.topics()).unwrap().len();
+            match numbers(&log, 0) {
+                Ok(numbers) => assert_eq!((numbers, there), (vec![0], 1), "call {call}, seed {seed}"),
+                Err(error) => assert_eq!((error.kind(), there), (ErrorKind::NotFound, 0), "call {call}, seed {seed}"),
+            }
+            let again = process.block_on(works(&log));
+            assert!(again.is_ok(), "call {call}, seed {seed}: {again:?}");
+        }
+        if !reached {
+            assert!(call > 10, "{call}");
+            return;
+        }
+    }
+}
+
+/// A killed writer leaves a segment whose name is not durable, and the first to come goes on in it.
+#[test]
+fn a_segment_that_a_killed_writer_made() {
+    let calls = killed(
+        |machine| {
+            let process = machine.start().unwrap();
+            let log = open(&process).unwrap();
+            process.block_on(async {
+                log.create_topic(&TopicSpec::new("t", PARTITIONS)).await.unwrap();
+                for number in 0..6 {
+                    append(&log, 0, number).await.unwrap();
+                }
+            });
+        },
+        async |log| {
+            for number in 6..9 {
+                append(log, 0, number).await?;
+            }
+            Ok(())
+        },
+    );
+    assert!(calls > 15, "{calls}");
+}
+
+/// A killed recovery has removed a segment behind a torn tail and not synced the folder. The next one finds nothing to
+/// remove, and the segment must not come back beside what is appended then.
+#[test]
+fn a_recovery_that_is_killed() {
+    let calls = killed(
+        |machine| {
+            let process = machine.start().unwrap();
+            let log = open(&process).unwrap();
+            process.block_on(async {
+                log.create_topic(&TopicSpec::new("t", PARTITIONS)).await.unwrap();
+                append(&log, 0, 0).await.unwrap();
+                let mut producer = log.producer(ProducerId::named("steps")).await.unwrap();
+                for number in 1..9 {
+                    append_unsynced(&mut *producer, number).await.unwrap();
+                }
+            });
+            machine.lose_power();
+        },
+        async |log| log.offsets(&place()).map(drop),
+    );
+    assert!(calls > 15, "{calls}");
+}
+
+/// A topic that lets records go: as many keys, and so many records that there are several segments.
+async fn keyed(log: &LogBackend, settings: &[&str]) -> Result<()> {
+    let settings = TopicSettings::parse(settings.iter().copied())?;
+    log.create_topic(&TopicSpec { settings, ..TopicSpec::new("t", 1) }).await?;
+    let mut producer = log.producer(ProducerId::ANONYMOUS).await?;
+    let mut frame = FrameBuilder::new();
+    for number in 0..RECORDS {
+        frame.clear();
+        frame.push(Some(&[(number % KEYS) as u8]), Some(&[number as u8; 500]), 0);
+        producer.append(&place(), &mut frame, None).await?;
+    }
+    producer.flush().await
+}
+
+const KEYS: u64 = 5;
+const RECORDS: u64 = 30;
+
+/// Offsets and numbers of what is left of [`keyed`] records.
+fn left(log: &LogBackend) -> Result<Vec<(u64, u64)>> {
+    let mut reader = log.reader(&place(), log.offsets(&place())?.start)?;
+    let (mut frames, mut left) = (Frames::default(), Vec::new());
+    while reader.read(&mut frames)? {
+        for record in frames.iter().flat_map(|frame| frame.records()) {
+            let number = record.value.unwrap()[0];
+            assert_eq!(record.value, Some(&[number; 500][..]));
+            assert_eq!(record.key, Some(&[number % KEYS as u8][..]));
+            left.push((record.offset, number.into()));
+        }
+    }
+    assert!(left.iter().all(|(offset, number)| offset == number) && left.is_sorted(), "{left:?}");
+    Ok(left)
+}
+
+/// Lets records go in a process that ends in each of its calls, by a kill and then a loss of power once another process
+/// has had a try, or by a loss of power.
+fn letting_go(settings: &[&str], check: impl Fn(&[u64], u64)) -> u64 {
+    for call in 1.. {
+        let mut reached = false;
+        for seed in 0..4 * LOSSES {
+            let machine = Machine::new(call << 8 | seed);
+            let process = machine.start().unwrap();
+            let log = open(&process).unwrap();
+            process.block_on(keyed(&log, settings)).unwrap();
+            process.crash_at_call(call, if seed % 2 == 0 { Crash::Kill } else { Crash::PowerLoss });
+            let done = process.block_on(log.clean(&place(), true));
+            reached |= process.has_ended();
+            assert!(done.is_ok() || process.has_ended(), "call {call}: {done:?}");
+            drop(log);
+            drop(process);
+            if seed % 4 < 2 {
+                // Another one takes it up where the first ended, and ends somewhere, too.
+                let process = machine.start().unwrap();
+                process.crash_at_call(1 + seed * 3, Crash::Kill);
+                let _ = open(&process).and_then(|log| process.block_on(log.clean(&place(), true)));
+            }
+            machine.lose_power();
+            let process = machine.start().unwrap();
+            let log = open(&process).unwrap();
+            let found = left(&log).and_then(|left| Ok((left, log.offsets(&place())?)));
+            let Ok((found, offsets)) = found else { panic!("call {call}, seed {seed}: {found:?}") };
+            assert_eq!(offsets.end, RECORDS, "call {call}, seed {seed}");
+            let numbers: Vec<u64> = found.into_iter().map(|(_, number)| number).collect();
+            check(&numbers, offsets.start);
+            // It goes on, and comes to its end.
+            process.block_on(log.clean(&place(), true)).unwrap();
+            check(&left(&log).unwrap().into_iter().map(|(_, number)| number).collect::<Vec<_>>(), offsets.start);
+        }
+        if !reached {
+            return call - 1;
+        }
+    }
+    0
+}
+
+#[test]
+fn compaction_that_is_interrupted() {
+    let calls = letting_go(&["cleanup=compact"], |numbers, start| {
+        assert_eq!(start, 0);
+        let last = RECORDS - KEYS..RECORDS;
+        assert!(last.clone().all(|number| numbers.contains(&number)), "{numbers:?}");
+    });
+    assert!(calls > 60, "{calls}");
+}
+
+#[test]
+fn retention_that_is_interrupted() {
+    let calls = letting_go(&["retention_bytes=4096"], |numbers, start| {
+        let first = numbers[0];
+        assert!(first >= start && numbers.iter().copied().eq(first..RECORDS), "{numbers:?}");
+        assert!(RECORDS - first > 8, "{numbers:?}");
+    });
+    assert!(calls > 40, "{calls}");
 }

@@ -1,30 +1,21 @@
 //! What the disk did with what was not synced yet, or could not be.
 
-use gretchen::backend::{Backend, Producer, ProducerId, Replay};
-use gretchen::error::Result;
-use gretchen::record::FrameBuilder;
-use gretchen::testing::sim::{Faults, Machine, Process};
-use gretchen::topic::{TopicPartition, TopicSpec};
+use std::path::Path;
 
-use super::steps::{numbers, open};
+use gretchen::backend::{Backend, Producer, ProducerId, Replay};
+use gretchen::disk::Open;
+use gretchen::error::{ErrorKind, Result};
+use gretchen::testing::sim::{Faults, Machine, Process};
+use gretchen::topic::{TopicSettings, TopicSpec};
+
+use super::steps::{append_unsynced, numbers, open, place};
 
 const SEEDS: u64 = 100;
-
-fn place() -> TopicPartition {
-    TopicPartition::new("t", 0)
-}
 
 async fn producer(process: &Process) -> Result<Box<dyn Producer>> {
     let log = open(process)?;
     log.create_topic(&TopicSpec::new("t", 1)).await?;
     log.producer(ProducerId::named("steps")).await
-}
-
-/// Appends a record that [`numbers`] knows, and does not sync it.
-async fn append(producer: &mut dyn Producer, number: u64) -> Result<()> {
-    let mut frame = FrameBuilder::new();
-    frame.push(Some(&number.to_le_bytes()), Some(&[number as u8; 500]), 0);
-    producer.append(&place(), &mut frame, Some(number)).await.map(drop)
 }
 
 /// The records after a loss of power: the first so many.
@@ -45,12 +36,59 @@ fn records_behind_a_beginning_that_never_reached_the_disk() {
         process.block_on(async {
             let mut producer = producer(&process).await.unwrap();
             for number in 0..5 {
-                append(&mut *producer, number).await.unwrap();
+                append_unsynced(&mut *producer, number).await.unwrap();
             }
         });
         counts.insert(after_power_loss(&machine));
     }
     assert!(counts.contains(&0) && counts.contains(&5) && counts.len() > 3, "{counts:?}");
+}
+
+/// Any part of the beginning that did not reach the disk is known, and what is behind it is there: as long as nothing of it
+/// was durable.
+#[test]
+fn a_beginning_that_lacks_some_of_its_bytes() {
+    let segment = Path::new("/data/topics/t/0/00000000000000000000.log");
+    let beginning = 144;
+    let mut refused = 0;
+    for from in 0..beginning {
+        for to in [from + 1, beginning] {
+            for durable in [false, true] {
+                let machine = Machine::new(1);
+                let process = machine.start().unwrap();
+                process.block_on(async {
+                    let mut producer = producer(&process).await.unwrap();
+                    append_unsynced(&mut *producer, 0).await.unwrap();
+                    if durable {
+                        producer.flush().await.unwrap();
+                    }
+                    append_unsynced(&mut *producer, 1).await.unwrap();
+                });
+                drop(process);
+                let process = machine.start().unwrap();
+                let file = process.disk().open(segment, Open::Existing).unwrap();
+                let mut before = vec![0; to - from];
+                file.read_exact_at(&mut before, from as u64).unwrap();
+                file.write_all_at(&vec![0; to - from], from as u64).unwrap();
+                if durable {
+                    // The frames alone say so.
+                    process.disk().remove(&segment.with_file_name("end")).unwrap();
+                }
+                let have = open(&process).and_then(|log| numbers(&log, 0));
+                match have {
+                    Ok(have) => {
+                        assert_eq!(have, [0, 1], "bytes {from} to {to}");
+                        assert!(!durable || before.iter().all(|byte| *byte == 0), "bytes {from} to {to}");
+                    }
+                    Err(error) => {
+                        assert_eq!((error.kind(), durable), (ErrorKind::Corrupt, true), "{from} to {to}: {error}");
+                        refused += 1;
+                    }
+                }
+            }
+        }
+    }
+    assert!(refused > beginning / 2, "{refused}");
 }
 
 #[test]
@@ -60,7 +98,7 @@ fn reads_that_stop_early_lose_nothing() {
     process.block_on(async {
         let mut producer = producer(&process).await.unwrap();
         for number in 0..30 {
-            append(&mut *producer, number).await.unwrap();
+            append_unsynced(&mut *producer, number).await.unwrap();
         }
         producer.flush().await.unwrap();
     });
@@ -81,12 +119,12 @@ fn a_sync_that_fails_where_a_segment_ends() {
             let mut producer = producer(&process).await.unwrap();
             let mut number = 0;
             machine.set_faults(Faults { sync: 1, ..Faults::default() });
-            while append(&mut *producer, number).await.is_ok() {
+            while append_unsynced(&mut *producer, number).await.is_ok() {
                 number += 1;
             }
             assert!(number > 3);
             machine.set_faults(Faults::default());
-            let again = append(&mut *producer, number).await;
+            let again = append_unsynced(&mut *producer, number).await;
             let flushed = producer.flush().await;
             refused += u64::from(flushed.is_err());
             match flushed {
@@ -109,7 +147,7 @@ fn a_sync_that_fails_while_a_partition_is_opened() {
         process.block_on(async {
             let mut producer = producer(&process).await.unwrap();
             for number in 0..5 {
-                append(&mut *producer, number).await.unwrap();
+                append_unsynced(&mut *producer, number).await.unwrap();
             }
         });
         drop(process);
@@ -125,4 +163,62 @@ fn a_sync_that_fails_while_a_partition_is_opened() {
         let have = after_power_loss(&machine);
         assert_eq!(have, end, "seed {seed}");
     }
+}
+
+/// A `topic.json` whose folder could not be synced is put back as it was, and both hold after a loss of power.
+#[test]
+fn a_sync_that_fails_while_a_topic_is_changed() {
+    let (mut failed, mut kept) = (0, 0);
+    for seed in 0..4 * SEEDS {
+        let machine = Machine::new(seed);
+        let process = machine.start().unwrap();
+        let settings = TopicSettings::parse(["retention_ms=7d"]).unwrap();
+        process.block_on(async {
+            let log = open(&process).unwrap();
+            log.create_topic(&TopicSpec::new("t", 1)).await.unwrap();
+            machine.set_faults(Faults { sync: 2, ..Faults::default() });
+            let set = log.set_topic("t", &settings).await;
+            machine.set_faults(Faults::default());
+            let now = log.topic("t").unwrap().spec.settings;
+            failed += u64::from(set.is_err());
+            assert!(set.is_err() || now == settings, "seed {seed}");
+        });
+        machine.lose_power();
+        let process = machine.start().unwrap();
+        let topic = open(&process).and_then(|log| log.topic("t"));
+        let Ok(topic) = topic else { panic!("seed {seed}: {topic:?}") };
+        kept += u64::from(topic.spec.settings == settings);
+        assert!([settings, TopicSettings::default()].contains(&topic.spec.settings), "seed {seed}");
+    }
+    assert!(failed > SEEDS && kept > SEEDS / 2, "{failed} failed, {kept} were kept");
+}
+
+/// A topic whose creation failed because its folder could not be synced is taken back: whatever a loss of power leaves of
+/// that, it is there whole or not at all.
+#[test]
+fn a_sync_that_fails_while_a_topic_is_created() {
+    let mut failed = 0;
+    for seed in 0..4 * SEEDS {
+        let machine = Machine::new(seed);
+        let process = machine.start().unwrap();
+        let log = open(&process).unwrap();
+        machine.set_faults(Faults { sync: 3, ..Faults::default() });
+        let made = process.block_on(log.create_topic(&TopicSpec::new("t", 1)));
+        machine.set_faults(Faults::default());
+        failed += u64::from(made.is_err());
+        drop((log, process));
+        if seed % 2 == 0 {
+            // Somebody tidies up meanwhile.
+            let process = machine.start().unwrap();
+            open(&process).unwrap();
+        }
+        machine.lose_power();
+        let process = machine.start().unwrap();
+        let log = open(&process).unwrap();
+        let there = process.block_on(log.topics()).unwrap().len();
+        assert!(made.is_err() || there == 1, "seed {seed}");
+        let again = process.block_on(producer(&process)).map(drop);
+        assert!(again.is_ok(), "seed {seed}: {again:?}");
+    }
+    assert!(failed > SEEDS, "{failed}");
 }
