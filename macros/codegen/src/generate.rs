@@ -326,13 +326,13 @@ fn enumeration(named: &Named, symbols: &[String], default: Option<&str>) -> Resu
     let name = names::ident(&names::type_name(named.simple_name()));
     let mut taken = BTreeMap::new();
     for symbol in symbols {
-        let variant = names::type_name(symbol);
+        let variant = names::variant_name(symbol);
         if let Some(first) = taken.insert(variant.clone(), symbol) {
             let message = format!("symbols {first:?} and {symbol:?} would both be the variant `{variant}`; rename one");
             return Err(SchemaError { place: named.place.clone(), message });
         }
     }
-    let variants = symbols.iter().map(|symbol| names::ident(&names::type_name(symbol))).collect::<Vec<_>>();
+    let variants = symbols.iter().map(|symbol| names::ident(&names::variant_name(symbol))).collect::<Vec<_>>();
     let first = default.and_then(|default| symbols.iter().position(|symbol| symbol == default)).unwrap_or(0);
     let initial = &variants[first];
     let doc = match named.doc.as_str() {
@@ -374,7 +374,10 @@ fn enumeration(named: &Named, symbols: &[String], default: Option<&str>) -> Resu
         impl ::core::str::FromStr for #name {
             type Err = ::gretchen::__private::UnknownSymbol;
 
-            fn from_str(symbol: &str) -> ::core::result::Result<Self, Self::Err> {
+            // `Self::Err` may be a variant.
+            fn from_str(
+                symbol: &str,
+            ) -> ::core::result::Result<Self, ::gretchen::__private::UnknownSymbol> {
                 match symbol {
                     #(#symbols => ::core::result::Result::Ok(Self::#variants),)*
                     _ => ::core::result::Result::Err(
