@@ -7,6 +7,7 @@ use proc_macro2::{Ident, Literal, TokenStream};
 use quote::{format_ident, quote};
 use syn::ext::IdentExt;
 
+use super::docs::doc;
 use super::modules::{Modules, Taken};
 use super::types::{Context, Rust};
 use super::{Namespaces, names};
@@ -62,10 +63,7 @@ fn rust_fields<'a>(context: &mut Context<'_>, fields: &'a [Field]) -> Result<Vec
             let name = names::field_name(&field.name);
             taken.take("field", &name, &field.place)?;
             let rust = context.field(field)?;
-            let doc = match field.doc.as_str() {
-                "" => format!("Field `{}`: `{}`.", field.name, schemas.type_name(&field.ty)),
-                doc => doc.to_owned(),
-            };
+            let doc = doc(&field.doc, || format!("Field `{}`: `{}`.", field.name, schemas.type_name(&field.ty)));
             let default = default_value(schemas, field, &rust)?;
             Ok(RustField { field, ident: names::ident(&name), rust, doc, default })
         })
@@ -108,10 +106,7 @@ fn record(context: &mut Context<'_>, fields: &[Field]) -> Result<TokenStream, Sc
 }
 
 fn structs(named: &Named, name: &Ident, view_name: &Ident, fields: &[RustField<'_>]) -> TokenStream {
-    let doc = match named.doc.as_str() {
-        "" => format!("Record `{}`.", named.name),
-        doc => doc.to_owned(),
-    };
+    let doc = doc(&named.doc, || format!("Record `{}`.", named.name));
     let view_doc = format!("[`{name}`], borrowed from the bytes that it was read from.");
     let idents = fields.iter().map(|field| &field.ident).collect::<Vec<_>>();
     let docs = fields.iter().map(|field| &field.doc).collect::<Vec<_>>();
@@ -335,10 +330,7 @@ fn enumeration(named: &Named, symbols: &[String], default: Option<&str>) -> Resu
     let variants = symbols.iter().map(|symbol| names::ident(&names::variant_name(symbol))).collect::<Vec<_>>();
     let first = default.and_then(|default| symbols.iter().position(|symbol| symbol == default)).unwrap_or(0);
     let initial = &variants[first];
-    let doc = match named.doc.as_str() {
-        "" => format!("Enum `{}`.", named.name),
-        doc => doc.to_owned(),
-    };
+    let doc = doc(&named.doc, || format!("Enum `{}`.", named.name));
     let symbol_docs = symbols.iter().map(|symbol| format!("`{symbol}`"));
     let (full_name, count, indexes) = (&named.name, symbols.len(), 0..symbols.len());
     Ok(quote! {

@@ -1,5 +1,6 @@
 //! From Avro schemas to Rust: what `records!` expands to, and what the command line shows of it.
 
+mod docs;
 mod generate;
 mod modules;
 mod names;
@@ -69,7 +70,6 @@ mod tests {
         assert!(syn::parse_file(&text).is_ok());
     }
 
-    /// What has no name of its own has nothing to generate but the named types inside.
     /// Each with both places, not left to the compiler.
     #[test]
     fn names_that_become_one_are_refused() {
@@ -89,6 +89,7 @@ mod tests {
         }
     }
 
+    /// What has no name of its own has nothing to generate but the named types inside.
     #[test]
     fn a_root_may_be_anything() {
         for (schema, expected) in [
