@@ -397,30 +397,40 @@ fn enumeration(named: &Named, symbols: &[String], default: Option<&str>) -> Resu
     })
 }
 
+/// Bytes up to which a fixed is held in place; larger ones are in a box, or records of a few would overflow a stack.
+const MAX_IN_PLACE: usize = 1024;
+
 fn fixed(named: &Named, size: usize) -> TokenStream {
     let name = names::ident(&names::type_name(named.simple_name()));
-    let doc = match named.doc.as_str() {
-        "" => format!("Fixed `{}`: {size} bytes.", named.name),
-        doc => doc.to_owned(),
+    let doc = doc(&named.doc, || format!("Fixed `{}`: {size} bytes.", named.name));
+    let in_place = size <= MAX_IN_PLACE;
+    let copy = in_place.then(|| quote!(Copy,));
+    let (ty, zero, own) = match in_place {
+        true => (quote!([u8; #size]), quote!([0; #size]), quote!(*bytes)),
+        false => (
+            quote!(::std::boxed::Box<[u8; #size]>),
+            quote!(::gretchen::__private::boxed_zeroes()),
+            quote!(::gretchen::__private::boxed_bytes(bytes)),
+        ),
     };
     quote! {
         #[doc = #doc]
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[derive(Clone, #copy Debug, PartialEq, Eq, Hash)]
         pub struct #name(
             /// The bytes.
-            pub [u8; #size],
+            pub #ty,
         );
         #[automatically_derived]
         impl ::core::default::Default for #name {
             fn default() -> Self {
-                Self([0; #size])
+                Self(#zero)
             }
         }
         #[automatically_derived]
         impl ::gretchen::__private::FixedBytes<#size> for #name {
             #[inline]
-            fn new(bytes: [u8; #size]) -> Self {
-                Self(bytes)
+            fn new(bytes: &[u8; #size]) -> Self {
+                Self(#own)
             }
 
             #[inline]
