@@ -6,6 +6,7 @@ pub use crate::agent::{
     rekey,
 };
 pub use crate::record::big_decimal::{BigDecimal, BigDecimalBytes, BigDecimalFixed};
+pub use crate::record::boxed_bytes::{boxed_bytes, boxed_zeroes};
 pub use crate::record::codec::{
     Blob, Boolean, Codec, Double, Enum, Fixed, FixedBytes, Float, Int, Long, Nested, Null, Optional, Str, Symbols,
     default_of, write_branch,

@@ -107,7 +107,7 @@ pub fn aggregate(tokens: TokenStream) -> TokenStream {
 /// | `["null", T]`, `[T, "null"]` | `Option<T>` | `Option` |
 /// | any other union | an enum with a variant for each branch | its view; the same where nothing is borrowed |
 /// | `record`, `enum` | the type of that name | its view; the same |
-/// | `fixed` | a struct around `[u8; N]` | `&[u8; N]` |
+/// | `fixed` | a struct around `[u8; N]`, of more than 1,024 bytes around a box of it | `&[u8; N]` |
 /// | `decimal` | `rust_decimal::Decimal`, above 28 digits `bigdecimal::BigDecimal` | the same |
 /// | `big-decimal` | `bigdecimal::BigDecimal` | the same |
 /// | `date`, `time-*` | `jiff::civil::Date`, `jiff::civil::Time` | the same |

@@ -400,15 +400,16 @@ pub(super) enum SchemaCommand {
         /// How it is computed; records in topics carry crc64
         #[arg(long, value_name = "crc64|md5|sha256", default_value = "crc64", hide_possible_values = true)]
         algorithm: Algorithm,
-        /// Files, or topic:NAME for all schemas that a topic keeps
+        /// Files, which may name each other's types, or topic:NAME for all schemas that a topic keeps
         #[arg(value_name = "SCHEMA", required = true)]
         schemas: Vec<String>,
     },
     /// Prints the canonical form of the specification
     Canonical {
-        /// A file, or topic:NAME for the newest schema of a topic
-        #[arg(value_name = "SCHEMA")]
-        schema: String,
+        /// A file, or topic:NAME for the newest schema of a topic; of several files, which may name each other's types, a
+        /// line each
+        #[arg(value_name = "SCHEMA", required = true)]
+        schemas: Vec<String>,
     },
     /// Prints the Rust that records! makes of files
     Expand {

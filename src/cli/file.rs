@@ -174,8 +174,11 @@ impl RecordFile {
                 format!("{} cannot be sent, {sent}:\n  {}{rest}", counted(wrong, "row"), problems.join("\n  "))
             }
         };
-        Failure::new(message)
-            .help(format!("rows must be as {} has them; correct the file and send it again", values.describe()))
+        let help = match self.source {
+            Source::Avro { .. } => "copy or write the file again, then send it".to_owned(),
+            _ => format!("rows must be as {} has them; correct the file and send it again", values.describe()),
+        };
+        Failure::new(message).help(help)
     }
 }
 

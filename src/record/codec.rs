@@ -369,7 +369,7 @@ impl UnknownSymbol {
 /// A `fixed` that `records!` generated.
 pub trait FixedBytes<const N: usize>: Clone + 'static {
     /// Around its bytes.
-    fn new(bytes: [u8; N]) -> Self;
+    fn new(bytes: &[u8; N]) -> Self;
 
     /// Its bytes.
     fn bytes(&self) -> &[u8; N];
@@ -392,7 +392,7 @@ impl<F: FixedBytes<N>, const N: usize> Codec for Fixed<F, N> {
 
     #[inline]
     fn decode(input: &mut Input<'_>) -> Result<F, DecodeError> {
-        input.read_array().map(|bytes| F::new(*bytes))
+        input.read_array().map(F::new)
     }
 
     #[inline]
@@ -402,7 +402,7 @@ impl<F: FixedBytes<N>, const N: usize> Codec for Fixed<F, N> {
 
     #[inline]
     fn own(view: &&[u8; N]) -> F {
-        F::new(**view)
+        F::new(view)
     }
 }
 

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 
 use super::codec::{Codec, write_bytes, write_long};
 use super::logical::{self, MAX_PRECISION, shortest, unscaled, write_decimal_fixed};
+use super::to_json::check_written;
 use super::{DynamicSchema, EncodeError, big_decimal};
 
 type Encoded = Result<(), EncodeError>;
@@ -120,7 +121,15 @@ impl Writer<'_> {
             Type::Long => {
                 write_long(value.as_i64().ok_or_else(|| self.wrong(ty, value, "a whole number of 64 bits"))?, out);
             }
-            Type::Float => out.extend_from_slice(&(self.float(ty, value)? as f32).to_le_bytes()),
+            Type::Float => {
+                let double = self.float(ty, value)?;
+                let float = double as f32;
+                // Infinity is written as such, not as a number that is too large.
+                if float.is_infinite() && double.is_finite() {
+                    return Err(self.wrong(ty, value, "a number of 32 bits"));
+                }
+                out.extend_from_slice(&float.to_le_bytes());
+            }
             Type::Double => out.extend_from_slice(&self.float(ty, value)?.to_le_bytes()),
             Type::String => {
                 write_bytes(value.as_str().ok_or_else(|| self.wrong(ty, value, "a text"))?.as_bytes(), out);
@@ -309,7 +318,9 @@ impl Writer<'_> {
                 "long" => Type::Long,
                 _ => return Err(self.wrong(ty, value, what)),
             };
-            return self.write(&base, value, out).map_err(|_| self.wrong(ty, value, what));
+            let start = out.len();
+            self.write(&base, value, out).map_err(|_| self.wrong(ty, value, what))?;
+            return check_written(self.schemas, ty, &out[start..]);
         };
         match text.parse() {
             Ok(parsed) => C::encode(&parsed, out),

@@ -7,7 +7,7 @@ use gretchen_schema::{Definition, Field, Schemas, Type, did_you_mean, latin1_byt
 use serde_json::{Map, Value};
 
 use super::codec::{write_bytes, write_long};
-use super::to_json::{MAX_LEVELS, check_end, float, latin1, nested, skip_items};
+use super::to_json::{MAX_LEVELS, check_end, check_written, float, latin1, nested, skip_items};
 use super::{DecodeError, DynamicSchema, EncodeError, Input};
 
 type Encoded = Result<(), EncodeError>;
@@ -31,10 +31,12 @@ pub fn avro_to_json_encoding(schema: &DynamicSchema, datum: &[u8]) -> Result<Val
 
 /// Appends the bare datum of a value in the JSON encoding of the specification; on an error `out` is as it was.
 ///
-/// As in Java, every field must be there, in any order, and no other; defaults are not filled in.
+/// As in Java, every field must be there, in any order, and no other; defaults are not filled in. What is no value of
+/// its logical type, a date after the year 9999, is an error.
 pub fn json_encoding_to_avro(schema: &DynamicSchema, value: &Value, out: &mut Vec<u8>) -> Encoded {
     let before = out.len();
-    let result = Writer { schemas: schema.schemas() }.write(schema.root(), value, out);
+    let written = Writer { schemas: schema.schemas() }.write(schema.root(), value, out);
+    let result = written.and_then(|()| check_written(schema.schemas(), schema.root(), &out[before..]));
     if result.is_err() {
         out.truncate(before);
     }

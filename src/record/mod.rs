@@ -1,6 +1,7 @@
 //! Records: what a value is, how it becomes bytes, and which schema wrote them.
 
 pub(crate) mod big_decimal;
+pub(crate) mod boxed_bytes;
 pub(crate) mod codec;
 mod container;
 pub(crate) mod containers;

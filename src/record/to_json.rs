@@ -7,7 +7,7 @@ use super::big_decimal;
 use super::codec::Codec;
 use super::input::level_cost;
 use super::logical::{self, MAX_PRECISION, read_decimal};
-use super::{DecodeError, DynamicSchema, Input};
+use super::{DecodeError, DynamicSchema, EncodeError, Input};
 
 /// Types in types, in all, that a value is read through; the records among them are counted by [`Input`] too.
 pub(crate) const MAX_LEVELS: usize = 512;
@@ -98,28 +98,51 @@ fn too_deep(input: &Input<'_>) -> DecodeError {
     input.error(format!("nested deeper than {MAX_LEVELS} levels"))
 }
 
-/// Reads over a value, checking it.
+/// Reads over a value, checking it as the type underneath.
 pub(crate) fn skip(schemas: &Schemas, ty: &Type, input: &mut Input<'_>, depth: usize) -> Result<(), DecodeError> {
+    walk::<false>(schemas, ty, input, depth)
+}
+
+/// Reads over a value, checking also that it means something as what its logical types say.
+pub(crate) fn check(schemas: &Schemas, ty: &Type, input: &mut Input<'_>, depth: usize) -> Result<(), DecodeError> {
+    walk::<true>(schemas, ty, input, depth)
+}
+
+/// The same of what was just written.
+pub(crate) fn check_written(schemas: &Schemas, ty: &Type, written: &[u8]) -> Result<(), EncodeError> {
+    check(schemas, ty, &mut Input::new(written), MAX_LEVELS)
+        .map_err(|error| EncodeError { field: error.field.clone(), reason: error.reason.clone() })
+}
+
+fn walk<const MEANINGS: bool>(
+    schemas: &Schemas,
+    ty: &Type,
+    input: &mut Input<'_>,
+    depth: usize,
+) -> Result<(), DecodeError> {
     let depth = depth.checked_sub(1).ok_or_else(|| too_deep(input))?;
     match ty {
         Type::Array(items) => {
-            skip_items(schemas.min_len(items), input, |input| skip(schemas, items, input, depth))?;
+            skip_items(schemas.min_len(items), input, |input| walk::<MEANINGS>(schemas, items, input, depth))?;
         }
         Type::Map(values) => skip_items(1 + schemas.min_len(values), input, |input| {
             input.read_str()?;
-            skip(schemas, values, input, depth)
+            walk::<MEANINGS>(schemas, values, input, depth)
         })?,
         Type::Union(branches) => {
             let index = input.read_index(branches.len())?;
-            skip(schemas, &branches[index], input, depth)?;
+            walk::<MEANINGS>(schemas, &branches[index], input, depth)?;
         }
         Type::Named(id) => match &schemas.get(*id).definition {
             Definition::Record(fields) => nested(schemas, *id, depth, input, |input| {
                 fields.iter().try_for_each(|field| {
-                    skip(schemas, &field.ty, input, depth).map_err(|error| error.within(&field.name))
+                    walk::<MEANINGS>(schemas, &field.ty, input, depth).map_err(|error| error.within(&field.name))
                 })
             })?,
             Definition::Enum { symbols, .. } => drop(input.read_index(symbols.len())?),
+            Definition::Fixed { size, logical: Some(logical) } if MEANINGS => {
+                drop(read_logical(*logical, Some(*size), input)?);
+            }
             Definition::Fixed { size, .. } => drop(input.read_slice(*size)?),
         },
         Type::Null => {}
@@ -130,6 +153,7 @@ pub(crate) fn skip(schemas: &Schemas, ty: &Type, input: &mut Input<'_>, depth: u
         Type::Double => drop(input.read_double()?),
         Type::Bytes => drop(input.read_bytes()?),
         Type::String => drop(input.read_str()?),
+        Type::Logical(logical) if MEANINGS => drop(read_logical(*logical, None, input)?),
         Type::Logical(logical) => match logical.base() {
             "int" => drop(input.read_int()?),
             "long" => drop(input.read_long()?),

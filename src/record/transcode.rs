@@ -4,19 +4,32 @@ use gretchen_schema::{Definition, Schemas, Type};
 
 use super::codec::{write_bytes, write_long};
 use super::plan::{Kind, Plan, RecordPlan, SKIPPED, Step, no_plan};
-use super::to_json::{MAX_LEVELS, nested, skip, skip_items};
+use super::to_json::{MAX_LEVELS, check, nested, skip, skip_items};
 use super::{DecodeError, Input};
 
 impl Plan {
-    /// Appends the reader's datum for the writer's datum that is next.
-    pub(crate) fn run_prefix<'a>(&'a self, input: &mut Input<'a>, out: &mut Vec<u8>) -> Result<(), DecodeError> {
+    /// Appends the reader's datum for the writer's datum that is next. With `meanings` also what is no value of its
+    /// logical type is an error: the generated types would refuse it.
+    pub(crate) fn run_prefix<'a>(
+        &'a self,
+        input: &mut Input<'a>,
+        out: &mut Vec<u8>,
+        meanings: bool,
+    ) -> Result<(), DecodeError> {
         input.follow(self);
-        Transcoder { reader: self.reader.schemas() }.step(&self.root, self.reader.root(), input, out, MAX_LEVELS)
+        Transcoder { reader: self.reader.schemas(), meanings }.step(
+            &self.root,
+            self.reader.root(),
+            input,
+            out,
+            MAX_LEVELS,
+        )
     }
 }
 
 struct Transcoder<'a> {
     reader: &'a Schemas,
+    meanings: bool,
 }
 
 impl Transcoder<'_> {
@@ -34,10 +47,19 @@ impl Transcoder<'_> {
             (Kind::Exact, _) => {
                 let before = input.rest();
                 // The type that is checked is the reader's: bytes need not be UTF-8.
-                skip(self.reader, reader, input, depth)?;
+                let over = if self.meanings { check } else { skip };
+                over(self.reader, reader, input, depth)?;
                 out.extend_from_slice(&before[..before.len() - input.rest().len()]);
             }
-            (Kind::IntToLong, _) => write_long(input.read_int()?.into(), out),
+            (Kind::IntToLong, _) => {
+                let (before, start) = (input.position(), out.len());
+                write_long(input.read_int()?.into(), out);
+                // No other promotion leads to a logical type that does not hold every value.
+                if self.meanings {
+                    check(self.reader, reader, &mut Input::new(&out[start..]), depth)
+                        .map_err(|error| DecodeError::new(before, error.reason.clone()))?;
+                }
+            }
             (Kind::IntegerToFloat, _) => out.extend_from_slice(&(input.read_long()? as f32).to_le_bytes()),
             (Kind::IntegerToDouble, _) => out.extend_from_slice(&(input.read_long()? as f64).to_le_bytes()),
             (Kind::FloatToDouble, _) => out.extend_from_slice(&f64::from(input.read_float()?).to_le_bytes()),

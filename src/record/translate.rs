@@ -22,7 +22,7 @@ impl Translation {
     /// Appends the reader's datum for a datum of the writer, all of which must be consumed.
     pub fn run(&self, datum: &[u8], out: &mut Vec<u8>) -> Result<(), DecodeError> {
         let mut input = Input::new(datum);
-        self.0.run_prefix(&mut input, out)?;
+        self.0.run_prefix(&mut input, out, false)?;
         check_end(&input)
     }
 }

@@ -11,7 +11,10 @@ use crate::cli::{bad, command, good, json_of, order, run};
 
 const V1: &str = include_str!("../../schemas/order.avsc");
 
-/// A folder with two versions of a schema.
+const BASKET: &str = r#"{"type": "record", "name": "Basket", "namespace": "shop", "fields": [
+            {"name": "orders", "type": {"type": "array", "items": "Order"}}]}"#;
+
+/// A folder with three versions of a schema.
 fn folder() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("v1.avsc"), V1).unwrap();
@@ -26,12 +29,7 @@ fn folder() -> tempfile::TempDir {
 fn schemas_are_checked_and_shown() {
     let dir = folder();
     let dir = dir.path();
-    fs::write(
-        dir.join("basket.avsc"),
-        r#"{"type": "record", "name": "Basket", "namespace": "shop", "fields": [
-            {"name": "orders", "type": {"type": "array", "items": "Order"}}]}"#,
-    )
-    .unwrap();
+    fs::write(dir.join("basket.avsc"), BASKET).unwrap();
     let shown = good(dir, &["schema", "check", "basket.avsc", "v1.avsc"]);
     assert!(
         shown.contains("shop.Basket  record  1 field") && shown.contains("shop.Order   record  5 fields"),
@@ -50,6 +48,11 @@ fn schemas_are_checked_and_shown() {
     let error = bad(dir, &["schema", "check", "torn.avsc", "v1.avsc", "broken.avsc"], 1);
     assert!(error.contains("torn.avsc:1:") && error.contains("broken.avsc:1:48"), "{error}");
     assert_eq!(error.matches("error:").count(), 2, "{error}");
+    let endless = r#"{"type": "record", "name": "x.A", "fields": [{"name": "b", "type": "x.B"}]}"#;
+    fs::write(dir.join("a.avsc"), endless).unwrap();
+    fs::write(dir.join("b.avsc"), endless.replace("x.A", "x.C").replace("x.B", "x.A").replace("x.C", "x.B")).unwrap();
+    let error = bad(dir, &["schema", "check", "a.avsc", "b.avsc"], 1);
+    assert!(error.contains("contains itself without end") && error.matches("error:").count() == 1, "{error}");
     let (code, errors, _) = run(dir, &["schema", "check", "broken.avsc", "--json"]);
     let errors: Value = serde_json::from_str(&errors).unwrap();
     assert_eq!((code, &errors["errors"][0]["column"]), (1, &json!(48)));
@@ -129,6 +132,21 @@ fn canonical_forms_fingerprints_and_rust_are_printed() {
     let of = |algorithm: &str| good(dir, &["schema", "fingerprint", "v1.avsc", "v2.avsc", "--algorithm", algorithm]);
     assert_eq!(of("md5").lines().map(|line| line.find("  ")).collect::<Vec<_>>(), [Some(32); 2]);
     assert_eq!(of("sha256").lines().map(|line| line.find("  ")).collect::<Vec<_>>(), [Some(64); 2]);
+    // Files that name each other's types, in any order; a second version of one is no part of that.
+    fs::write(dir.join("basket.avsc"), BASKET).unwrap();
+    for files in [["basket.avsc", "v1.avsc"], ["v1.avsc", "basket.avsc"]] {
+        let args = |command| [&["schema", command], files.as_slice()].concat();
+        let checked = json_of(dir, &[&args("check")[..], &["--json"]].concat());
+        let checked: Vec<_> =
+            checked.as_array().unwrap().iter().map(|row| row["fingerprint"].as_str().unwrap()).collect();
+        let shown = good(dir, &args("fingerprint"));
+        assert_eq!(shown.lines().map(|line| &line[..16]).collect::<Vec<_>>(), checked);
+        let canonical = good(dir, &args("canonical"));
+        let fingerprints =
+            canonical.lines().map(|form| format!("{:016x}", DynamicSchema::parse(form).unwrap().fingerprint()));
+        assert_eq!(fingerprints.collect::<Vec<_>>(), checked, "{canonical}");
+    }
+    assert!(bad(dir, &["schema", "fingerprint", "basket.avsc", "v1.avsc", "v2.avsc"], 1).contains("unknown type"));
     let rust = good(dir, &["schema", "expand", "v1.avsc"]);
     assert!(rust.contains("pub mod shop {\n") && rust.contains("        pub order_id: i64,\n"), "{rust}");
     let rust = good(dir, &["schema", "expand", "v1.avsc", "--flat"]);

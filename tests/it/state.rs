@@ -153,12 +153,14 @@ fn a_changelog_is_replayed_with_a_new_schema() -> Result<(), BoxError> {
     // Nothing but the changelog is left.
     fs::remove_dir_all(&state)?;
     let session = open(app_three(), folder.path())?;
+    // Where nothing is left to process, processing may end before every table is open.
+    send(&session, &[("c", 5)]);
     check_refusal("state.first.Latest", &session.process().expect_err("incompatible"));
     drop(session);
     fs::remove_dir_all(&state)?;
     let session = open(app_two(), folder.path())?;
     session.process()?;
-    assert_eq!(seen(&session), expected);
+    assert_eq!(seen(&session), ["a=a 1 somewhere", "b=b 3 somewhere", "c=c 5 here"]);
     Ok(())
 }
 

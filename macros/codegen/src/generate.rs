@@ -7,6 +7,7 @@ use proc_macro2::{Ident, Literal, TokenStream};
 use quote::{format_ident, quote};
 use syn::ext::IdentExt;
 
+use super::docs::doc;
 use super::modules::{Modules, Taken};
 use super::types::{Context, Rust};
 use super::{Namespaces, names};
@@ -62,10 +63,7 @@ fn rust_fields<'a>(context: &mut Context<'_>, fields: &'a [Field]) -> Result<Vec
             let name = names::field_name(&field.name);
             taken.take("field", &name, &field.place)?;
             let rust = context.field(field)?;
-            let doc = match field.doc.as_str() {
-                "" => format!("Field `{}`: `{}`.", field.name, schemas.type_name(&field.ty)),
-                doc => doc.to_owned(),
-            };
+            let doc = doc(&field.doc, || format!("Field `{}`: `{}`.", field.name, schemas.type_name(&field.ty)));
             let default = default_value(schemas, field, &rust)?;
             Ok(RustField { field, ident: names::ident(&name), rust, doc, default })
         })
@@ -108,10 +106,7 @@ fn record(context: &mut Context<'_>, fields: &[Field]) -> Result<TokenStream, Sc
 }
 
 fn structs(named: &Named, name: &Ident, view_name: &Ident, fields: &[RustField<'_>]) -> TokenStream {
-    let doc = match named.doc.as_str() {
-        "" => format!("Record `{}`.", named.name),
-        doc => doc.to_owned(),
-    };
+    let doc = doc(&named.doc, || format!("Record `{}`.", named.name));
     let view_doc = format!("[`{name}`], borrowed from the bytes that it was read from.");
     let idents = fields.iter().map(|field| &field.ident).collect::<Vec<_>>();
     let docs = fields.iter().map(|field| &field.doc).collect::<Vec<_>>();
@@ -326,19 +321,16 @@ fn enumeration(named: &Named, symbols: &[String], default: Option<&str>) -> Resu
     let name = names::ident(&names::type_name(named.simple_name()));
     let mut taken = BTreeMap::new();
     for symbol in symbols {
-        let variant = names::type_name(symbol);
+        let variant = names::variant_name(symbol);
         if let Some(first) = taken.insert(variant.clone(), symbol) {
             let message = format!("symbols {first:?} and {symbol:?} would both be the variant `{variant}`; rename one");
             return Err(SchemaError { place: named.place.clone(), message });
         }
     }
-    let variants = symbols.iter().map(|symbol| names::ident(&names::type_name(symbol))).collect::<Vec<_>>();
+    let variants = symbols.iter().map(|symbol| names::ident(&names::variant_name(symbol))).collect::<Vec<_>>();
     let first = default.and_then(|default| symbols.iter().position(|symbol| symbol == default)).unwrap_or(0);
     let initial = &variants[first];
-    let doc = match named.doc.as_str() {
-        "" => format!("Enum `{}`.", named.name),
-        doc => doc.to_owned(),
-    };
+    let doc = doc(&named.doc, || format!("Enum `{}`.", named.name));
     let symbol_docs = symbols.iter().map(|symbol| format!("`{symbol}`"));
     let (full_name, count, indexes) = (&named.name, symbols.len(), 0..symbols.len());
     Ok(quote! {
@@ -374,7 +366,10 @@ fn enumeration(named: &Named, symbols: &[String], default: Option<&str>) -> Resu
         impl ::core::str::FromStr for #name {
             type Err = ::gretchen::__private::UnknownSymbol;
 
-            fn from_str(symbol: &str) -> ::core::result::Result<Self, Self::Err> {
+            // `Self::Err` may be a variant.
+            fn from_str(
+                symbol: &str,
+            ) -> ::core::result::Result<Self, ::gretchen::__private::UnknownSymbol> {
                 match symbol {
                     #(#symbols => ::core::result::Result::Ok(Self::#variants),)*
                     _ => ::core::result::Result::Err(
@@ -402,30 +397,40 @@ fn enumeration(named: &Named, symbols: &[String], default: Option<&str>) -> Resu
     })
 }
 
+/// Bytes up to which a fixed is held in place; larger ones are in a box, or records of a few would overflow a stack.
+const MAX_IN_PLACE: usize = 1024;
+
 fn fixed(named: &Named, size: usize) -> TokenStream {
     let name = names::ident(&names::type_name(named.simple_name()));
-    let doc = match named.doc.as_str() {
-        "" => format!("Fixed `{}`: {size} bytes.", named.name),
-        doc => doc.to_owned(),
+    let doc = doc(&named.doc, || format!("Fixed `{}`: {size} bytes.", named.name));
+    let in_place = size <= MAX_IN_PLACE;
+    let copy = in_place.then(|| quote!(Copy,));
+    let (ty, zero, own) = match in_place {
+        true => (quote!([u8; #size]), quote!([0; #size]), quote!(*bytes)),
+        false => (
+            quote!(::std::boxed::Box<[u8; #size]>),
+            quote!(::gretchen::__private::boxed_zeroes()),
+            quote!(::gretchen::__private::boxed_bytes(bytes)),
+        ),
     };
     quote! {
         #[doc = #doc]
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[derive(Clone, #copy Debug, PartialEq, Eq, Hash)]
         pub struct #name(
             /// The bytes.
-            pub [u8; #size],
+            pub #ty,
         );
         #[automatically_derived]
         impl ::core::default::Default for #name {
             fn default() -> Self {
-                Self([0; #size])
+                Self(#zero)
             }
         }
         #[automatically_derived]
         impl ::gretchen::__private::FixedBytes<#size> for #name {
             #[inline]
-            fn new(bytes: [u8; #size]) -> Self {
-                Self(bytes)
+            fn new(bytes: &[u8; #size]) -> Self {
+                Self(#own)
             }
 
             #[inline]

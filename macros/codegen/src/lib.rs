@@ -1,5 +1,6 @@
 //! From Avro schemas to Rust: what `records!` expands to, and what the command line shows of it.
 
+mod docs;
 mod generate;
 mod modules;
 mod names;
@@ -67,6 +68,25 @@ mod tests {
             assert!(text.contains(expected), "{expected} in\n{text}");
         }
         assert!(syn::parse_file(&text).is_ok());
+    }
+
+    /// Each with both places, not left to the compiler.
+    #[test]
+    fn names_that_become_one_are_refused() {
+        for (fields, clash) in [
+            (["self", "self_"], "field `self_`"),
+            (["orderId", "order_id"], "field `order_id`"),
+            (["gen", "Gen"], "field `gen`"),
+        ] {
+            let [a, b] = fields;
+            let schema = format!(
+                "{{\"type\": \"record\", \"name\": \"R\", \"fields\": [\n{{\"name\": \"{a}\", \"type\": \"int\"}},\n\
+                 {{\"name\": \"{b}\", \"type\": \"int\"}}]}}"
+            );
+            let schemas = Schemas::parse(&[Source { name: "a.avsc", text: &schema }]).expect("a schema");
+            let error = generate_text(&schemas, Namespaces::Nested).expect_err("a clash").to_string();
+            assert!(error.contains(clash) && error.contains("a.avsc:2:") && error.contains("a.avsc:3:"), "{error}");
+        }
     }
 
     /// What has no name of its own has nothing to generate but the named types inside.

@@ -6,6 +6,9 @@ use quote::format_ident;
 /// Keywords that cannot be raw identifiers.
 const NEVER_RAW: [&str; 5] = ["self", "Self", "super", "crate", "_"];
 
+/// Keywords since the edition of 2024, which `syn` takes for names.
+const LATE_KEYWORDS: [&str; 1] = ["gen"];
+
 /// Types that are known without a path: a module of such a name would hide them.
 const PRIMITIVES: [&str; 17] = [
     "bool", "char", "str", "i8", "i16", "i32", "i64", "i128", "isize", "u8", "u16", "u32", "u64", "u128", "usize",
@@ -55,11 +58,20 @@ pub(super) fn field_name(name: &str) -> String {
         }
         snake.push(c.to_ascii_lowercase());
     }
-    // What begins so is ours.
-    if snake.starts_with("__") {
+    // What begins so is ours. A keyword that cannot be raw gets its underscore here, so that `self` and `self_` clash.
+    if snake.starts_with("__") || NEVER_RAW.contains(&snake.as_str()) {
         snake.push('_');
     }
     snake
+}
+
+/// The variant of an enum's symbol.
+pub(super) fn variant_name(symbol: &str) -> String {
+    match type_name(symbol) {
+        // A variant would hide the list of all.
+        name if name == "ALL" => "All".to_owned(),
+        name => name,
+    }
 }
 
 /// As an identifier: raw where it is a keyword, with an underscore where it cannot be raw.
@@ -68,8 +80,8 @@ pub(super) fn ident(name: &str) -> Ident {
         return format_ident!("{name}_");
     }
     match syn::parse_str::<Ident>(name) {
-        Ok(ident) => ident,
-        Err(_) => format_ident!("r#{name}"),
+        Ok(ident) if !LATE_KEYWORDS.contains(&name) => ident,
+        _ => format_ident!("r#{name}"),
     }
 }
 
@@ -95,11 +107,15 @@ mod tests {
             ("order_id", "order_id"),
             ("x1Y", "x1_y"),
             ("__bytes", "__bytes_"),
+            ("self", "self_"),
+            ("self_", "self_"),
+            ("_", "__"),
         ] {
             assert_eq!(field_name(avro), rust);
         }
-        assert_eq!(ident("type").to_string(), "r#type");
-        assert_eq!(ident("self").to_string(), "self_");
+        assert_eq!((ident("type").to_string(), ident("gen").to_string()), ("r#type".into(), "r#gen".into()));
+        assert_eq!(ident("Self").to_string(), "Self_");
+        assert_eq!((variant_name("ALL").as_str(), variant_name("A_L_L").as_str()), ("All", "All"));
         assert_eq!((module_name("Shop").as_str(), module_name("u8").as_str()), ("shop", "u8_"));
     }
 }

@@ -146,6 +146,7 @@ fn codec(owned: &Ident, view_name: &Ident, found: &[Branch], borrows: bool) -> T
     let count = found.len();
     let view_of = if borrows { quote!(#view_name) } else { quote!(#owned) };
     let view_type = if borrows { quote!(#view_name<'a>) } else { quote!(#owned) };
+    let view_any = if borrows { quote!(#view_name<'_>) } else { quote!(#owned) };
     let encode = found.iter().enumerate().map(|(index, Branch { ident, rust, .. })| match rust {
         None => quote! {
             Self::#ident => {
@@ -232,7 +233,8 @@ fn codec(owned: &Ident, view_name: &Ident, found: &[Branch], borrows: bool) -> T
                 #viewed
             }
 
-            fn own(view: &Self::View<'_>) -> Self {
+            // `Self::View` may be a variant.
+            fn own(view: &#view_any) -> Self {
                 match view {
                     #(#own,)*
                 }

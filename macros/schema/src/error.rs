@@ -73,7 +73,9 @@ pub struct SchemaError {
 
 /// `; did you mean "…"?` when one of the names is near, or nothing.
 pub fn did_you_mean<'a>(wrong: &str, names: impl IntoIterator<Item = &'a str>) -> String {
-    let limit = (wrong.chars().count() / 3).max(1);
+    // Any letter is near any other.
+    let length = wrong.chars().count();
+    let limit = (length / 3).max(usize::from(length > 1));
     names
         .into_iter()
         .map(|name| (strsim::damerau_levenshtein(&wrong.to_lowercase(), &name.to_lowercase()), name))

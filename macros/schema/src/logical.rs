@@ -23,6 +23,9 @@ const KNOWN: [(&str, &[&str]); 13] = [
     ("duration", &["fixed"]),
 ];
 
+/// Digits of a decimal: two of them are compared in time and memory that grow with their scales.
+const MAX_PRECISION: u32 = 65_536;
+
 impl Builder<'_, '_> {
     /// Unknown logical types, those of another base and those with wrong attributes are no logical types: the
     /// specification demands it, and so schemas of any origin can be read. All but the unknown are noted, and so are
@@ -71,6 +74,10 @@ impl Builder<'_, '_> {
         let scale = object.get("scale").map_or(Ok(0), |scale| self.number(&scale.value))?;
         if precision == 0 {
             return error(json::start(&property.value), "precision 0 holds nothing; write 1 or more".into());
+        }
+        if precision > MAX_PRECISION {
+            let message = format!("precision {precision} is more than {MAX_PRECISION} digits; make it smaller");
+            return error(json::start(&property.value), message);
         }
         if scale > precision {
             let at = object.get("scale").map_or(at, |scale| json::start(&scale.value));

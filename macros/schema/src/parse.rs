@@ -9,6 +9,9 @@ use crate::error::Text;
 use crate::measure::measure;
 use crate::{Place, SchemaError, Source, defaults, did_you_mean, json};
 
+/// What an object can be the definition of.
+const KINDS: [&str; 6] = ["record", "enum", "fixed", "array", "map", "error"];
+
 const PRIMITIVES: [&str; 8] = ["null", "boolean", "int", "long", "float", "double", "bytes", "string"];
 
 impl Schemas {
@@ -179,17 +182,17 @@ impl Builder<'_, '_> {
         if let Some((number, _)) = self.names.get(&full).or_else(|| self.names.get(name)) {
             return Ok(Type::Named(TypeId(*number)));
         }
-        if matches!(name, "record" | "enum" | "fixed" | "array" | "map" | "error") {
+        if KINDS.contains(&name) {
             return self.error(at, format!("{name:?} needs an object: {{\"type\": {name:?}, …}}"));
         }
         let simple = |full: &str| full.rsplit('.').next().unwrap_or(full).to_owned();
         if let Some(elsewhere) = self.names.keys().find(|known| simple(known) == simple(name)) {
             return self.error(at, format!("unknown type {full:?}; did you mean {elsewhere:?}?"));
         }
-        let known = self.names.keys().map(String::as_str);
+        // A namespace that both have makes no names alike.
         let short = self.names.keys().map(|known| simple(known)).collect::<Vec<_>>();
-        let names = known.chain(short.iter().map(String::as_str)).chain(PRIMITIVES);
-        let hint = did_you_mean(name, names);
+        let names = short.iter().map(String::as_str).chain(PRIMITIVES).chain(KINDS);
+        let hint = did_you_mean(&simple(name), names);
         let hint = if hint.is_empty() { "; define it here or add its file".to_owned() } else { hint };
         self.error(at, format!("unknown type {full:?}{hint}"))
     }
@@ -344,10 +347,14 @@ impl Builder<'_, '_> {
                     Some(text.value.clone().into_owned())
                 }
                 other => {
-                    let wrong = other.map_or("", |text| text.value.as_ref());
-                    let hint = did_you_mean(wrong, symbols.iter().map(String::as_str));
-                    let at = json::start(&property.value);
-                    return self.error(at, format!("the default {wrong:?} is none of the symbols{hint}"));
+                    let message = match other.map(|text| text.value.as_ref()) {
+                        None => "the default is no text; write one of the symbols in quotes".to_owned(),
+                        Some(wrong) => {
+                            let hint = did_you_mean(wrong, symbols.iter().map(String::as_str));
+                            format!("the default {wrong:?} is none of the symbols{hint}")
+                        }
+                    };
+                    return self.error(json::start(&property.value), message);
                 }
             },
         };

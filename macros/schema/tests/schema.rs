@@ -86,6 +86,9 @@ fn errors_say_where_and_what_to_do() {
         (r#"{"type": "enum", "name": "E", "symbols": ["A", "A"]}"#.into(), "symbol \"A\" stands twice"),
         (r#"{"type": "enum", "name": "E", "symbols": ["A-B"]}"#.into(), "\"A-B\" cannot be a name"),
         (r#"{"type": "enum", "name": "E", "symbols": ["AB", "C"], "default": "CC"}"#.into(), "did you mean \"C\"?"),
+        (r#"{"type": "enum", "name": "E", "symbols": ["A"], "default": null}"#.into(), "the default is no text"),
+        (r#"{"type": "recrd", "name": "R", "fields": []}"#.into(), "did you mean \"record\"?"),
+        (field("\"type\": \"x\""), "unknown type \"x\"; define it here or add its file"),
         (r#"{"type": "fixed", "name": "9", "size": 1}"#.into(), "\"9\" cannot be a name"),
         (r#"{"type": "fixed", "name": "F"}"#.into(), "the fixed has no size"),
         (r#"{"type": "fixed", "name": "a..F", "size": 1}"#.into(), "\"\" cannot be a name"),
@@ -120,6 +123,11 @@ fn a_logical_type_never_makes_a_schema_unreadable() {
         (r#"{"type": "bytes", "logicalType": "decimal", "precision": 2, "scale": 3}"#, "bytes", "scale 3 is more than"),
         (r#"{"type": "bytes", "logicalType": "decimal", "precision": "x"}"#, "bytes", "write a whole number"),
         (r#"{"type": "bytes", "logicalType": "decimal", "precision": 0}"#, "bytes", "precision 0 holds nothing"),
+        (
+            r#"{"type": "bytes", "logicalType": "decimal", "precision": 4000000000, "scale": 4000000000}"#,
+            "bytes",
+            "precision 4000000000 is more than 65536 digits",
+        ),
         (
             r#"{"type": "string", "logicalType": "date"}"#,
             "string",

@@ -43,8 +43,12 @@ fn parse_all(texts: &[Text]) -> Result<Schemas, Vec<SchemaError>> {
         };
         let (index, _) = left.remove(error.place.source);
         error.place.source = index;
-        let elsewhere = |other: &SchemaError| texts[other.place.source].text.contains(&unknown_type(&error.message));
-        if unknown_type(&error.message).is_empty() || !errors.iter().any(elsewhere) {
+        let unknown = unknown_type(&error.message);
+        let elsewhere = |other: &SchemaError| {
+            let text = &texts[other.place.source].text;
+            unknown.is_some_and(|name| ['"', '.'].iter().any(|before| text.contains(&format!("{before}{name}\""))))
+        };
+        if !errors.iter().any(elsewhere) {
             errors.push(error);
         }
     }
@@ -52,11 +56,14 @@ fn parse_all(texts: &[Text]) -> Result<Schemas, Vec<SchemaError>> {
     Err(errors)
 }
 
-/// The simple name, in quotes, of a type that is unknown: it may be defined in a file that was left out.
-fn unknown_type(message: &str) -> String {
-    let name = message.strip_prefix("unknown type \"").and_then(|rest| rest.split('"').next());
-    name.map_or_else(String::new, |name| format!("\"{}\"", name.rsplit('.').next().unwrap_or(name)))
+/// The simple name of a type that is unknown: it may be defined in a file that was left out.
+fn unknown_type(message: &str) -> Option<&str> {
+    let name = message.strip_prefix("unknown type \"")?.split('"').next()?;
+    Some(name.rsplit('.').next().unwrap_or(name))
 }
+
+/// Of longer ones only the number of types is shown; they have rows of their own.
+const MAX_UNION_NAME: usize = 60;
 
 fn rows(schemas: &Schemas, texts: &[Text]) -> Vec<Vec<Value>> {
     let mut rows = Vec::new();
@@ -68,7 +75,13 @@ fn rows(schemas: &Schemas, texts: &[Text]) -> Vec<Vec<Value>> {
         match &schemas.roots()[index] {
             // Named types have rows of their own.
             Type::Named(_) => {}
-            other => row(schemas.type_name(other), other.primitive_name(), "-".to_owned(), other),
+            other => {
+                let name = match (schemas.type_name(other), other) {
+                    (long, Type::Union(branches)) if long.len() > MAX_UNION_NAME => format!("{} types", branches.len()),
+                    (name, _) => name,
+                };
+                row(name, other.primitive_name(), "-".to_owned(), other);
+            }
         }
         for (id, named) in schemas.named().filter(|(_, named)| named.place.source == index) {
             let (kind, size) = match &named.definition {

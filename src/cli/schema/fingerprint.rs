@@ -12,7 +12,7 @@ use crate::cli::output::safe;
 
 pub(super) async fn run(context: &mut Context, algorithm: Algorithm, asked: &[String]) -> Done {
     let mut all = Vec::new();
-    for found in text::several(context, asked).await? {
+    for found in text::together(context, asked).await? {
         let fingerprint = hex(&fingerprint(algorithm, &found.schema.canonical()));
         match context.out.json {
             true => all.push(json!({
@@ -28,10 +28,17 @@ pub(super) async fn run(context: &mut Context, algorithm: Algorithm, asked: &[St
     Ok(())
 }
 
-pub(super) async fn canonical(context: &mut Context, asked: &str) -> Done {
-    let canonical = text::one(context, asked).await?.schema.canonical();
-    // The text itself, to the byte, is what it is about; names and symbols hold no control characters.
-    Ok(context.out.line(&canonical)?)
+pub(super) async fn canonical(context: &mut Context, asked: &[String]) -> Done {
+    let all = match asked {
+        // Of a topic the newest.
+        [one] => vec![text::one(context, one).await?],
+        several => text::together(context, several).await?,
+    };
+    for found in all {
+        // The text itself, to the byte, is what it is about; names and symbols hold no control characters.
+        context.out.line(&found.schema.canonical())?;
+    }
+    Ok(())
 }
 
 /// By the specification: of the canonical form's bytes. CRC-64 as a number's digits, most significant first.

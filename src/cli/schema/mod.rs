@@ -18,7 +18,7 @@ pub(super) async fn run(context: &mut Context, command: SchemaCommand) -> Done {
         SchemaCommand::Diff { before, after } => diff::run(context, &before, &after).await,
         SchemaCommand::Compat { mode, schemas } => compat::run(context, mode, &schemas).await,
         SchemaCommand::Fingerprint { algorithm, schemas } => fingerprint::run(context, algorithm, &schemas).await,
-        SchemaCommand::Canonical { schema } => fingerprint::canonical(context, &schema).await,
+        SchemaCommand::Canonical { schemas } => fingerprint::canonical(context, &schemas).await,
         SchemaCommand::Expand { flat, files } => expand::run(context, &files, flat),
     }
 }

@@ -110,6 +110,31 @@ pub(super) async fn several(context: &mut Context, asked: &[String]) -> Done<Vec
     Ok(found)
 }
 
+/// The same, but a file may name types of the other files.
+pub(super) async fn together(context: &mut Context, asked: &[String]) -> Done<Vec<Asked>> {
+    let files: Vec<String> = asked.iter().filter(|name| !name.starts_with(TOPIC)).cloned().collect();
+    let texts = Text::read_all(&files)?;
+    let sources: Vec<Source<'_>> = texts.iter().map(Text::source).collect();
+    // Two versions of a schema, which name the same types, are none of each other's business.
+    let all = Schemas::parse(&sources).ok();
+    let mut found = Vec::new();
+    let mut index = 0;
+    for name in asked {
+        if let Some(topic) = name.strip_prefix(TOPIC) {
+            found.extend(of_topic(context, topic).await?);
+            continue;
+        }
+        let text = &texts[index];
+        let schema = match (&all, Schemas::parse(&[text.source()])) {
+            (Some(all), Err(_)) => DynamicSchema::parse_named(&text.name, &all.full_json(&all.roots()[index]))?,
+            _ => text.parse(context)?,
+        };
+        found.push(Asked { name: text.name.clone(), schema });
+        index += 1;
+    }
+    Ok(found)
+}
+
 async fn of_topic(context: &mut Context, name: &str) -> Done<Vec<Asked>> {
     let topic = context.open_existing()?.topic(name).await?;
     if topic.schemas.is_empty() {

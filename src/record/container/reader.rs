@@ -11,7 +11,8 @@ use crate::record::{DynamicSchema, Input};
 
 /// Records of one block that may take no bytes.
 const MAX_EMPTY_RECORDS: u64 = 65_536;
-/// Reads a container file; its records come out as bare datums of `target`, resolved by the specification's rules.
+/// Reads a container file; its records come out as bare datums of `target`, resolved by the specification's rules. What
+/// is no value of its logical type, a decimal of too many digits, a date after the year 9999, is an error.
 ///
 /// An error names the index of the record, from 0; nothing follows it.
 pub fn container_to_datums<R: Read>(reader: R, target: &DynamicSchema) -> Result<ContainerDatums<R>> {
@@ -68,7 +69,7 @@ impl<R: Read> ContainerDatums<R> {
         }
         let mut input = Input::new(&self.block[self.at..]);
         let mut datum = Vec::new();
-        self.plan.run_prefix(&mut input, &mut datum).map_err(|error| {
+        self.plan.run_prefix(&mut input, &mut datum, true).map_err(|error| {
             Error::new(ErrorKind::Decode, format!("cannot read record {} of the container", self.index))
                 .with_source(error)
         })?;

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use gretchen::record::{
-    Decoder, DynamicSchema, Record, SINGLE_OBJECT_MARKER, SchemaLookup, Value, container_to_datums, json_to_avro,
+    Compression, ContainerWriter, Decoder, DynamicSchema, Record, SINGLE_OBJECT_MARKER, SchemaLookup, Value,
+    container_to_datums, json_encoding_to_avro, json_to_avro,
 };
 use serde_json::json;
 
@@ -149,4 +150,57 @@ fn a_container_gives_its_records() {
         assert!(error.contains("the container is broken: it ends in the middle"), "{error}");
     }
     assert!(container_to_datums(&b"order_id,customer"[..], &target).is_err());
+}
+
+/// What the generated type would refuse does not come into a topic from a file or a text either.
+#[test]
+fn what_means_nothing_is_refused_where_it_comes_in() {
+    let target = DynamicSchema::parse(<Order as Record>::SCHEMA.json).expect("a schema");
+    let contained = |writer: &str, datum: &[u8]| {
+        let writer = DynamicSchema::parse(writer).expect("a schema");
+        let mut file = Vec::new();
+        let mut container = ContainerWriter::new(&mut file, &writer, Compression::Null).expect("a header");
+        container.push(datum).and_then(|()| container.flush()).expect("a block");
+        let datums = container_to_datums(file.as_slice(), &target).expect("a header").collect::<Result<Vec<_>, _>>();
+        datums.map_err(|error| std::error::Error::source(&error).map(ToString::to_string).expect("a reason"))
+    };
+    let own = target.json();
+    let good = [2, 2, b'C', 0, 2, 2, 5];
+    assert_eq!(contained(&own, &good), Ok(vec![good.to_vec()]));
+    let far = [2, 2, b'C', 0xfe, 0xff, 0xff, 0xff, 0x0f, 2, 2, 5];
+    let long = [&good[..5], &[40], &[0x7f; 20]].concat();
+    for (datum, expected) in [
+        (&far[..], "field ordered_on at byte 8: 2147483647 is out of the range of a date"),
+        (&long, "field amount at byte 26: a decimal of more than"),
+    ] {
+        let error = contained(&own, datum).expect_err("no value");
+        assert!(error.contains(expected), "{error}");
+        // Nor where only a part of it is as it was written.
+        let other = own.replace("\"quantity\",\"type\":\"int\"", "\"quantity\",\"aliases\":[\"q\"],\"type\":\"int\"");
+        let error = contained(&other.replace("\"order_id\",\"type\":\"long\"", "\"order_id\",\"type\":\"int\""), datum);
+        assert!(error.expect_err("no value").contains(expected));
+    }
+
+    let text = json!({"order_id": 1, "customer": "C", "ordered_on": i32::MAX, "quantity": 1, "amount": "\u{5}"});
+    let mut out = vec![7];
+    let error = json_encoding_to_avro(&target, &text, &mut out).expect_err("no date").to_string();
+    assert!(error.contains("field ordered_on: 2147483647 is out of the range of a date"), "{error}");
+    let error = json_to_avro(&target, &text, &mut out).expect_err("no date").to_string();
+    assert!(error.contains("field ordered_on: 2147483647 is out of the range of a date"), "{error}");
+    assert_eq!(out, [7]);
+
+    let times = r#"{"type": "long", "logicalType": "time-micros"}"#;
+    let times = DynamicSchema::parse(times).expect("a schema");
+    let promoted = |number: i64| {
+        let writer = DynamicSchema::parse("\"int\"").expect("a schema");
+        let (mut file, mut datum) = (Vec::new(), Vec::new());
+        json_to_avro(&writer, &json!(number), &mut datum).expect("an int");
+        let mut container = ContainerWriter::new(&mut file, &writer, Compression::Null).expect("a header");
+        container.push(&datum).and_then(|()| container.flush()).expect("a block");
+        container_to_datums(file.as_slice(), &times).expect("a header").all(|datum| datum.is_ok())
+    };
+    assert!(promoted(5) && !promoted(-5), "no time is before midnight");
+    let float = DynamicSchema::parse("\"float\"").expect("a schema");
+    assert!(json_to_avro(&float, &json!(1e39), &mut out).is_err());
+    assert!(json_to_avro(&float, &json!("Infinity"), &mut out).is_ok());
 }

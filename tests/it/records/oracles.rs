@@ -194,13 +194,17 @@ fn check_triples(folder: &Path, tally: &mut Tally) {
         let ours =
             resolved(&question.writer, &question.reader, &unhex(&question.datum)).and_then(|bytes| shown(&bytes));
         let incompatible = java.compatible == Some(false);
-        for (who, answer) in [("java", java), ("python", python)] {
-            let theirs = match answer {
-                Answer { datum: Some(datum), .. } => shown(&unhex(&datum)),
-                Answer { value: Some([value]), .. } => Ok(value),
-                Answer { error, .. } => Err(error.unwrap_or_default()),
-            };
+        let [java, python] = [java, python].map(|answer| match answer {
+            Answer { datum: Some(datum), .. } => shown(&unhex(&datum)),
+            Answer { value: Some([value]), .. } => Ok(value),
+            Answer { error, .. } => Err(error.unwrap_or_default()),
+        });
+        // Java 1.12.1 takes a default's list for one of the union when it uses the default a second time.
+        let java_fails = matches!((&java, &ours, &python), (Err(error), Ok(ours), Ok(python))
+            if error.contains("AvroRuntimeException: Not an array: [") && alike(ours, python));
+        for (who, theirs) in [("java", java), ("python", python)] {
             match (&ours, &theirs) {
+                _ if who == "java" && java_fails => tally.count("java fails at a default; python and we agree"),
                 (Ok(ours), Ok(theirs)) if alike(ours, theirs) => {
                     tally.count(format!("{who} resolves to the same value"))
                 }

@@ -11,7 +11,7 @@ use super::evolution::written;
 use super::{their_bytes, theirs};
 
 gretchen::records!("tests/schemas/tree.avsc", "tests/schemas/unions.avsc", "tests/schemas/meanings.avsc");
-gretchen::records!("tests/schemas/names.avsc");
+gretchen::records!("tests/schemas/names.avsc", "tests/schemas/large.avsc");
 
 use test::Meanings;
 use test::unions::{
@@ -313,6 +313,46 @@ fn a_big_decimal_equals_apache_avros() {
     }
 }
 
+/// A stack of tokio's holds two of these images, and every way from the bytes to a value would take more.
+#[test]
+fn a_large_fixed_needs_no_stack() {
+    use large::{Image, Images, ImagesOthers, Small};
+    let image = || Image(vec![7; 1_000_000].try_into().expect("its size"));
+    let thread = std::thread::Builder::new().stack_size(2 << 20);
+    let images = [
+        Images { first: image(), others: image().into(), last: Some(image()), n: 1 },
+        Images { first: image(), others: ImagesOthers::Small(Small([3; 1024])), last: None, n: 2 },
+        Images::default(),
+    ];
+    let check = move || {
+        for images in images {
+            let mut datum = Vec::new();
+            images.encode(&mut datum).expect("a value that fits");
+            assert_eq!(Images::decode(&mut Input::new(&datum)).as_ref(), Ok(&images.clone()));
+            let view = Images::view(&mut Input::new(&datum)).expect("its own bytes");
+            assert_eq!(Images::from_view(&view), images);
+            assert!(Images::decode(&mut Input::new(&datum[..datum.len() - 1])).is_err(), "cut off");
+        }
+    };
+    thread.spawn(check).expect("a thread").join().expect("no overflow");
+}
+
+/// Words that mean something where they come to stand: in Rust, in a trait, or in what is generated beside them.
+#[test]
+fn names_mean_nothing_to_the_code_around_them() {
+    use com::words::{Answer, AnswerOf, Err, Outcome, Owned, View};
+    assert_eq!(Outcome::ALL, [Outcome::Ok, Outcome::Err, Outcome::All, Outcome::Self_]);
+    assert_eq!((Outcome::All.as_str(), "ERR".parse().ok()), ("A_L_L", Some(Outcome::Err)));
+    assert!("A_L".parse::<Outcome>().expect_err("no symbol").to_string().contains("A_L"));
+    let text = "x".to_owned();
+    for of in
+        [View { text: text.clone() }.into(), Owned { text: text.clone() }.into(), Err { text }.into(), AnswerOf::Null]
+    {
+        check(&Answer { outcome: Outcome::Err, of });
+    }
+    check(&com::words::self_::One { other: Some(com::words::self_::Two { n: 1 }) });
+}
+
 /// Alone: apache-avro 0.22 knows no type without a namespace from within one, as Java does.
 #[test]
 fn namespaces_are_modules() {
@@ -328,6 +368,7 @@ fn namespaces_are_modules() {
         self_: 6,
         r#type: 7,
         r#async: 8,
+        r#gen: 10,
         __bytes_: 9,
         ..com::acme::Order::default()
     };

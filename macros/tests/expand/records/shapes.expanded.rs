@@ -540,7 +540,7 @@ pub mod draw {
                 }
             }
         }
-        fn own(view: &Self::View<'_>) -> Self {
+        fn own(view: &ShapeOutlineView<'_>) -> Self {
             match view {
                 ShapeOutlineView::Null => Self::Null,
                 ShapeOutlineView::Point(value) => {
@@ -1024,7 +1024,7 @@ pub mod geometry {
                 }
             }
         }
-        fn own(view: &Self::View<'_>) -> Self {
+        fn own(view: &PointType) -> Self {
             match view {
                 PointType::Int(value) => {
                     Self::Int(
