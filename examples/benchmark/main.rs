@@ -8,6 +8,7 @@ mod agents;
 mod aggregate;
 mod by_hand;
 mod contestants;
+mod instructions;
 mod log;
 mod measure;
 mod probe;
@@ -42,6 +43,8 @@ enum Contest {
     Send(log::SendArguments),
     /// A restart after a kill with a large table, and the table's rebuilding from its changelog.
     Restart(restart::Arguments),
+    /// Instructions of each form for a record, counted by valgrind, against their bounds.
+    Instructions,
     /// Publishes sales into a folder and keeps it, for runs under a profiler.
     Publish {
         folder: PathBuf,
@@ -77,6 +80,7 @@ fn run(arguments: Arguments) -> Result<()> {
         Contest::Append(arguments) => log::append(&arguments),
         Contest::Send(arguments) => log::send(&arguments),
         Contest::Restart(arguments) => restart::run(&arguments),
+        Contest::Instructions => instructions::run(),
         Contest::Publish { folder, workload } => workload.publish(&folder),
         Contest::Victim { folder } => restart::victim(&folder),
         Contest::Contestant { contestant, folder, partitions, options } => {

@@ -89,7 +89,7 @@ pub(crate) async fn recover(
     }
     settler.replay.sync(&changelog, offsets.end).await?;
     for (mark, end) in unmoved {
-        settler.move_outputs(&mark, end).await?;
+        settler.move_again(&mark, end).await?;
     }
     fault::point("recovery.moved");
 
