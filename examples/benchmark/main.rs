@@ -10,6 +10,7 @@ mod by_hand;
 mod contestants;
 mod cores;
 mod idle;
+mod instructions;
 mod latency;
 mod log;
 mod measure;
@@ -52,6 +53,8 @@ enum Contest {
     Cores(cores::Arguments),
     /// A worker with many partitions and nothing to do.
     Idle(idle::Arguments),
+    /// Instructions of each form for a record, counted by valgrind, against their bounds.
+    Instructions,
     /// Publishes sales into a folder and keeps it, for runs under a profiler.
     Publish {
         folder: PathBuf,
@@ -94,6 +97,7 @@ fn run(arguments: Arguments) -> Result<()> {
         Contest::Cores(arguments) => cores::run(&arguments),
         Contest::Idle(arguments) => idle::run(&arguments),
         Contest::Worker { folder, partitions } => worker::run(&folder, partitions),
+        Contest::Instructions => instructions::run(),
         Contest::Publish { folder, workload } => workload.publish(&folder),
         Contest::Victim { folder } => restart::victim(&folder),
         Contest::Contestant { contestant, folder, partitions, options } => {

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::future::poll_fn;
+use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::{Context, Poll};
 
@@ -11,7 +12,8 @@ use super::input::Input;
 use super::task::{Mail, Shared, Task};
 use crate::error::BoxError;
 use crate::record::{
-    DecodeError, Input as RecordInput, Key, RawRecord, RawRecords, Record, explained, left_over, split_single_object,
+    DecodeError, Decoder, Input as RecordInput, Key, RawRecords, Record, Value, explained, left_over,
+    split_single_object,
 };
 use crate::table::aggregate::AggregateError;
 use crate::table::{SlotNo, Slots, Table, TableHandle, TableState};
@@ -73,18 +75,6 @@ enum Folded {
     AtEnd,
 }
 
-/// Why a group ends.
-enum End {
-    /// It is full.
-    Full,
-    /// So does the frame.
-    Frame,
-    /// Another schema wrote the next record.
-    Foreign,
-    /// The next record cannot be read.
-    Broken(DecodeError),
-}
-
 /// Folds what is left of the frame at hand.
 fn fold_frame<A: Aggregation>(input: &mut Input<A::Record>, slots: &mut Slots<A::State>) -> Result<Folded, BoxError> {
     let Input { task, decoder, mail, .. } = input;
@@ -92,15 +82,14 @@ fn fold_frame<A: Aggregation>(input: &mut Input<A::Record>, slots: &mut Slots<A:
     let Some(mut walk) = next.rest_of_frame_or_next(frames) else { return Ok(Folded::AtEnd) };
     let mut group = Group::<A>::new();
     loop {
-        group.clear();
         let start = walk.clone();
-        let end = group.read(&mut walk, slots, task);
-        if let Some(first) = group.items.first() {
+        walk = group.read(walk, slots, task);
+        if let Some(first) = group.items[..group.count].first() {
             task.pulse.at(first.offset);
         }
-        if let Err((offset, error)) = group.fold_guarded(slots, task) {
+        if let Err((offset, error)) = group.fold_guarded(slots, decoder, task) {
             // The records before the failed one count; it alone is unfinished.
-            let mut walk = start;
+            let mut walk = start.clone();
             loop {
                 next.advance_to(&walk);
                 if walk.next().is_none_or(|raw| raw.offset == offset) {
@@ -113,28 +102,14 @@ fn fold_frame<A: Aggregation>(input: &mut Input<A::Record>, slots: &mut Slots<A:
         }
         next.advance_to(&walk);
         *begin = *next;
-        match end {
-            End::Full => {}
-            End::Frame => return Ok(Folded::Some),
-            End::Broken(error) => {
-                walk.next();
-                next.advance_to(&walk);
-                return Err(error.into());
-            }
-            End::Foreign => {
-                let raw = walk.next();
-                next.advance_to(&walk);
-                if let Some((raw, value)) = raw.and_then(|raw| Some((raw, raw.value?))) {
-                    let mut one = Group::<A>::new();
-                    one.push(decoder.view(value)?, &raw, slots);
-                    one.fold_guarded(slots, task).map_err(|(_, error)| error)?;
-                }
-                *begin = *next;
-            }
+        if group.count < GROUP {
+            // A record that cannot be walked over ends the buffer.
+            return Ok(if walk.rest().len() == start.rest().len() { Folded::AtEnd } else { Folded::Some });
         }
     }
 }
 
+/// Reads a whole datum that this build's schema wrote.
 #[inline(always)]
 fn read_all<R: Record>(datum: &[u8]) -> Result<R::View<'_>, DecodeError> {
     let mut input = RecordInput::after_header(datum);
@@ -142,92 +117,73 @@ fn read_all<R: Record>(datum: &[u8]) -> Result<R::View<'_>, DecodeError> {
     if input.rest().is_empty() { Ok(view) } else { Err(left_over(input.position(), input.rest().len())) }
 }
 
-/// A decoded record, with no more of what came with it than the fold needs.
-struct Item<'a, R: Record> {
-    view: R::View<'a>,
+/// A record that was walked over, with no more of what came with it than the fold needs.
+#[derive(Clone, Copy, Default)]
+struct Item<'a> {
+    value: &'a [u8],
     timestamp: i64,
     offset: u64,
 }
 
-/// Records that are folded together. Three walks over them, so that memory is on its way before it is needed: one
-/// decodes, hashes the keys and asks for their places in the index, one asks for their slots, one folds.
+/// Records that are folded together. Three walks over them, so that memory is on its way before it is needed: one hashes
+/// the keys and asks for their places in the index, one asks for their slots, one decodes and folds.
+///
+/// The records are keyed by what they are grouped by, so the first walk takes a record's key for that of its group. Where
+/// the decoded record says otherwise, it is looked up once more: a key is a hint and no more.
 struct Group<'a, A: Aggregation> {
-    items: Vec<Item<'a, A::Record>>,
+    items: [Item<'a>; GROUP],
+    count: usize,
     hashes: [u64; GROUP],
-    /// Where the keys probably are.
-    aims: [Option<SlotNo>; GROUP],
     scratch: Vec<u8>,
-    /// Some record has no key.
-    unkeyed: bool,
     /// Which record of the group is being folded.
     folding: Cell<usize>,
+    aggregation: PhantomData<A>,
 }
 
 impl<'a, A: Aggregation> Group<'a, A> {
     fn new() -> Self {
         Self {
-            items: Vec::with_capacity(GROUP),
+            items: [Item::default(); GROUP],
+            count: 0,
             hashes: [0; GROUP],
-            aims: [None; GROUP],
             scratch: Vec::new(),
-            unkeyed: false,
             folding: Cell::new(0),
+            aggregation: PhantomData,
         }
     }
 
-    fn clear(&mut self) {
-        self.items.clear();
-        self.unkeyed = false;
-    }
-
-    /// Decodes the next records that this build's schema wrote. The walk stops before a record that ends the group.
-    #[inline]
-    fn read(&mut self, walk: &mut RawRecords<'a>, slots: &Slots<A::State>, task: &Shared) -> End {
-        while self.items.len() < GROUP {
-            let here = walk.clone();
-            let Some(raw) = walk.next() else { return End::Frame };
+    /// Walks over the next records: as many as there is room for, or fewer at the end of the frame.
+    #[inline(always)]
+    fn read(&mut self, mut walk: RawRecords<'a>, slots: &Slots<A::State>, task: &Shared) -> RawRecords<'a> {
+        let mut count = 0;
+        while let Some((item, hash)) = self.items.get_mut(count).zip(self.hashes.get_mut(count)) {
+            let Some(raw) = walk.next() else { break };
             let Some(value) = raw.value else {
                 task.dropped.set(task.dropped.get() + 1);
                 continue;
             };
-            let end = match split_single_object(value) {
-                Some((fingerprint, datum)) if fingerprint == <A::Record as Record>::SCHEMA.fingerprint => {
-                    match read_all::<A::Record>(datum) {
-                        Ok(view) => {
-                            self.push(view, &raw, slots);
-                            continue;
-                        }
-                        Err(error) => End::Broken(explained(error, value)),
-                    }
-                }
-                _ => End::Foreign,
-            };
-            *walk = here;
-            return end;
+            *hash = slots.hash(raw.key.unwrap_or_default());
+            slots.ask_index(*hash);
+            *item = Item { value, timestamp: raw.timestamp, offset: raw.offset };
+            count += 1;
         }
-        End::Full
-    }
-
-    /// Adds a record while there is room.
-    #[inline(always)]
-    fn push(&mut self, view: <A::Record as Record>::View<'a>, raw: &RawRecord<'_>, slots: &Slots<A::State>) {
-        if let Some(hash) = self.hashes.get_mut(self.items.len()) {
-            match A::key(&view, &mut self.scratch) {
-                Some(key) => {
-                    *hash = slots.hash(key);
-                    slots.ask_index(*hash);
-                }
-                None => self.unkeyed = true,
-            }
-            self.items.push(Item { view, timestamp: raw.timestamp, offset: raw.offset });
-        }
+        self.count = count;
+        walk
     }
 
     /// Folds the group. A fold of the user's that panics has failed on its record as one that returns an error has: it
     /// works on copies, so that the records before it count and it alone leaves no trace.
-    fn fold_guarded(&mut self, slots: &mut Slots<A::State>, task: &Shared) -> Result<(), (u64, BoxError)> {
+    fn fold_guarded(
+        &mut self,
+        slots: &mut Slots<A::State>,
+        decoder: &mut Decoder<A::Record>,
+        task: &Shared,
+    ) -> Result<(), (u64, BoxError)> {
         self.folding.set(0);
-        match catch_unwind(AssertUnwindSafe(|| self.fold(slots, task))) {
+        let mut stream_time = task.stream_time.get();
+        let folded = catch_unwind(AssertUnwindSafe(|| self.fold(slots, decoder, task, &mut stream_time)));
+        task.stream_time.set(stream_time);
+        match folded {
             Ok(result) => result,
             Err(panic) => {
                 let offset = self.items.get(self.folding.get()).map_or(0, |item| item.offset);
@@ -237,58 +193,88 @@ impl<'a, A: Aggregation> Group<'a, A> {
     }
 
     /// Folds the group. On failure says at which offset.
-    fn fold(&mut self, slots: &mut Slots<A::State>, task: &Shared) -> Result<(), (u64, BoxError)> {
-        if self.unkeyed {
-            return self.fold_singly(slots, task);
-        }
-        let Self { items, hashes, aims, scratch, folding, .. } = self;
+    #[inline(always)]
+    fn fold(
+        &mut self,
+        slots: &mut Slots<A::State>,
+        decoder: &mut Decoder<A::Record>,
+        task: &Shared,
+        stream_time: &mut i64,
+    ) -> Result<(), (u64, BoxError)> {
+        let Self { items, count, hashes, scratch, folding, .. } = self;
+        let items = &items[..*count];
+        // Where the keys probably are.
+        let mut aims = [None; GROUP];
         let mut missing = false;
-        for (hash, aim) in hashes[..items.len()].iter().zip(aims.iter_mut()) {
+        for (hash, aim) in hashes.iter().zip(aims.iter_mut()).take(items.len()) {
             *aim = slots.ask_slot(*hash);
             missing |= aim.is_none();
         }
         if missing && slots.loads_in_groups() {
             load::<A>(items, scratch, slots)?;
         }
-        let mut stream_time = task.stream_time.get();
-        for (at, ((item, hash), aim)) in items.iter().zip(hashes.iter()).zip(aims.iter()).enumerate() {
+        for (at, (item, aim)) in items.iter().zip(aims).enumerate() {
             folding.set(at);
-            // Records without a key are folded singly.
-            let key = A::key(&item.view, scratch).unwrap_or_default();
-            match aim.and_then(|slot| slots.touch_if(slot, key, item.timestamp)) {
-                Some(state) => A::fold(state, &item.view).map_err(|error| (item.offset, error.into()))?,
-                None => fold_entry::<A>(slots, *hash, key, item)?,
+            match split_single_object(item.value) {
+                Some((fingerprint, datum)) if fingerprint == <A::Record as Record>::SCHEMA.fingerprint => {
+                    match read_all::<A::Record>(datum) {
+                        Ok(view) => fold_one::<A>(slots, &view, item, aim, scratch, task)?,
+                        Err(error) => return Err((item.offset, explained(error, item.value).into())),
+                    }
+                }
+                _ => fold_foreign::<A>(slots, decoder, item, scratch, task)?,
             }
-            stream_time = stream_time.max(item.timestamp);
-        }
-        task.stream_time.set(stream_time);
-        Ok(())
-    }
-
-    /// Folds records of which some have no key, which are counted as dropped.
-    #[cold]
-    fn fold_singly(&mut self, slots: &mut Slots<A::State>, task: &Shared) -> Result<(), (u64, BoxError)> {
-        for (at, item) in self.items.iter().enumerate() {
-            self.folding.set(at);
-            task.stream_time.set(task.stream_time.get().max(item.timestamp));
-            match A::key(&item.view, &mut self.scratch) {
-                Some(key) => fold_entry::<A>(slots, slots.hash(key), key, item)?,
-                None => task.drop_unkeyed(item.offset),
-            }
+            *stream_time = (*stream_time).max(item.timestamp);
         }
         Ok(())
     }
 }
 
-/// Loads the keys of a group that memory lacks with one read.
+/// Folds a record that is decoded, into the slot that is aimed at if that is its key's.
+#[inline(always)]
+fn fold_one<A: Aggregation>(
+    slots: &mut Slots<A::State>,
+    view: &<A::Record as Record>::View<'_>,
+    item: &Item<'_>,
+    aim: Option<SlotNo>,
+    scratch: &mut Vec<u8>,
+    task: &Shared,
+) -> Result<(), (u64, BoxError)> {
+    let Some(key) = A::key(view, scratch) else {
+        task.drop_unkeyed(item.offset);
+        return Ok(());
+    };
+    match aim.and_then(|slot| slots.touch_if(slot, key, item.timestamp)) {
+        Some(state) => A::fold(state, view).map_err(|error| (item.offset, error.into())),
+        None => fold_entry::<A>(slots, key, view, item),
+    }
+}
+
+/// Folds a record that another schema wrote, or whose value cannot be read.
+#[inline(never)]
+fn fold_foreign<A: Aggregation>(
+    slots: &mut Slots<A::State>,
+    decoder: &mut Decoder<A::Record>,
+    item: &Item<'_>,
+    scratch: &mut Vec<u8>,
+    task: &Shared,
+) -> Result<(), (u64, BoxError)> {
+    match decoder.view(item.value) {
+        Ok(view) => fold_one::<A>(slots, &view, item, None, scratch, task),
+        Err(error) => Err((item.offset, explained(error, item.value).into())),
+    }
+}
+
+/// Loads the keys of a group that memory lacks with one read, as far as they can be told without another schema.
 #[cold]
 fn load<A: Aggregation>(
-    items: &[Item<'_, A::Record>],
+    items: &[Item<'_>],
     scratch: &mut Vec<u8>,
     slots: &mut Slots<A::State>,
 ) -> Result<(), (u64, BoxError)> {
     let Some(first) = items.first() else { return Ok(()) };
-    let keys: Vec<Vec<u8>> = items.iter().filter_map(|item| A::key(&item.view, scratch).map(<[u8]>::to_vec)).collect();
+    let views = items.iter().filter_map(|item| A::Record::view_value(item.value).ok());
+    let keys: Vec<Vec<u8>> = views.filter_map(|view| A::key(&view, scratch).map(<[u8]>::to_vec)).collect();
     let keys: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();
     slots.locate(&keys, &mut Vec::new()).map_err(|error| (first.offset, error.into()))
 }
@@ -298,18 +284,18 @@ fn load<A: Aggregation>(
 #[inline(never)]
 fn fold_entry<A: Aggregation>(
     slots: &mut Slots<A::State>,
-    hash: u64,
     key: &[u8],
-    item: &Item<'_, A::Record>,
+    view: &<A::Record as Record>::View<'_>,
+    item: &Item<'_>,
 ) -> Result<(), (u64, BoxError)> {
-    let slot = slots.entry(hash, key).map_err(|error| (item.offset, error.into()))?;
+    let slot = slots.entry(slots.hash(key), key).map_err(|error| (item.offset, error.into()))?;
     let folded = match slots.state(slot) {
         None => {
             let mut first = A::State::default();
-            A::fold(&mut first, &item.view).map(|()| *slots.touch(slot, item.timestamp) = Some(first))
+            A::fold(&mut first, view).map(|()| *slots.touch(slot, item.timestamp) = Some(first))
         }
         Some(_) => match slots.touch(slot, item.timestamp) {
-            Some(state) => A::fold(state, &item.view),
+            Some(state) => A::fold(state, view),
             None => Ok(()),
         },
     };

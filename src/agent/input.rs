@@ -1,10 +1,10 @@
 //! How records reach an agent: decoded straight from the batch, without a waker, a channel or an allocation a record.
 
 use std::future::poll_fn;
-use std::ops::Range;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
+use super::ahead::{AHEAD, Ahead};
 use super::def::Shape;
 use super::event::{Batch, Event, IntoOutputs, Outcome};
 use super::outbox::{Emit, owned_headers};
@@ -13,9 +13,6 @@ use super::task::{Mail, Shared, Source};
 use crate::clock::Moment;
 use crate::error::BoxError;
 use crate::record::{DecodeError, Decoder, RawRecord, Value, explained};
-
-/// The clock is asked once in this many records whether a commit is due; more often while records take long.
-const RECORDS_PER_CLOCK: u32 = 32;
 
 /// A batch agent gets at most this many records at once.
 const BATCH_RECORDS: usize = 1_000;
@@ -26,14 +23,11 @@ pub struct Input<R: Value> {
     pub(super) task: Rc<Shared>,
     pub(super) decoder: Decoder<R>,
     pub(super) mail: Option<Mail>,
-    records_to_clock: u32,
+    /// What was walked over of the mail and not yet handed out, and the record at hand.
+    ahead: Ahead,
     /// Records from one look at the clock to the next.
-    records_per_clock: u32,
+    records_per_clock: usize,
     looked_at_clock: Moment,
-    /// Where the value of the record at hand stands in the buffer.
-    value: Range<usize>,
-    /// The same of its key, if it has one.
-    key: Option<Range<usize>>,
 }
 
 impl<R: Value> Input<R> {
@@ -41,19 +35,18 @@ impl<R: Value> Input<R> {
         // A task has at least one source; without one nothing would ever be decoded.
         let decoder = Decoder::new(task.sources[0].schemas.clone());
         let looked_at_clock = task.clock.moment();
-        let (value, key) = (0..0, None);
-        Self { task, decoder, mail: None, records_to_clock: 1, records_per_clock: 1, looked_at_clock, value, key }
+        Self { task, decoder, mail: None, ahead: Ahead::new(), records_per_clock: 1, looked_at_clock }
     }
 
-    /// The next record. `None` never comes while the task lives: a task that ends drops its agent here.
+    /// The next record.
     #[inline]
     pub async fn next(&mut self) -> Option<R> {
-        poll_fn(|cx| self.poll_next(cx, |_, _, value, decoder| decoder.decode(value))).await
+        poll_fn(|cx| self.poll_next(cx)).await
     }
 
     /// The next record with key, headers and position.
     pub async fn next_event(&mut self) -> Option<Event<R>> {
-        poll_fn(|cx| self.poll_next(cx, event)).await
+        poll_fn(|cx| self.poll_event(cx)).await
     }
 
     /// All records that are at hand, at most a thousand.
@@ -66,48 +59,77 @@ impl<R: Value> Input<R> {
         Stream::new(self)
     }
 
-    /// Steps to the next record and reads it.
+    #[inline(always)]
+    fn poll_next(&mut self, cx: &Context<'_>) -> Poll<Option<R>> {
+        ready!(self.poll_step(cx));
+        let Some(mail) = &self.mail else { return Poll::Pending };
+        let value = self.ahead.value(&mail.frames).unwrap_or_default();
+        match self.decoder.decode(value) {
+            Ok(value) => Poll::Ready(Some(value)),
+            Err(error) => {
+                self.task.fail(explained(error, value).into());
+                Poll::Pending
+            }
+        }
+    }
+
+    fn poll_event(&mut self, cx: &Context<'_>) -> Poll<Option<Event<R>>> {
+        ready!(self.poll_step(cx));
+        let Some(mail) = &self.mail else { return Poll::Pending };
+        let Some(raw) = self.ahead.raw(mail) else { return Poll::Pending };
+        let value = raw.value.unwrap_or_default();
+        match event(&self.task.sources[mail.source], (&raw, self.task.partition), value, &mut self.decoder) {
+            Ok(event) => Poll::Ready(Some(event)),
+            Err(error) => {
+                self.task.fail(explained(error, value).into());
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Steps to the next record.
     ///
     /// Never registers a waker: when it is pending, the worker polls again after it has committed or refilled.
-    #[inline]
-    pub(super) fn poll_next<T>(
-        &mut self,
-        cx: &Context<'_>,
-        read: impl Fn(&Source, (&RawRecord<'_>, u32), &[u8], &mut Decoder<R>) -> Result<T, DecodeError>,
-    ) -> Poll<Option<T>> {
-        loop {
-            if !self.pause_is_over() {
-                return self.wait(cx);
-            }
-            let Some(mail) = &mut self.mail else { return self.wait(cx) };
-            let Some(raw) = mail.next.next(&mail.frames) else { return self.give_back(cx) };
-            let Some(value) = raw.value else {
-                self.task.dropped.set(self.task.dropped.get() + 1);
-                continue;
-            };
-            self.task.now.set(raw.timestamp);
-            self.task.pulse.at(raw.offset);
-            if raw.timestamp > self.task.stream_time.get() {
-                self.task.stream_time.set(raw.timestamp);
-            }
-            self.task.mark();
-            if self.task.keeps_key.get() {
-                keep_key(&self.task, raw.key);
-            }
-            let place = |part: &[u8]| {
-                let at = part.as_ptr() as usize - mail.frames.bytes.as_ptr() as usize;
-                at..at + part.len()
-            };
-            (self.value, self.key) = (place(value), raw.key.map(place));
-            let source = &self.task.sources[mail.source];
-            return match read(source, (&raw, self.task.partition), value, &mut self.decoder) {
-                Ok(value) => Poll::Ready(Some(value)),
-                Err(error) => {
-                    self.task.fail(explained(error, value).into());
-                    Poll::Pending
-                }
-            };
+    #[inline(always)]
+    pub(super) fn poll_step(&mut self, cx: &Context<'_>) -> Poll<()> {
+        let task = &*self.task;
+        if self.ahead.is_used_up() || task.waits.get() || task.commit_due.get() {
+            ready!(self.poll_group(cx));
         }
+        let (place, item) = self.ahead.step();
+        let task = &*self.task;
+        task.at_hand.set_timestamp(item.timestamp);
+        task.at_hand.set_place(place);
+        task.pulse.at(item.offset);
+        if task.prepares.get() {
+            self.prepare();
+        }
+        Poll::Ready(())
+    }
+
+    /// Keeps what the record at hand, or its failure, may need.
+    #[inline(never)]
+    fn prepare(&self) {
+        self.task.mark();
+        if self.task.keeps_key.get() {
+            keep_key(&self.task, self.mail.as_ref().and_then(|mail| self.ahead.key(&mail.frames)));
+        }
+    }
+
+    /// Walks over the next records, or lets the worker act.
+    #[inline(never)]
+    fn poll_group(&mut self, cx: &Context<'_>) -> Poll<()> {
+        if !self.pause_is_over() {
+            return self.wait(cx);
+        }
+        let Some(mail) = &mut self.mail else { return self.wait(cx) };
+        let task = &*self.task;
+        self.ahead.fill(mail, self.records_per_clock, |keys| {
+            if task.expects {
+                task.tables.iter().for_each(|table| table.expect(keys));
+            }
+        });
+        if self.ahead.is_used_up() { self.give_back(cx) } else { Poll::Ready(()) }
     }
 
     /// The worker is to act; it wakes the agent when it has.
@@ -125,20 +147,28 @@ impl<R: Value> Input<R> {
             // Asked again before the worker has acted: the record at hand may be one that cannot be read.
             return false;
         }
-        if let Some(mail) = &mut self.mail {
-            mail.begin = mail.next;
-            self.records_to_clock -= 1;
-            if self.records_to_clock == 0 {
-                warm(&self.task, mail);
-                self.look_at_clock();
-            }
-            if !self.task.commit_due.get() {
-                return true;
-            }
-            self.publish();
-            return false;
+        if self.mail.is_none() {
+            return self.take_mail();
         }
-        self.take_mail()
+        self.settle(true);
+        self.look_at_clock();
+        if !self.task.commit_due.get() {
+            return true;
+        }
+        self.publish();
+        false
+    }
+
+    /// Brings the mail to where the agent is. The record at hand may be finished.
+    #[inline]
+    fn settle(&mut self, finished: bool) {
+        let Some(mail) = &mut self.mail else { return };
+        if let Some(settled) = self.ahead.settle(mail, finished) {
+            let task = &self.task;
+            task.dropped.set(task.dropped.get() + settled.tombstones);
+            task.stream_time.set(task.stream_time.get().max(settled.timestamp));
+            task.at_hand.forget_place();
+        }
     }
 
     /// Asks whether a commit is due. Where records take long, each is followed by a look, so that a commit comes in time
@@ -149,9 +179,8 @@ impl<R: Value> Input<R> {
         let took = now.since(std::mem::replace(&mut self.looked_at_clock, now));
         let slow = took > self.task.commit_interval / 8;
         // A few quick records after a rest are committed together, when nothing is left to read.
-        let few = !slow && self.records_per_clock < RECORDS_PER_CLOCK;
-        self.records_per_clock = if slow { 1 } else { (self.records_per_clock * 2).min(RECORDS_PER_CLOCK) };
-        self.records_to_clock = self.records_per_clock;
+        let few = !slow && self.records_per_clock < AHEAD;
+        self.records_per_clock = if slow { 1 } else { (self.records_per_clock * 2).min(AHEAD) };
         if !few && now >= self.task.commit_at.get() {
             self.task.commit_due.set(true);
         }
@@ -173,7 +202,7 @@ impl<R: Value> Input<R> {
             self.decoder.set_lookup(&self.task.sources[mail.source].schemas);
             self.task.pulse.of(mail.source);
             self.looked_at_clock = self.task.clock.moment();
-            (self.records_to_clock, self.records_per_clock) = (1, 1);
+            self.records_per_clock = 1;
         }
         true
     }
@@ -181,9 +210,7 @@ impl<R: Value> Input<R> {
     /// The buffer is used up: it goes back to be refilled.
     #[inline(never)]
     pub(super) fn give_back<T>(&mut self, cx: &Context<'_>) -> Poll<T> {
-        if let Some(mail) = &mut self.mail {
-            mail.begin = mail.next;
-        }
+        self.settle(true);
         self.publish();
         self.return_mail();
         self.wait(cx)
@@ -220,7 +247,7 @@ impl<R: Value> Input<R> {
                 task.dropped.set(task.dropped.get() + 1);
                 continue;
             };
-            task.now.set(raw.timestamp);
+            task.at_hand.set_timestamp(raw.timestamp);
             task.stream_time.set(task.stream_time.get().max(raw.timestamp));
             if events.is_empty() {
                 task.pulse.at(raw.offset);
@@ -255,7 +282,7 @@ impl<R: Value> Input<R> {
         let Some(destination) = self.task.output else { return Ok(()) };
         let Some(mail) = &self.mail else { return Ok(()) };
         let outbox = &mut *self.task.outbox.borrow_mut();
-        let mut emit = Emit { outbox, destination, key: None, timestamp: self.task.now.get() };
+        let mut emit = Emit { outbox, destination, key: None, timestamp: self.task.at_hand.timestamp() };
         if self.task.agent.shape == Shape::Batch {
             // Of many records none is the one whose key an output could keep, and a batch of one is no exception.
             let mut cursor = mail.begin;
@@ -267,7 +294,7 @@ impl<R: Value> Input<R> {
                 }
             }
         } else {
-            emit.key = self.key.clone().and_then(|key| mail.frames.bytes.get(key));
+            emit.key = self.ahead.key(&mail.frames);
         }
         outputs.emit(&mut emit)?;
         if outbox.is_full() {
@@ -279,30 +306,23 @@ impl<R: Value> Input<R> {
     /// The record at hand, borrowed.
     #[inline(always)]
     pub(super) fn current_view(&mut self) -> Result<Option<R::View<'_>>, DecodeError> {
-        match self.mail.as_ref().and_then(|mail| mail.frames.bytes.get(self.value.clone())) {
+        match self.mail.as_ref().and_then(|mail| self.ahead.value(&mail.frames)) {
             Some(value) => self.decoder.view(value).map(Some),
             None => Ok(None),
         }
     }
 
-    /// The record at hand, and what decodes it.
+    /// The record at hand with all that came with it, and what decodes it.
     #[inline]
     pub(super) fn current(&mut self) -> Option<(RawRecord<'_>, &mut Decoder<R>)> {
-        let mail = self.mail.as_ref()?;
-        let mut cursor = mail.begin;
-        loop {
-            let raw = cursor.next(&mail.frames)?;
-            // Tombstones before it were passed over.
-            if raw.value.is_some() {
-                return Some((raw, &mut self.decoder));
-            }
-        }
+        Some((self.ahead.raw(self.mail.as_ref()?)?, &mut self.decoder))
     }
 }
 
 impl<R: Value> Drop for Input<R> {
     /// Gives the buffer back, with the unfinished records marked as such; nothing is settled here.
     fn drop(&mut self) {
+        self.settle(false);
         self.publish();
         self.return_mail();
     }
@@ -324,25 +344,6 @@ pub(super) fn event<R: Value>(
         partition,
         offset: raw.offset,
     })
-}
-
-/// Lets the processor fetch what the next records will look up in the tables, if they are keyed as the tables are.
-#[inline(never)]
-fn warm(task: &Shared, mail: &Mail) {
-    if !task.warms || !task.tables.iter().any(|table| table.is_far()) {
-        return;
-    }
-    let mut keys: [&[u8]; RECORDS_PER_CLOCK as usize] = [&[]; RECORDS_PER_CLOCK as usize];
-    let mut ahead = mail.next;
-    let mut count = 0;
-    while count < keys.len() {
-        let Some(raw) = ahead.next(&mail.frames) else { break };
-        keys[count] = raw.key.unwrap_or_default();
-        count += 1;
-    }
-    for table in &task.tables {
-        table.warm(&keys[..count]);
-    }
 }
 
 #[inline(never)]

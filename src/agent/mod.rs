@@ -1,5 +1,6 @@
 //! Agents: plain async functions at work on the records of a partition.
 
+mod ahead;
 mod concurrent;
 mod declared;
 mod def;

@@ -8,6 +8,9 @@ use crate::topic::partition_of;
 /// A frame of outputs is closed when it has grown to this many bytes.
 const CHUNK_BYTES: usize = 256 << 10;
 
+/// Frames whose memory is kept in any case.
+const FEW_FRAMES: usize = 2;
+
 /// A topic that a task writes to.
 #[derive(Clone, Debug)]
 pub struct Destination {
@@ -29,13 +32,16 @@ pub(crate) struct Outbox {
     chunks: Vec<FrameBuilder>,
     open: FrameBuilder,
     spare: Vec<FrameBuilder>,
-    value: Vec<u8>,
     partition: u32,
     /// Outputs so far, by number of the output partition.
     counts: Vec<u64>,
     limits: OutboxLimits,
     /// Bytes in the frames that are closed.
     closed_bytes: usize,
+    /// Frames that were closed since the last drain.
+    closed: usize,
+    /// The same of the interval before: as many are worth keeping.
+    kept: usize,
 }
 
 /// How much a task may put out.
@@ -66,11 +72,12 @@ impl Outbox {
             chunks: Vec::new(),
             open: FrameBuilder::new(),
             spare: Vec::new(),
-            value: Vec::new(),
             partition,
             counts,
             limits,
             closed_bytes: 0,
+            closed: 0,
+            kept: 0,
         }
     }
 
@@ -125,13 +132,9 @@ impl Outbox {
         timestamp: i64,
         headers: &[(&str, &[u8])],
     ) {
-        let to = &self.destinations[destination];
-        // A record without a key stays with the number of the partition that it came from.
-        let partition = key.map_or(self.partition % to.partitions.max(1), |key| partition_of(key, to.partitions));
-        let number = (to.first + partition).to_le_bytes();
-        let head = [OUTPUT_TAG, number[0], number[1], number[2], number[3], u8::from(key.is_some())];
+        let (number, head) = self.place(destination, key);
         self.open.push_parts(Some([&head, key.unwrap_or_default()]), value, timestamp, headers);
-        self.counts[(to.first + partition) as usize] += 1;
+        self.counts[number] += 1;
         self.close_full();
     }
 
@@ -142,11 +145,40 @@ impl Outbox {
         self.close_full();
     }
 
+    /// The same with a value that `encode` appends.
+    #[inline]
+    pub(crate) fn push_encoded_entry(
+        &mut self,
+        tag: &[u8],
+        key: &[u8],
+        encode: impl FnOnce(&mut Vec<u8>) -> Result<(), EncodeError>,
+    ) -> Result<(), EncodeError> {
+        self.open.push_encoded(Some([tag, key]), 0, encode)?;
+        self.close_full();
+        Ok(())
+    }
+
+    /// A topic that the task writes to.
+    pub(crate) fn destination(&self, destination: usize) -> Option<&Destination> {
+        self.destinations.get(destination)
+    }
+
+    /// Counts an output that is kept elsewhere, and returns the number of its partition.
+    #[inline]
+    pub(crate) fn count_derived(&mut self, destination: usize, key: &[u8]) -> u32 {
+        let to = &self.destinations[destination];
+        let number = to.first + partition_of(key, to.partitions);
+        self.counts[number as usize] += 1;
+        number
+    }
+
     #[inline]
     fn close_full(&mut self) {
         if self.open.len() >= CHUNK_BYTES {
-            let next = self.spare.pop().unwrap_or_default();
+            // Where one was filled another will be: it is not to grow step by step.
+            let next = self.spare.pop().unwrap_or_else(|| FrameBuilder::with_capacity(CHUNK_BYTES));
             self.closed_bytes += self.open.len();
+            self.closed += 1;
             self.chunks.push(std::mem::replace(&mut self.open, next));
         }
     }
@@ -160,18 +192,30 @@ impl Outbox {
         value: &V,
         timestamp: i64,
     ) -> Result<(), EncodeError> {
-        let mut wire = std::mem::take(&mut self.value);
-        wire.clear();
-        let encoded = value.encode_value(&mut wire);
-        let encoded = encoded.and_then(|()| match oversize(key, Some(&wire), self.limits.record_bytes) {
-            None => Ok(()),
-            Some(why) => Err(EncodeError::new(why)),
-        });
-        if encoded.is_ok() {
-            self.push(destination, key, Some(&wire), timestamp, &[]);
-        }
-        self.value = wire;
-        encoded
+        let (number, head) = self.place(destination, key);
+        let most = self.limits.record_bytes;
+        self.open.push_encoded(Some([&head, key.unwrap_or_default()]), timestamp, |out| {
+            let before = out.len();
+            value.encode_value(out)?;
+            match oversize(key, out.get(before..), most) {
+                None => Ok(()),
+                Some(why) => Err(EncodeError::new(why)),
+            }
+        })?;
+        self.counts[number] += 1;
+        self.close_full();
+        Ok(())
+    }
+
+    /// The number of the output partition that a key belongs to, and what the changelog's key begins with.
+    #[inline]
+    fn place(&self, destination: usize, key: Option<&[u8]>) -> (usize, [u8; 6]) {
+        let to = &self.destinations[destination];
+        // A record without a key stays with the number of the partition that it came from.
+        let partition = key.map_or(self.partition % to.partitions.max(1), |key| partition_of(key, to.partitions));
+        let number = to.first + partition;
+        let [a, b, c, d] = number.to_le_bytes();
+        (number as usize, [OUTPUT_TAG, a, b, c, d, u8::from(key.is_some())])
     }
 
     /// The output partitions that something was put out to since the last drain: number, topic, partition, count.
@@ -201,6 +245,13 @@ impl Outbox {
     /// Takes everything out, and begins to count anew.
     pub(crate) fn drain(&mut self) -> Vec<FrameBuilder> {
         self.counts.fill(0);
+        self.kept = std::mem::take(&mut self.closed);
+        self.spare.truncate(self.kept.max(FEW_FRAMES));
+        self.take_all()
+    }
+
+    /// Takes everything out. What was put out before cannot be gone back behind any more.
+    pub(crate) fn take_all(&mut self) -> Vec<FrameBuilder> {
         let mut frames = self.take_full();
         if !self.open.is_empty() {
             let next = self.spare.pop().unwrap_or_default();
@@ -211,8 +262,8 @@ impl Outbox {
 
     /// Takes frames back whose memory can be used again.
     pub(crate) fn recycle(&mut self, mut frame: FrameBuilder) {
-        // A few frames cover the usual interval; the memory of an unusual one is given back.
-        if self.spare.len() < 4 {
+        // Memory that the next interval will hardly need is given back.
+        if self.spare.len() < self.kept.max(self.closed).max(FEW_FRAMES) {
             frame.clear();
             self.spare.push(frame);
         }

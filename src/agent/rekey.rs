@@ -90,7 +90,7 @@ where
         let mut scratch = Vec::new();
         let shared = &task.0;
         loop {
-            poll_fn(|cx| input.poll_next(cx, |_, _, _, _| Ok(()))).await;
+            poll_fn(|cx| input.poll_step(cx)).await;
             let Some((raw, decoder)) = input.current() else { continue };
             let (Some(value), Some(destination)) = (raw.value, shared.output) else { continue };
             let view = decoder.view(value)?;

@@ -48,7 +48,7 @@ impl<R: Value> Stream<R> {
     pub async fn next_view(&mut self) -> Option<R::View<'_>> {
         // The step and the look are apart, because a view cannot leave the closure that borrows for one poll.
         let Self { input, task } = self;
-        poll_fn(|cx| input.poll_next(cx, |_, _, _, _| Ok(()))).await?;
+        poll_fn(|cx| input.poll_step(cx)).await;
         match input.current_view() {
             Ok(view) => view,
             Err(error) => {
@@ -96,7 +96,7 @@ impl<T: Value> Output<T> {
             ));
         };
         let mut outbox = self.task.outbox.borrow_mut();
-        let timestamp = self.task.now.get();
+        let timestamp = self.task.at_hand.timestamp();
         match value {
             Some(value) => outbox
                 .push_value(destination, key, value, timestamp)

@@ -16,7 +16,7 @@ use super::stream::Output;
 use crate::clock::{Clock, Moment};
 use crate::error::{BoxError, Error, ErrorKind, Result};
 use crate::record::{Cursor, Frames, Key, RawRecord, SchemaLookup, Value};
-use crate::table::{AnyPartition, Table, TableHandle, TableState};
+use crate::table::{AnyPartition, AtHand, Table, TableHandle, TableState};
 
 /// A topic that a task reads, and the schemas that its records were written with.
 #[derive(Clone)]
@@ -73,8 +73,8 @@ pub(crate) struct Shared {
     pub finished: Cell<u64>,
     /// Records that had no value or no key where one was needed.
     pub dropped: Cell<u64>,
-    /// Timestamp of the record at hand, ms.
-    pub now: Rc<Cell<i64>>,
+    /// What the tables know of the record at hand.
+    pub at_hand: Rc<AtHand>,
     /// Largest timestamp seen, ms.
     pub stream_time: Cell<i64>,
     /// What was put out since the last commit.
@@ -85,10 +85,14 @@ pub(crate) struct Shared {
     pub failure: RefCell<Option<BoxError>>,
     /// The tables that the agent writes.
     pub tables: Vec<Rc<dyn AnyPartition>>,
-    /// Whether the records are keyed as the tables are and handed out one by one, so that a look ahead pays.
-    pub warms: bool,
+    /// Whether the records are keyed as the tables are and handed out one by one, so that tables are told their keys ahead.
+    pub expects: bool,
     /// Whether what a record did to the tables can be undone.
     pub undo: bool,
+    /// Whether what a record put out can be undone.
+    pub undoes_outputs: bool,
+    /// Whether something is kept before each record: marks to go back to, or its key.
+    pub prepares: Cell<bool>,
     /// The outbox before the record at hand.
     pub outbox_mark: Cell<Option<OutboxMark>>,
     /// Whether the key of the record at hand is needed apart from it.
@@ -169,7 +173,7 @@ impl Shared {
     /// Remembers tables and outbox as they are before a record.
     #[inline]
     pub(super) fn mark(&self) {
-        if self.output.is_some() {
+        if self.undoes_outputs {
             self.outbox_mark.set(Some(self.outbox.borrow().mark()));
         }
         if self.undo {
@@ -247,6 +251,7 @@ impl Task {
     /// The topic that the agent's `output` names, for records that are put out while it runs.
     pub fn output<T: Value>(&self) -> Output<T> {
         self.0.keeps_key.set(true);
+        self.0.prepares.set(true);
         Output::new(Rc::clone(&self.0))
     }
 }

@@ -87,7 +87,7 @@ impl<R: Value> Window<R> {
         let mut cursor = place.before;
         let raw = cursor.next(&mail.frames)?;
         let value = raw.value?;
-        self.task.now.set(raw.timestamp);
+        self.task.at_hand.set_timestamp(raw.timestamp);
         let read = read(source, (&raw, self.task.partition), value, &mut self.decoder);
         Some(read.map_err(|error| explained(error, value)))
     }

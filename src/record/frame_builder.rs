@@ -26,6 +26,20 @@ enum SchemaSoFar {
     Mixed,
 }
 
+impl SchemaSoFar {
+    /// With one more value.
+    #[inline]
+    fn with(self, value: &[u8]) -> Self {
+        let header =
+            value.first_chunk::<SINGLE_OBJECT_HEADER_LEN>().filter(|header| header[..2] == SINGLE_OBJECT_MARKER);
+        match (self, header) {
+            (Self::None, Some(header)) => Self::All(*header),
+            (Self::All(all), Some(header)) if all == *header => self,
+            _ => Self::Mixed,
+        }
+    }
+}
+
 impl Default for FrameBuilder {
     fn default() -> Self {
         Self::new()
@@ -43,6 +57,14 @@ impl FrameBuilder {
             schema: SchemaSoFar::None,
             keyless: false,
         }
+    }
+
+    /// An empty frame with room for records of about so many bytes.
+    pub(crate) fn with_capacity(bytes: usize) -> Self {
+        let mut frame = Self::new();
+        // The last record usually goes a little beyond.
+        frame.bytes.reserve_exact(bytes + bytes / 16);
+        frame
     }
 
     /// A frame of `len` bytes without records; `len` is at least [`HEADER_LEN`].
@@ -100,32 +122,14 @@ impl FrameBuilder {
         timestamp: i64,
         headers: &[(&str, &[u8])],
     ) {
-        if self.count == 0 {
-            self.base_timestamp = timestamp;
-        }
-        self.max_timestamp = self.max_timestamp.max(timestamp);
-        let delta = timestamp.wrapping_sub(self.base_timestamp);
-        let flags = u8::from(key.is_some()) * HAS_KEY
-            + u8::from(value.is_some()) * HAS_VALUE
-            + u8::from(delta != 0) * HAS_TIMESTAMP
-            + u8::from(!headers.is_empty()) * HAS_HEADERS;
-        self.bytes.push(flags);
-        match key {
-            Some(parts) => {
-                put_varint(&mut self.bytes, parts.iter().map(|part| part.len() as u64).sum());
-                for part in parts {
-                    self.bytes.extend_from_slice(part);
-                }
-            }
-            None => self.keyless = true,
-        }
+        let delta = self.begin(timestamp);
+        let flags = u8::from(value.is_some()) * HAS_VALUE + u8::from(!headers.is_empty()) * HAS_HEADERS;
+        self.put_head(flags, key, delta);
         if let Some(value) = value {
-            self.note_schema(value);
+            self.schema = self.schema.with(value);
             put_bytes(&mut self.bytes, value);
         }
-        if delta != 0 {
-            put_varint(&mut self.bytes, ((delta << 1) ^ (delta >> 63)) as u64);
-        }
+        self.put_timestamp(delta);
         if !headers.is_empty() {
             put_varint(&mut self.bytes, headers.len() as u64);
             for (name, value) in headers {
@@ -134,6 +138,78 @@ impl FrameBuilder {
             }
         }
         self.count += 1;
+    }
+
+    /// Adds a record whose value `encode` appends, and returns the value's length. What cannot be encoded leaves nothing.
+    #[inline]
+    pub(crate) fn push_encoded<const N: usize, E>(
+        &mut self,
+        key: Option<[&[u8]; N]>,
+        timestamp: i64,
+        encode: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
+    ) -> Result<usize, E> {
+        let before = self.mark();
+        let delta = self.begin(timestamp);
+        self.put_head(HAS_VALUE, key, delta);
+        // Most values are short enough for a length of one byte.
+        let start = self.bytes.len() + 1;
+        self.bytes.push(0);
+        if let Err(error) = encode(&mut self.bytes) {
+            self.rollback(before);
+            return Err(error);
+        }
+        let len = self.bytes.len() - start;
+        self.schema = self.schema.with(&self.bytes[start..]);
+        if len < 0x80 {
+            self.bytes[start - 1] = len as u8;
+        } else {
+            let mut length = Vec::new();
+            put_varint(&mut length, len as u64);
+            self.bytes.splice(start - 1..start, length);
+        }
+        self.put_timestamp(delta);
+        self.count += 1;
+        Ok(len)
+    }
+
+    /// Takes note of a record's timestamp; returns how far it is from the first one's.
+    #[inline(always)]
+    fn begin(&mut self, timestamp: i64) -> i64 {
+        if self.count == 0 {
+            self.base_timestamp = timestamp;
+        }
+        self.max_timestamp = self.max_timestamp.max(timestamp);
+        timestamp.wrapping_sub(self.base_timestamp)
+    }
+
+    #[inline(always)]
+    fn put_head<const N: usize>(&mut self, flags: u8, key: Option<[&[u8]; N]>, delta: i64) {
+        let flags = flags + u8::from(key.is_some()) * HAS_KEY + u8::from(delta != 0) * HAS_TIMESTAMP;
+        match key {
+            Some(parts) => {
+                let len = parts.iter().map(|part| part.len()).sum::<usize>();
+                if len < 0x80 {
+                    self.bytes.extend_from_slice(&[flags, len as u8]);
+                } else {
+                    self.bytes.push(flags);
+                    put_varint(&mut self.bytes, len as u64);
+                }
+                for part in parts {
+                    self.bytes.extend_from_slice(part);
+                }
+            }
+            None => {
+                self.bytes.push(flags);
+                self.keyless = true;
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn put_timestamp(&mut self, delta: i64) {
+        if delta != 0 {
+            put_varint(&mut self.bytes, ((delta << 1) ^ (delta >> 63)) as u64);
+        }
     }
 
     /// Adds a record as it was read elsewhere.
@@ -156,17 +232,6 @@ impl FrameBuilder {
             put_varint(&mut self.bytes, hole);
         }
         *next = record.offset + 1;
-    }
-
-    #[inline]
-    fn note_schema(&mut self, value: &[u8]) {
-        let header =
-            value.first_chunk::<SINGLE_OBJECT_HEADER_LEN>().filter(|header| header[..2] == SINGLE_OBJECT_MARKER);
-        self.schema = match (self.schema, header) {
-            (SchemaSoFar::None, Some(header)) => SchemaSoFar::All(*header),
-            (SchemaSoFar::All(all), Some(header)) if all == *header => return,
-            _ => SchemaSoFar::Mixed,
-        };
     }
 
     /// Fills in the header and the checksum; the bytes are what a log stores.
@@ -340,6 +405,27 @@ mod tests {
             let mut damaged = bytes.clone();
             damaged[bit / 8] ^= 1 << (bit % 8);
             assert!(Frame::parse(&damaged).is_err(), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn an_encoded_value_is_as_a_pushed_one() {
+        let (mut encoded, mut pushed) = (FrameBuilder::new(), FrameBuilder::new());
+        for (len, timestamp) in [(0, 5), (127, 5), (128, 7), (70_000, 4), (20, 5)] {
+            let value = [&[0xC3, 1, 9, 0, 0, 0, 0, 0, 0, 0][..], &vec![len as u8; len]].concat();
+            let key = [&b"key of "[..], &value[..4]];
+            let encode = |out: &mut Vec<u8>| {
+                out.extend_from_slice(&value);
+                if len == 20 { Err("does not fit") } else { Ok(()) }
+            };
+            let put = encoded.push_encoded(Some(key), timestamp, encode);
+            if len != 20 {
+                pushed.push_parts(Some(key), Some(&value), timestamp, &[]);
+                assert_eq!(put, Ok(value.len()));
+            } else {
+                assert_eq!(put, Err("does not fit"));
+            }
+            assert_eq!(encoded.seal(0, 0, 0, 0, 0), pushed.seal(0, 0, 0, 0, 0), "{len}");
         }
     }
 

@@ -53,6 +53,25 @@ pub struct Cursor {
     base_timestamp: i64,
 }
 
+/// Where a walk within a frame stands: what a [`Cursor`] in the frame does not know already, in few bytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Spot {
+    /// The offset of the record behind it.
+    offset: u64,
+    /// Bytes of the frame that are left; a frame has at most [`MAX_FRAME_LEN`](super::MAX_FRAME_LEN).
+    bytes: u32,
+    /// Records that are left.
+    records: u32,
+}
+
+impl Spot {
+    /// Where a walk has come to.
+    #[inline(always)]
+    pub(crate) fn of(walk: &RawRecords<'_>) -> Self {
+        Self { offset: walk.offset, bytes: walk.rest.len() as u32, records: walk.left }
+    }
+}
+
 impl Cursor {
     /// The place before the first record at or after `offset`.
     pub fn at_offset(frames: &Frames, offset: u64) -> Self {
@@ -132,6 +151,13 @@ impl Cursor {
         self.at = self.end - walk.rest.len();
         self.offset = walk.offset;
         self.left = walk.left;
+    }
+
+    /// That spot in the frame that it stands in.
+    #[must_use]
+    pub(crate) fn at_spot(mut self, spot: Spot) -> Self {
+        (self.at, self.offset, self.left) = (self.end - spot.bytes as usize, spot.offset, spot.records);
+        self
     }
 
     /// The offset of the next record, or the one after the last that was stepped over.

@@ -178,12 +178,16 @@ impl<'a> Input<'a> {
                 self.rest = rest;
                 u64::from(*a & 0x7f) | u64::from(*b & 0x7f) << 7 | u64::from(*c) << 14
             }
+            [a, b, c, d, rest @ ..] if *d < 0x80 => {
+                self.rest = rest;
+                u64::from(*a & 0x7f) | u64::from(*b & 0x7f) << 7 | u64::from(*c & 0x7f) << 14 | u64::from(*d) << 21
+            }
             _ => self.read_varint(MAX_LONG)?,
         };
         Ok((zigzag >> 1) as i64 ^ -((zigzag & 1) as i64))
     }
 
-    /// A number of more than three bytes.
+    /// A number of several bytes.
     #[inline(always)]
     fn read_varint(&mut self, max_len: usize) -> Result<u64, DecodeError> {
         match varint(self.rest, max_len) {

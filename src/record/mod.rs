@@ -40,6 +40,7 @@ pub use field::{FieldType, HasField, field_id};
 pub(crate) use frame::MAX_FRAME_LEN;
 pub use frame::{Frame, FrameError, FrameHeader, HEADER_LEN, Headers, RawRecord, RawRecords};
 pub use frame_builder::{FrameBuilder, FrameMark};
+pub(crate) use frames::Spot;
 pub use frames::{Cursor, Frames};
 pub use from_json::{csv_row_to_avro, json_to_avro};
 pub use incompatibility::{Incompatibility, incompatibilities};

@@ -1,11 +1,11 @@
 //! A table's definition without its types, and what opening a partition needs.
 
 use std::any::TypeId;
-use std::cell::Cell;
 use std::fmt;
 use std::path::PathBuf;
 use std::rc::Rc;
 
+use super::at_hand::AtHand;
 use super::partition::{AnyPartition, TablePartition};
 use super::store::MemoryStores;
 use super::{TableState, key_text};
@@ -38,8 +38,8 @@ pub struct OpenPartition {
     pub memory_bytes: usize,
     /// Memory of all stores on disk together; the first of the process decides.
     pub store_bytes: usize,
-    /// Timestamp of the record that is being processed, in milliseconds since 1970.
-    pub now: Rc<Cell<i64>>,
+    /// What the task says of the record that is being processed.
+    pub at_hand: Rc<AtHand>,
 }
 
 type EncodeOutput<S> = fn(&S, &[u8], &mut Vec<u8>) -> Result<(), EncodeError>;
@@ -175,6 +175,14 @@ impl TableDef {
             Error::new(error.kind(), format!("cannot read key {} of table {}", self.key_text(raw_key), self.name))
                 .with_source(error)
         })
+    }
+
+    /// What a table puts out for a key whose state is stored so: timestamp, and value as it goes on the wire.
+    pub(crate) fn output_of(&self, raw_key: &[u8], stored: &[u8], schemas: &StoredSchemas) -> Result<(i64, Vec<u8>)> {
+        let wire = self.value_wire(raw_key, stored, schemas)?;
+        let (timestamp, _) = split_stored(stored)
+            .map_err(|error| Error::new(ErrorKind::Decode, "a stored state has no timestamp").with_source(error))?;
+        Ok((timestamp, wire))
     }
 
     /// Whether both tables are keyed by the same type.

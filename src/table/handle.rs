@@ -67,11 +67,12 @@ impl<K: Key, V: Value, S: TableState<K, V>> TableHandle<K, V, S> {
         result
     }
 
+    #[inline]
     fn with_slot<R>(&self, key: &K::Ref, run: impl FnOnce(&mut Slots<S>, SlotNo, &[u8]) -> Result<R>) -> Result<R> {
         self.with_key(key, |raw| {
             let mut slots = self.partition.slots()?;
-            let hash = slots.hash(raw);
-            let slot = slots.entry(hash, raw)?;
+            let slot = slots.look_up(raw, self.partition.at_hand())?;
+            slots.cache_mut().reference(slot);
             run(&mut slots, slot, raw)
         })
     }
@@ -79,10 +80,10 @@ impl<K: Key, V: Value, S: TableState<K, V>> TableHandle<K, V, S> {
     /// Runs `change` with a key's state, and marks it as changed.
     #[inline]
     fn with_state<R>(&self, key: &K::Ref, change: impl FnOnce(&mut Option<S>) -> R) -> Result<R> {
-        let now = self.partition.now();
-        self.with_key(key, |raw| self.partition.slots()?.change(raw, now, change))
+        self.with_key(key, |raw| self.partition.slots()?.change(raw, self.partition.at_hand(), change))
     }
 
+    #[inline]
     fn get(&self, key: &K::Ref) -> Result<Option<V>> {
         self.with_slot(key, |slots, slot, raw| match slots.state(slot) {
             Some(state) => state.value(raw).map(Some).map_err(|error| slots.unwritable(raw, error)),
@@ -204,7 +205,7 @@ impl<K: Key, V: Value> TableMut<'_, K, V, V> {
 
     /// Removes a key and returns what it had. A key that had nothing changes nothing.
     pub fn remove(&mut self, key: &K::Ref) -> Result<Option<V>> {
-        let now = self.0.partition.now();
+        let now = self.0.partition.at_hand().timestamp();
         self.0.with_slot(key, |slots, slot, _| match slots.state(slot) {
             Some(_) => Ok(slots.touch(slot, now).take()),
             None => Ok(None),

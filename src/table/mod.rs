@@ -8,6 +8,7 @@
 //! Tables know nothing of backends and agents.
 
 pub mod aggregate;
+mod at_hand;
 mod cache;
 mod checkpoint;
 mod def;
@@ -27,10 +28,11 @@ mod tests;
 use std::fmt;
 use std::marker::PhantomData;
 
+pub use self::at_hand::AtHand;
 pub use self::checkpoint::{Checkpoint, CheckpointDone};
 pub use self::def::{OpenPartition, TableDef};
 pub use self::handle::{TableHandle, TableMut, TableRange, TableRef};
-pub use self::partition::{AnyPartition, CommitSink, TablePartition};
+pub use self::partition::{AnyPartition, CommitSink, Encode, TablePartition};
 pub use self::slots::{SlotNo, Slots};
 pub use self::snapshot::{SnapshotRange, TableSnapshot};
 pub use self::store::{DEFAULT_STORE_BYTES, MemoryStores};

@@ -6,23 +6,29 @@ use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::at_hand::AtHand;
 use super::checkpoint::{Checkpoint, CheckpointDone};
 use super::def::{Codec, OpenPartition, TableDef};
 use super::slots::Slots;
 use super::store::{self, Store};
 use crate::error::{Error, ErrorKind, Result};
+use crate::record::EncodeError;
 
 /// Keys of a prefetch that are looked up together.
 const PREFETCH_KEYS: usize = 256;
 
+/// Appends a value's bytes.
+pub type Encode<'a> = &'a mut dyn FnMut(&mut Vec<u8>) -> Result<(), EncodeError>;
+
 /// Takes what a commit writes.
 pub trait CommitSink {
-    /// A key's new stored state for the changelog; `None` for a removed key.
-    fn delta(&mut self, key: &[u8], state: Option<&[u8]>) -> Result<()>;
+    /// A key's new stored state for the changelog; `None` for a removed key. `timestamp` is the largest of the records
+    /// that changed it.
+    fn delta(&mut self, key: &[u8], state: Option<Encode<'_>>, timestamp: i64) -> Result<(), EncodeError>;
 
-    /// A key's new value as it goes on the wire, for the table's output topic, with the largest timestamp of the
-    /// records that changed it; `None` for a removed key.
-    fn output(&mut self, key: &[u8], value: Option<&[u8]>, timestamp: i64) -> Result<()>;
+    /// A key's new value as it goes on the wire, for the table's output topic; `None` for a removed key. It is what
+    /// [`TableDef::value_wire`] makes of the stored state.
+    fn output(&mut self, key: &[u8], value: Option<Encode<'_>>, timestamp: i64) -> Result<(), EncodeError>;
 
     /// Whether it wants to be emptied before it takes more.
     fn is_full(&self) -> bool;
@@ -35,8 +41,8 @@ pub trait AnyPartition: fmt::Debug {
     /// so in between, take a checkpoint.
     fn apply(&self, key: &[u8], stored: Option<&[u8]>) -> Result<()>;
 
-    /// Hands out every key that changed since the last commit, in the order in which they first did, and starts the
-    /// next commit. What was handed out stays in memory until a checkpoint has it.
+    /// Hands out every key that changed since the last commit, in an order of the table's own, and starts the next
+    /// commit. What was handed out stays in memory until a checkpoint has it.
     ///
     /// Stops where the sink is full, and goes on at the next call; nothing may change in between. Returns whether all
     /// were handed out.
@@ -65,11 +71,9 @@ pub trait AnyPartition: fmt::Debug {
     /// Fails if anything is uncommitted: only what belongs to a committed position may reach the store.
     fn start_checkpoint(&self) -> Result<Option<Checkpoint>>;
 
-    /// Whether its slots outgrow the processor's caches so far that [`AnyPartition::warm`] pays.
-    fn is_far(&self) -> bool;
-
-    /// Asks the processor for the slots of keys that will be looked up soon. A hint: nothing is loaded.
-    fn warm(&self, keys: &[&[u8]]);
+    /// Tells which keys will probably be looked up soon, and replaces those that were told before: their slots are
+    /// asked for and kept in mind. A hint: nothing is loaded. [`AtHand::set_place`] says whose turn it is.
+    fn expect(&self, keys: &[&[u8]]);
 
     /// Keys that the store was asked for, so far: while it grows, [`AnyPartition::prefetch`] pays.
     fn loads(&self) -> u64;
@@ -108,7 +112,7 @@ pub trait AnyPartition: fmt::Debug {
 pub struct TablePartition<S> {
     slots: RefCell<Slots<S>>,
     store: Arc<dyn Store>,
-    now: Rc<Cell<i64>>,
+    at_hand: Rc<AtHand>,
     memory_bytes: usize,
     checkpoint_runs: Cell<bool>,
 }
@@ -120,26 +124,32 @@ impl<S: Clone + fmt::Debug + 'static> TablePartition<S> {
         Ok(Self {
             slots: RefCell::new(Slots::new(def, (codec, open.schemas), numbers, open.place, Arc::clone(&store))),
             store,
-            now: open.now,
+            at_hand: open.at_hand,
             memory_bytes: open.memory_bytes,
             checkpoint_runs: Cell::new(false),
         })
     }
 
     /// The slots, for as long as a batch is folded into them. Fails while user code is inside an update.
+    #[inline]
     pub fn slots(&self) -> Result<RefMut<'_, Slots<S>>> {
-        self.slots.try_borrow_mut().map_err(|_| {
-            Error::new(
-                ErrorKind::State,
-                "a table was used from within its own `update`; finish the update before the next access",
-            )
-        })
+        self.slots.try_borrow_mut().map_err(|_| used_within_itself())
     }
 
-    /// Timestamp of the record that is being processed, in milliseconds since 1970.
-    pub fn now(&self) -> i64 {
-        self.now.get()
+    /// What the task says of the record that is being processed.
+    #[inline]
+    pub fn at_hand(&self) -> &AtHand {
+        &self.at_hand
     }
+}
+
+#[cold]
+#[inline(never)]
+fn used_within_itself() -> Error {
+    Error::new(
+        ErrorKind::State,
+        "a table was used from within its own `update`; finish the update before the next access",
+    )
 }
 
 impl<S: Clone + fmt::Debug + 'static> AnyPartition for TablePartition<S> {
@@ -176,13 +186,9 @@ impl<S: Clone + fmt::Debug + 'static> AnyPartition for TablePartition<S> {
         }
     }
 
-    fn is_far(&self) -> bool {
-        self.slots.try_borrow().is_ok_and(|slots| slots.cache().is_far())
-    }
-
-    fn warm(&self, keys: &[&[u8]]) {
-        if let Ok(slots) = self.slots.try_borrow() {
-            slots.warm(keys);
+    fn expect(&self, keys: &[&[u8]]) {
+        if let Ok(mut slots) = self.slots.try_borrow_mut() {
+            slots.expect(keys);
         }
     }
 
@@ -233,7 +239,7 @@ impl<S: Clone + fmt::Debug + 'static> AnyPartition for TablePartition<S> {
     }
 
     fn evict(&self) {
-        self.slots.borrow_mut().cache_mut().evict(self.memory_bytes);
+        self.slots.borrow_mut().evict(self.memory_bytes);
     }
 
     fn as_any(&self) -> &dyn Any {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 
+use super::at_hand::AtHand;
 pub use super::cache::SlotNo;
 use super::cache::{Cache, Slot};
 use super::checkpoint::Deltas;
@@ -19,6 +20,9 @@ use crate::topic::{TopicPartition, partition_of};
 
 /// Keys that are hashed, prefetched and looked up together.
 const GROUP: usize = 64;
+
+/// Keys that are expected at once, at most.
+const EXPECTED: usize = 32;
 
 /// How far ahead of a walk over scattered slots memory is asked for.
 const AHEAD: usize = 8;
@@ -47,6 +51,8 @@ pub struct Slots<S> {
     loads: u64,
     /// Dirty slots of the commit at hand that were handed out already.
     drained: usize,
+    /// Where the keys probably are that will be looked up soon.
+    expected: [Option<SlotNo>; EXPECTED],
 }
 
 impl<S: Clone + 'static> Slots<S> {
@@ -71,6 +77,7 @@ impl<S: Clone + 'static> Slots<S> {
             scratch: Vec::new(),
             loads: 0,
             drained: 0,
+            expected: [None; EXPECTED],
         }
     }
 
@@ -177,18 +184,36 @@ impl<S: Clone + 'static> Slots<S> {
         Ok(())
     }
 
-    /// Asks the processor for the slots of keys that will be looked up soon, where the slots outgrow its caches.
-    pub fn warm(&self, keys: &[&[u8]]) {
-        for group in keys.chunks(GROUP) {
-            let mut hashes = [0_u64; GROUP];
-            for (key, hash) in group.iter().zip(&mut hashes) {
-                *hash = self.hash(key);
-                self.cache.prefetch_index(*hash);
-            }
-            for hash in &hashes[..group.len()] {
-                self.cache.probable(*hash);
-            }
+    /// See [`AnyPartition::expect`](super::AnyPartition::expect).
+    pub(super) fn expect(&mut self, keys: &[&[u8]]) {
+        let mut hashes = [0_u64; EXPECTED];
+        for (key, hash) in keys.iter().zip(&mut hashes) {
+            *hash = self.hash(key);
+            self.cache.prefetch_index(*hash);
         }
+        for (hash, slot) in hashes.iter().zip(&mut self.expected).take(keys.len()) {
+            *slot = self.cache.probable(*hash);
+        }
+    }
+
+    /// The slot of a key, loaded if it is missing: the one that is expected for the record at hand, if it is the key's.
+    #[inline(always)]
+    pub(super) fn look_up(&mut self, key: &[u8], at_hand: &AtHand) -> Result<SlotNo> {
+        match self.expected.get(at_hand.place()) {
+            Some(Some(slot)) if self.cache.is_of(*slot, key) => Ok(*slot),
+            _ => self.search(key),
+        }
+    }
+
+    #[inline(never)]
+    fn search(&mut self, key: &[u8]) -> Result<SlotNo> {
+        self.entry(self.hash(key), key)
+    }
+
+    /// See [`AnyPartition::evict`](super::AnyPartition::evict).
+    pub(super) fn evict(&mut self, bound: usize) {
+        self.expected = [None; EXPECTED];
+        self.cache.evict(bound);
     }
 
     /// Keys that the store was asked for, so far.
@@ -235,15 +260,11 @@ impl<S: Clone + 'static> Slots<S> {
     pub(super) fn change<R>(
         &mut self,
         key: &[u8],
-        timestamp: i64,
+        at_hand: &AtHand,
         change: impl FnOnce(&mut Option<S>) -> R,
     ) -> Result<R> {
-        let hash = self.hash(key);
-        let slot = match self.cache.find(hash, key) {
-            Some(slot) => slot,
-            None => self.entry(hash, key)?,
-        };
-        let result = change(self.cache.touch(slot, timestamp));
+        let slot = self.look_up(key, at_hand)?;
+        let result = change(self.cache.touch(slot, at_hand.timestamp()));
         self.writes = self.writes.wrapping_add(1);
         // See `measure`.
         if (std::mem::needs_drop::<S>() && self.writes % SAMPLE == 1) || self.cache.undo_enabled() {
@@ -340,10 +361,12 @@ impl<S: Clone + 'static> Slots<S> {
 
     /// See [`AnyPartition::drain_commit`](super::AnyPartition::drain_commit).
     pub(super) fn drain_commit(&mut self, sink: &mut dyn CommitSink) -> Result<bool> {
-        let mut bytes = std::mem::take(&mut self.scratch);
+        if self.drained == 0 {
+            self.cache.sort_dirty();
+        }
+        let (puts_out, codec) = (self.def.output.is_some(), self.codec);
         while let Some(no) = self.cache.dirty().get(self.drained).copied() {
             if sink.is_full() {
-                self.scratch = bytes;
                 return Ok(false);
             }
             if let Some(ahead) = self.cache.dirty().get(self.drained + AHEAD) {
@@ -351,28 +374,13 @@ impl<S: Clone + 'static> Slots<S> {
             }
             let slot = self.cache.slot(no);
             let key = slot.key.as_slice();
-            let stored = encode_stored(slot, self.codec, &mut bytes).map_err(|error| self.unwritable(key, error))?;
-            sink.delta(key, stored)?;
-            let stored_len = stored.map_or(0, <[u8]>::len);
-            if self.def.output.is_some() {
-                bytes.clear();
-                let value = match &slot.state {
-                    Some(state) => {
-                        (self.codec.encode_output)(state, key, &mut bytes)
-                            .map_err(|error| self.unwritable(key, error))?;
-                        Some(bytes.as_slice())
-                    }
-                    None => None,
-                };
-                sink.output(key, value, slot.timestamp)?;
-            }
+            let stored_len = hand_out(sink, slot, codec, puts_out).map_err(|error| self.unwritable(key, error))?;
             self.cache.set_heap(no, stored_len);
             self.cache.clean(no);
             self.drained += 1;
         }
         self.drained = 0;
         self.cache.committed();
-        self.scratch = bytes;
         Ok(true)
     }
 
@@ -380,6 +388,7 @@ impl<S: Clone + 'static> Slots<S> {
     pub(super) fn begin_checkpoint(&mut self) -> Result<Deltas> {
         let mut deltas = Deltas::default();
         let mut bytes = std::mem::take(&mut self.scratch);
+        self.cache.sort_unsaved();
         for (at, no) in self.cache.unsaved().iter().enumerate() {
             if let Some(ahead) = self.cache.unsaved().get(at + AHEAD) {
                 self.cache.prefetch_slot(*ahead);
@@ -426,6 +435,37 @@ impl<S: Clone + 'static> Slots<S> {
     pub(super) fn cache_mut(&mut self) -> &mut Cache<S> {
         &mut self.cache
     }
+}
+
+/// Hands out one slot; returns the length of what is stored of it.
+#[inline]
+fn hand_out<S>(
+    sink: &mut dyn CommitSink,
+    slot: &Slot<S>,
+    codec: Codec<S>,
+    puts_out: bool,
+) -> Result<usize, EncodeError> {
+    let (key, timestamp) = (slot.key.as_slice(), slot.timestamp);
+    let Some(state) = &slot.state else {
+        sink.delta(key, None, timestamp)?;
+        if puts_out {
+            sink.output(key, None, timestamp)?;
+        }
+        return Ok(0);
+    };
+    let mut len = 0;
+    let mut stored = |out: &mut Vec<u8>| {
+        let before = out.len();
+        out.extend_from_slice(&timestamp.to_le_bytes());
+        (codec.encode)(state, out)?;
+        len = out.len() - before;
+        Ok(())
+    };
+    sink.delta(key, Some(&mut stored), timestamp)?;
+    if puts_out {
+        sink.output(key, Some(&mut |out: &mut Vec<u8>| (codec.encode_output)(state, key, out)), timestamp)?;
+    }
+    Ok(len)
 }
 
 /// The stored form of a slot in `bytes`: timestamp and state; `None` for a key without one.

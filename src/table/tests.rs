@@ -1,6 +1,5 @@
 //! Tables against a model: a map, a list of commits, and crashes in between.
 
-use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -27,13 +26,13 @@ struct Commit {
 }
 
 impl CommitSink for Commit {
-    fn delta(&mut self, key: &[u8], state: Option<&[u8]>) -> Result<()> {
-        self.deltas.push((key.to_vec(), state.map(<[u8]>::to_vec)));
+    fn delta(&mut self, key: &[u8], state: Option<Encode<'_>>, _: i64) -> Result<(), EncodeError> {
+        self.deltas.push((key.to_vec(), encoded(state)?));
         Ok(())
     }
 
-    fn output(&mut self, key: &[u8], value: Option<&[u8]>, timestamp: i64) -> Result<()> {
-        self.outputs.push((key.to_vec(), value.map(<[u8]>::to_vec), timestamp));
+    fn output(&mut self, key: &[u8], value: Option<Encode<'_>>, timestamp: i64) -> Result<(), EncodeError> {
+        self.outputs.push((key.to_vec(), encoded(value)?, timestamp));
         Ok(())
     }
 
@@ -42,17 +41,22 @@ impl CommitSink for Commit {
     }
 }
 
+fn encoded(value: Option<Encode<'_>>) -> Result<Option<Vec<u8>>, EncodeError> {
+    let mut bytes = Vec::new();
+    value.map(|encode| encode(&mut bytes).map(|()| bytes)).transpose()
+}
+
 /// Where a table lives in a test: it survives [`open`].
 struct Home {
     dir: Option<PathBuf>,
     memory: MemoryStores,
-    now: Rc<Cell<i64>>,
+    at_hand: Rc<AtHand>,
     memory_bytes: usize,
 }
 
 impl Home {
     fn memory() -> Self {
-        Self { dir: None, memory: MemoryStores::new(), now: Rc::default(), memory_bytes: 4 << 10 }
+        Self { dir: None, memory: MemoryStores::new(), at_hand: Rc::default(), memory_bytes: 4 << 10 }
     }
 
     #[cfg(feature = "rocksdb")]
@@ -71,7 +75,7 @@ impl Home {
             schemas: StoredSchemas::none(),
             memory_bytes: self.memory_bytes,
             store_bytes: crate::table::DEFAULT_STORE_BYTES,
-            now: Rc::clone(&self.now),
+            at_hand: Rc::clone(&self.at_hand),
         })
     }
 
@@ -403,7 +407,7 @@ fn the_timestamp_is_the_largest_of_the_records_that_changed_the_key() {
     let partition = home.open();
     let mut table = handle(&partition);
     for now in [5, 9, 7] {
-        home.now.set(now);
+        home.at_hand.set_timestamp(now);
         table.as_mut().set("k", now.to_string()).unwrap();
     }
     let first = commit(&*partition);
@@ -414,7 +418,7 @@ fn the_timestamp_is_the_largest_of_the_records_that_changed_the_key() {
     // It is the same after a restart.
     drop(table);
     let partition = home.open();
-    home.now.set(3);
+    home.at_hand.set_timestamp(3);
     handle(&partition).as_mut().set("k", "3".to_owned()).unwrap();
     assert_eq!(commit(&*partition).outputs, [(b"k".to_vec(), Some(b"3".to_vec()), 9)]);
 }

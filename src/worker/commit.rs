@@ -12,16 +12,16 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::JoinHandle;
 
-use super::mark::{DELTA_TAG, MARK_TAG, Mark, MarkedOutputs};
+use super::mark::{DELTA_TAG, Derived, Entry, Mark, MarkedOutputs};
 use super::outgoing::Outgoing;
 use crate::agent::{Outbox, Shared};
 use crate::backend::{Producer, ProducerId, Replay};
 use crate::disk::Disk;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fault;
-use crate::record::{FrameBuilder, Frames};
-use crate::table::{AnyPartition, CommitSink};
-use crate::topic::TopicPartition;
+use crate::record::{EncodeError, FrameBuilder, Frames, RawRecord, StoredSchemas};
+use crate::table::{AnyPartition, CommitSink, Encode, TableDef};
+use crate::topic::{TopicPartition, partition_of};
 
 /// Positions for people: where a task has come to in a partition.
 pub(crate) type Progress = (TopicPartition, u64);
@@ -62,28 +62,75 @@ pub(crate) struct Settler {
     pub(super) frames: Frames,
     /// The outputs of the commit that is on its way.
     pub(super) outgoing: Outgoing,
+    /// Makes the outputs of tables anew.
+    pub(super) tables: Tables,
+}
+
+/// The agent's tables, as far as their outputs follow from what the changelog has.
+pub(crate) struct Tables {
+    pub(super) defs: Vec<TableDef>,
+    /// The changelog's, for states that an earlier form of a table wrote.
+    pub(super) schemas: StoredSchemas,
+}
+
+impl Tables {
+    /// Adds what a record of a commit puts out, if anything.
+    fn put_out(&self, mark: &Mark, record: RawRecord<'_>, outgoing: &mut Outgoing) -> Result<()> {
+        match Entry::parse(&record)? {
+            Entry::Output { number, key } => outgoing.push_raw(number, key, record),
+            Entry::Delta { table, key, state } => {
+                let Some(derived) = mark.derived.iter().find(|derived| derived.table == table) else { return Ok(()) };
+                let number = derived.first + partition_of(key, derived.partitions);
+                match (state, self.defs.get(table)) {
+                    (Some(state), Some(def)) => {
+                        let (timestamp, wire) = def.output_of(key, state, &self.schemas)?;
+                        outgoing.push_raw(number, Some(key), RawRecord { value: Some(&wire), timestamp, ..record });
+                    }
+                    _ => outgoing.push_raw(number, Some(key), record),
+                }
+            }
+            Entry::Mark(_) => {}
+        }
+        Ok(())
+    }
+}
+
+#[cold]
+fn not_settled() -> Error {
+    Error::new(ErrorKind::Closed, "the commit before has not settled")
 }
 
 /// Where a table's deltas and outputs go while a commit collects them.
 struct Sink<'a> {
     outbox: &'a mut Outbox,
+    outgoing: &'a mut Outgoing,
     table: u8,
+    /// The destination of its outputs.
     output: Option<usize>,
 }
 
 impl CommitSink for Sink<'_> {
     #[inline]
-    fn delta(&mut self, key: &[u8], state: Option<&[u8]>) -> Result<()> {
-        self.outbox.push_entry(&[DELTA_TAG, self.table], key, state, 0);
-        Ok(())
+    fn delta(&mut self, key: &[u8], state: Option<Encode<'_>>, timestamp: i64) -> Result<(), EncodeError> {
+        let tag = [DELTA_TAG, self.table];
+        match state {
+            Some(encode) => self.outbox.push_encoded_entry(&tag, key, encode),
+            None => {
+                // A state has its timestamp in its bytes.
+                self.outbox.push_entry(&tag, key, None, timestamp);
+                Ok(())
+            }
+        }
     }
 
     #[inline]
-    fn output(&mut self, key: &[u8], value: Option<&[u8]>, timestamp: i64) -> Result<()> {
-        if let Some(destination) = self.output {
-            self.outbox.push(destination, Some(key), value, timestamp, &[]);
+    fn output(&mut self, key: &[u8], value: Option<Encode<'_>>, timestamp: i64) -> Result<(), EncodeError> {
+        let Some(destination) = self.output else { return Ok(()) };
+        let number = self.outbox.count_derived(destination, key);
+        match self.outgoing.has_room() {
+            true => self.outgoing.push_encoded(number, key, value, timestamp),
+            false => Ok(()),
         }
-        Ok(())
     }
 
     #[inline]
@@ -152,7 +199,14 @@ impl Committer {
         //    A crash between two pieces: no end mark, so recovery passes over what was written.
         //    A crash after the last: the commit counts if the frames are still there, and is whole.
         //    Each must go where this task left off: if another owner has written since, nothing of this one may count.
+        //    What tables put out follows from their new values, and is not written here but made anew should it have to be
+        //    moved again.
         let begins = self.next_offset;
+        // What is taken out cannot be gone back to.
+        self.shared.outbox_mark.set(None);
+        let outputs = self.shared.outbox.borrow_mut().take_all();
+        self.set_aside(&outputs)?;
+        self.append(outputs, begins).await?;
         for place in 0..self.shared.tables.len() {
             let output = table_outputs.get(place).copied().flatten();
             while !self.collect(place, output)? {
@@ -160,9 +214,7 @@ impl Committer {
                 self.append(pieces, begins).await?;
             }
         }
-        let mark = self.collect_mark(begins, positions)?;
-        // What is taken out cannot be gone back to.
-        self.shared.outbox_mark.set(None);
+        let mark = self.collect_mark(begins, positions, table_outputs)?;
         let pieces = self.shared.outbox.borrow_mut().drain();
         self.append(pieces, begins).await?;
         fault::point("commit.written");
@@ -186,7 +238,15 @@ impl Committer {
     /// Collects a table's dirty keys until a piece is full; returns whether there are no more.
     fn collect(&mut self, place: usize, output: Option<usize>) -> Result<bool> {
         let outbox = &mut *self.shared.outbox.borrow_mut();
-        self.shared.tables[place].drain_commit(&mut Sink { outbox, table: place as u8, output })
+        let Some(settler) = &mut self.settler else { return Err(not_settled()) };
+        let outgoing = &mut settler.outgoing;
+        self.shared.tables[place].drain_commit(&mut Sink { outbox, outgoing, table: place as u8, output })
+    }
+
+    /// Keeps outputs for when they are moved.
+    fn set_aside(&mut self, pieces: &[FrameBuilder]) -> Result<()> {
+        let Some(settler) = &mut self.settler else { return Err(not_settled()) };
+        pieces.iter().try_for_each(|piece| settler.outgoing.set_aside(piece)).map_err(|error| error.at(&self.changelog))
     }
 
     /// Appends pieces of the commit that begins at that offset.
@@ -195,16 +255,18 @@ impl Committer {
             fault::point(if self.next_offset == begins { "commit.collected" } else { "commit.partly-written" });
             let appended = self.producer.append_at(&self.changelog, &mut piece, self.next_offset).await?;
             self.next_offset += u64::from(appended.added);
-            if let Some(settler) = &mut self.settler {
-                settler.outgoing.set_aside(&piece).map_err(|error| error.at(&self.changelog))?;
-            }
             self.shared.outbox.borrow_mut().recycle(piece);
         }
         Ok(())
     }
 
     /// Adds the end mark.
-    fn collect_mark(&mut self, begins: u64, positions: BTreeMap<String, u64>) -> Result<Mark> {
+    fn collect_mark(
+        &mut self,
+        begins: u64,
+        positions: BTreeMap<String, u64>,
+        table_outputs: &[Option<usize>],
+    ) -> Result<Mark> {
         let shared = &self.shared;
         let outbox = &mut *shared.outbox.borrow_mut();
         let outputs: Vec<MarkedOutputs> = outbox
@@ -220,6 +282,11 @@ impl Committer {
         for output in &outputs {
             self.sequences[output.number as usize] += output.count;
         }
+        let derived = table_outputs.iter().enumerate().filter_map(|(table, output)| {
+            let to = outbox.destination((*output)?)?;
+            Some(Derived { table, first: to.first, partitions: to.partitions })
+        });
+        let derived = if outputs.is_empty() { Vec::new() } else { derived.collect() };
         self.commit += 1;
         let mark = Mark {
             commit: self.commit,
@@ -229,11 +296,12 @@ impl Committer {
             stream_time: shared.stream_time.get(),
             tables: shared.agent.tables.iter().map(|table| table().name.to_owned()).collect(),
             layouts: shared.agent.tables.iter().map(|table| table().fixed_layout()).collect(),
+            derived,
             outputs,
         };
         let json = serde_json::to_vec(&mark)
             .map_err(|error| Error::new(ErrorKind::Encode, "cannot write the end of a commit").with_source(error))?;
-        outbox.push_entry(&[MARK_TAG], &[], Some(&json), shared.clock.now_ms());
+        outbox.push_entry(&[mark.tag()], &[], Some(&json), shared.clock.now_ms());
         Ok(mark)
     }
 
@@ -323,7 +391,7 @@ impl Settler {
         }
     }
 
-    /// Moves the outputs of one commit to their partitions: they are durable in the changelog. Recovery calls the same,
+    /// Moves the outputs of one commit to their partitions: they are durable in the changelog. Recovery comes here, too,
     /// with nothing set aside: they are read from the changelog then, and what a partition has already is dropped there.
     pub(super) async fn move_outputs(&mut self, mark: &Mark, end: u64) -> Result<()> {
         let mut next: Vec<u64> = mark.outputs.iter().map(|to| to.sequence).collect();
@@ -344,20 +412,39 @@ impl Settler {
                 }
                 for frame in self.frames.iter() {
                     let of_commit = |offset: u64| offset >= mark.begins && offset < end;
-                    self.outgoing
-                        .add(frame.records().filter(|record| of_commit(record.offset)))
-                        .map_err(|error| error.at(&self.changelog))?;
+                    for record in frame.records().filter(|record| of_commit(record.offset)) {
+                        self.tables
+                            .put_out(mark, record, &mut self.outgoing)
+                            .map_err(|error| error.at(&self.changelog))?;
+                    }
                 }
                 self.move_pieces(mark, &mut next, false).await?;
             }
             self.move_pieces(mark, &mut next, true).await?;
         }
+        self.note_unsynced(mark);
+        Ok(())
+    }
+
+    /// A checkpoint must sync the partitions of these outputs first.
+    fn note_unsynced(&mut self, mark: &Mark) {
         for to in &mark.outputs {
             let to = TopicPartition::new(to.topic.as_str(), to.partition);
             if !self.unsynced.contains(&to) {
                 self.unsynced.push(to);
             }
         }
+    }
+
+    /// Moves the outputs of a commit of the past, as far as their partitions do not have all of them.
+    pub(super) async fn move_again(&mut self, mark: &Mark, end: u64) -> Result<()> {
+        for to in &mark.outputs {
+            let place = TopicPartition::new(to.topic.as_str(), to.partition);
+            if self.replay.next_sequence(&place, self.producer_id)? < to.sequence + to.count {
+                return self.move_outputs(mark, end).await;
+            }
+        }
+        self.note_unsynced(mark);
         Ok(())
     }
 

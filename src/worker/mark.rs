@@ -12,6 +12,8 @@ use crate::record::RawRecord;
 pub(crate) const DELTA_TAG: u8 = 1;
 /// The whole key of the record that ends a commit.
 pub(crate) const MARK_TAG: u8 = 3;
+/// The same where outputs of the commit follow from its deltas: releases that do not know of that refuse it.
+pub(crate) const DERIVING_MARK_TAG: u8 = 4;
 
 /// The end of a commit. Without it nothing of the commit counts.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,9 +36,31 @@ pub(crate) struct Mark {
     /// What the states of each table look like, where only the same can be read; else an empty text.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub layouts: Vec<String>,
-    /// The outputs in this commit, by output partition.
+    /// Where the tables put out what their deltas in this commit come to. These outputs are not in the changelog: they
+    /// follow those that are, in the order of the deltas.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub derived: Vec<Derived>,
+    /// The outputs of this commit, by output partition.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub outputs: Vec<MarkedOutputs>,
+}
+
+/// A table whose outputs follow from its deltas: the last value of every key that changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Derived {
+    /// Its place among the agent's tables.
+    pub table: usize,
+    /// The number of its output topic's partition 0, as [`MarkedOutputs::number`].
+    pub first: u32,
+    /// How many partitions its output topic has.
+    pub partitions: u32,
+}
+
+impl Mark {
+    /// The key of its record.
+    pub(crate) fn tag(&self) -> u8 {
+        if self.derived.is_empty() { MARK_TAG } else { DERIVING_MARK_TAG }
+    }
 }
 
 /// Outputs of one commit to one partition.
@@ -78,15 +102,6 @@ pub(crate) enum Entry<'a> {
 }
 
 impl<'a> Entry<'a> {
-    /// The record as an output, if it is one.
-    #[inline]
-    pub(crate) fn parse_output(record: &RawRecord<'a>) -> Result<Option<Self>> {
-        match record.key {
-            Some([OUTPUT_TAG, ..]) => Self::parse(record).map(Some),
-            _ => Ok(None),
-        }
-    }
-
     /// What a changelog's record is.
     pub(crate) fn parse(record: &RawRecord<'a>) -> Result<Self> {
         let broken = |why: &str| {
@@ -103,7 +118,7 @@ impl<'a> Entry<'a> {
             Some([OUTPUT_TAG, a, b, c, d, has_key, key @ ..]) => {
                 Ok(Self::Output { number: u32::from_le_bytes([*a, *b, *c, *d]), key: (*has_key != 0).then_some(key) })
             }
-            Some([MARK_TAG]) => serde_json::from_slice(record.value.unwrap_or_default())
+            Some([MARK_TAG | DERIVING_MARK_TAG]) => serde_json::from_slice(record.value.unwrap_or_default())
                 .map(Self::Mark)
                 .map_err(|error| broken("the end of a commit cannot be read").with_source(error)),
             Some([tag, ..]) => Err(broken(&format!("its kind is {tag}"))),

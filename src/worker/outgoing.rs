@@ -2,7 +2,8 @@
 
 use super::mark::{Entry, Mark};
 use crate::error::Result;
-use crate::record::{FrameBuilder, RawRecord};
+use crate::record::{EncodeError, FrameBuilder, RawRecord};
+use crate::table::Encode;
 
 /// Outputs are moved in pieces of about this many bytes.
 const PIECE_BYTES: usize = 256 << 10;
@@ -35,33 +36,71 @@ struct Pieces {
 impl Outgoing {
     /// Keeps the outputs among the records of a commit's piece, as long as there is room.
     pub(super) fn set_aside(&mut self, piece: &FrameBuilder) -> Result<()> {
+        for record in piece.records() {
+            if let Entry::Output { number, key } = Entry::parse(&record)? {
+                if !self.has_room() {
+                    return Ok(());
+                }
+                self.push_raw(number, key, record);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether there is room for more outputs of this commit; without it none of them is kept.
+    #[inline]
+    pub(super) fn has_room(&mut self) -> bool {
         if self.bytes > KEPT_BYTES {
             self.clear();
             self.overflowed = true;
         }
-        if self.overflowed { Ok(()) } else { self.add(piece.records()) }
+        !self.overflowed
     }
 
-    /// Adds the outputs among records of the changelog.
-    pub(super) fn add<'a>(&mut self, records: impl Iterator<Item = RawRecord<'a>>) -> Result<()> {
-        for mut record in records {
-            let Some(Entry::Output { number, key }) = Entry::parse_output(&record)? else { continue };
-            record.key = key;
-            let number = number as usize;
-            if self.partitions.len() <= number {
-                self.partitions.resize_with(number + 1, Pieces::default);
-            }
-            let pieces = &mut self.partitions[number];
-            pieces.open.push_raw(&record);
-            pieces.count += 1;
-            if pieces.open.len() >= PIECE_BYTES {
-                let next = self.spare.pop().unwrap_or_default();
-                self.bytes += pieces.open.len();
-                self.in_use += 1;
-                pieces.full.push(std::mem::replace(&mut pieces.open, next));
-            }
+    /// Adds an output as the changelog has it.
+    pub(super) fn push_raw(&mut self, number: u32, key: Option<&[u8]>, record: RawRecord<'_>) {
+        self.open(number).push_raw(&RawRecord { key, ..record });
+        self.close_full(number);
+    }
+
+    /// Adds an output that a table makes; without `encode` a tombstone.
+    #[inline]
+    pub(super) fn push_encoded(
+        &mut self,
+        number: u32,
+        key: &[u8],
+        encode: Option<Encode<'_>>,
+        timestamp: i64,
+    ) -> Result<(), EncodeError> {
+        let open = self.open(number);
+        match encode {
+            Some(encode) => drop(open.push_encoded(Some([key]), timestamp, encode)?),
+            None => open.push(Some(key), None, timestamp),
         }
+        self.close_full(number);
         Ok(())
+    }
+
+    #[inline]
+    fn open(&mut self, number: u32) -> &mut FrameBuilder {
+        let number = number as usize;
+        if self.partitions.len() <= number {
+            self.partitions.resize_with(number + 1, Pieces::default);
+        }
+        let pieces = &mut self.partitions[number];
+        pieces.count += 1;
+        &mut pieces.open
+    }
+
+    #[inline]
+    fn close_full(&mut self, number: u32) {
+        let pieces = &mut self.partitions[number as usize];
+        if pieces.open.len() >= PIECE_BYTES {
+            let next = self.spare.pop().unwrap_or_else(|| FrameBuilder::with_capacity(PIECE_BYTES));
+            self.bytes += pieces.open.len();
+            self.in_use += 1;
+            pieces.full.push(std::mem::replace(&mut pieces.open, next));
+        }
     }
 
     /// Whether it holds exactly the outputs of a commit.

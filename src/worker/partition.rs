@@ -19,7 +19,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::cleaning::Needless;
-use super::commit::{Committer, Progress, Settler, any_dirty, checkpoint};
+use super::commit::{Committer, Progress, Settler, Tables, any_dirty, checkpoint};
 use super::failure::Verdict;
 use super::position_file::PositionFile;
 use super::recovery::{Recovered, recover};
@@ -31,7 +31,7 @@ use crate::clock::{Clock, Moment};
 use crate::error::{BoxError, Error, ErrorKind, Result};
 use crate::plan::AgentPlan;
 use crate::record::Cursor;
-use crate::table::{Checkpoint, CheckpointDone};
+use crate::table::{AtHand, Checkpoint, CheckpointDone};
 use crate::topic::TopicPartition;
 
 /// What all tasks of a worker share.
@@ -119,9 +119,9 @@ impl TaskRun {
                 "this backend cannot be read again by position, so no state can be kept on it",
             )
         })?;
-        let now = Rc::new(Cell::new(0));
-        let tables = open_tables(&context, &plan, partition, &changelog, &now)?;
-        let shared = Rc::new(share(&context, signals.pulse.clone(), &plan, partition, tables, now));
+        let at_hand = Rc::new(AtHand::default());
+        let tables = open_tables(&context, &plan, partition, &changelog, &at_hand)?;
+        let shared = Rc::new(share(&context, signals.pulse.clone(), &plan, partition, tables, at_hand));
         let state_dir = context.options.state_dir.as_ref().map(|dir| dir.join(plan.def.name));
         let positions = PositionFile::new(context.options.disk.clone(), state_dir, partition);
 
@@ -138,6 +138,7 @@ impl TaskRun {
             unsynced: Vec::new(),
             frames: Default::default(),
             outgoing: Default::default(),
+            tables: Tables { defs: plan.tables.clone(), schemas: plan.stored.clone() },
         };
         let stored = stored_position(&shared.tables, &positions)?;
         let (resume, recovered) = recover(&shared, &mut settler, stored, &context.clock).await?;

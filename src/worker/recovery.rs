@@ -89,7 +89,7 @@ pub(crate) async fn recover(
     }
     settler.replay.sync(&changelog, offsets.end).await?;
     for (mark, end) in unmoved {
-        settler.move_outputs(&mark, end).await?;
+        settler.move_again(&mark, end).await?;
     }
     fault::point("recovery.moved");
 
@@ -142,6 +142,12 @@ struct Replaying<'a> {
 }
 
 impl CommitVisitor for Replaying<'_> {
+    fn expect(&mut self, table: usize, keys: &[&[u8]]) {
+        if let Some(table) = self.shared.tables.get(table) {
+            table.expect(keys);
+        }
+    }
+
     fn delta(&mut self, table: usize, key: &[u8], stored: Option<&[u8]>) -> Result<()> {
         match self.shared.tables.get(table) {
             Some(table) => table.apply(key, stored),

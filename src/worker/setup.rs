@@ -9,7 +9,7 @@ use super::position_file::PositionFile;
 use crate::agent::{Mail, OnError, Outbox, OutboxLimits, Pulse, Shape, Shared, Source};
 use crate::error::Result;
 use crate::plan::AgentPlan;
-use crate::table::{AnyPartition, OpenPartition};
+use crate::table::{AnyPartition, AtHand, OpenPartition};
 use crate::topic::TopicPartition;
 
 /// The tables that the agent writes, as their stores have them.
@@ -18,7 +18,7 @@ pub(super) fn open_tables(
     plan: &AgentPlan,
     partition: u32,
     changelog: &TopicPartition,
-    now: &Rc<Cell<i64>>,
+    at_hand: &Rc<AtHand>,
 ) -> Result<Vec<Rc<dyn AnyPartition>>> {
     let mut tables = Vec::new();
     for def in &plan.tables {
@@ -32,7 +32,7 @@ pub(super) fn open_tables(
             schemas: plan.stored.clone(),
             memory_bytes: context.options.table_memory_bytes,
             store_bytes: context.options.store_memory_bytes,
-            now: now.clone(),
+            at_hand: at_hand.clone(),
         })?;
         table.enable_undo(needs_undo(plan));
         tables.push(table);
@@ -52,8 +52,10 @@ pub(super) fn share(
     plan: &AgentPlan,
     partition: u32,
     tables: Vec<Rc<dyn AnyPartition>>,
-    now: Rc<Cell<i64>>,
+    at_hand: Rc<AtHand>,
 ) -> Shared {
+    // Where tables keep no undo, a failed record ends the task at the commit before, outputs and all.
+    let undoes_outputs = plan.output.is_some() && (tables.is_empty() || needs_undo(plan));
     Shared {
         agent: plan.def,
         partition,
@@ -71,7 +73,7 @@ pub(super) fn share(
         clock: context.clock.clone(),
         finished: Cell::new(0),
         dropped: Cell::new(0),
-        now,
+        at_hand,
         stream_time: Cell::new(i64::MIN),
         outbox: RefCell::new(Outbox::new(
             plan.destinations.clone(),
@@ -82,9 +84,11 @@ pub(super) fn share(
             },
         )),
         output: plan.output,
-        warms: plan.keyed && !tables.is_empty() && plan.def.shape != Shape::Aggregate,
+        expects: plan.keyed && !tables.is_empty() && plan.def.shape != Shape::Aggregate,
         failure: RefCell::new(None),
         undo: needs_undo(plan),
+        undoes_outputs,
+        prepares: Cell::new(undoes_outputs || needs_undo(plan)),
         tables,
         outbox_mark: Cell::new(None),
         keeps_key: Cell::new(false),

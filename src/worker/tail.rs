@@ -8,6 +8,9 @@ use crate::topic::TopicPartition;
 
 /// What a walk over a changelog meets.
 pub(crate) trait CommitVisitor {
+    /// The keys of the deltas that come next, which may be many of one table.
+    fn expect(&mut self, _table: usize, _keys: &[&[u8]]) {}
+
     /// A table's new value for a key (or its removal), in a commit that ended.
     fn delta(&mut self, table: usize, key: &[u8], stored: Option<&[u8]>) -> Result<()>;
 
@@ -27,12 +30,55 @@ pub(crate) struct Walked {
     pub(crate) cut: u64,
 }
 
-/// A key's new value, until the end of its commit is seen.
+/// New values of keys, until the end of their commit is seen: packed, because there may be a million.
+#[derive(Default)]
+struct Deltas {
+    entries: Vec<Delta>,
+    bytes: Vec<u8>,
+}
+
 struct Delta {
     offset: u64,
     table: usize,
-    key: Vec<u8>,
-    stored: Option<Vec<u8>>,
+    start: usize,
+    key_len: usize,
+    /// `None` for a removed key.
+    state_len: Option<usize>,
+}
+
+/// Deltas that are told of together.
+const GROUP: usize = 32;
+
+impl Deltas {
+    fn push(&mut self, offset: u64, table: usize, key: &[u8], state: Option<&[u8]>) {
+        let (start, key_len, state_len) = (self.bytes.len(), key.len(), state.map(<[u8]>::len));
+        self.entries.push(Delta { offset, table, start, key_len, state_len });
+        self.bytes.extend_from_slice(key);
+        self.bytes.extend_from_slice(state.unwrap_or_default());
+    }
+
+    fn key(&self, delta: &Delta) -> &[u8] {
+        &self.bytes[delta.start..delta.start + delta.key_len]
+    }
+
+    /// Hands out those from that offset on, and is empty then.
+    fn hand_out(&mut self, begins: u64, visitor: &mut dyn CommitVisitor) -> Result<()> {
+        for group in self.entries.chunks(GROUP) {
+            if let Some(table) = group.first().map(|delta| delta.table) {
+                let mut keys: [&[u8]; GROUP] = [&[]; GROUP];
+                let same = group.iter().take_while(|delta| delta.table == table);
+                let count = keys.iter_mut().zip(same).map(|(key, delta)| *key = self.key(delta)).count();
+                visitor.expect(table, &keys[..count]);
+            }
+            for delta in group.iter().filter(|delta| delta.offset >= begins) {
+                let behind_key = &self.bytes[delta.start + delta.key_len..];
+                visitor.delta(delta.table, self.key(delta), delta.state_len.map(|len| &behind_key[..len]))?;
+            }
+        }
+        self.entries.clear();
+        self.bytes.clear();
+        Ok(())
+    }
 }
 
 /// Walks over the commits in `[from, end)`. What has no end mark is passed over: it never happened.
@@ -45,7 +91,7 @@ pub(crate) fn walk(
 ) -> Result<Walked> {
     let mut walked = Walked::default();
     let mut open = 0_u64;
-    let mut deltas: Vec<Delta> = Vec::new();
+    let (mut deltas, mut compacted) = (Deltas::default(), Deltas::default());
     let mut frames = Frames::default();
     let mut reader = replay.reader(changelog, from)?;
     while reader.position() < end && reader.read(&mut frames)? {
@@ -57,25 +103,20 @@ pub(crate) fn walk(
                     if let Entry::Delta { table, key, state } =
                         Entry::parse(&record).map_err(|error| error.at(changelog))?
                     {
-                        visitor.delta(table, key, state)?;
+                        compacted.push(record.offset, table, key, state);
                     }
                     continue;
                 }
                 open += 1;
                 match Entry::parse(&record).map_err(|error| error.at(changelog))? {
                     Entry::Delta { table, key, state } => {
-                        deltas.push(Delta {
-                            offset: record.offset,
-                            table,
-                            key: key.to_vec(),
-                            stored: state.map(<[u8]>::to_vec),
-                        });
+                        deltas.push(record.offset, table, key, state);
                     }
                     Entry::Output { .. } => {}
                     Entry::Mark(mark) => {
-                        for delta in deltas.drain(..).filter(|delta| delta.offset >= mark.begins) {
-                            visitor.delta(delta.table, &delta.key, delta.stored.as_deref())?;
-                        }
+                        // What compaction left comes before.
+                        compacted.hand_out(0, visitor)?;
+                        deltas.hand_out(mark.begins, visitor)?;
                         walked.cut += open.saturating_sub(record.offset + 1 - mark.begins);
                         open = 0;
                         visitor.mark(mark, record.offset + 1)?;
@@ -83,6 +124,7 @@ pub(crate) fn walk(
                 }
             }
         }
+        compacted.hand_out(0, visitor)?;
         visitor.progress(reader.position());
     }
     walked.cut += open;
