@@ -7,6 +7,7 @@
 mod agents;
 mod aggregate;
 mod by_hand;
+mod compact;
 mod contestants;
 mod log;
 mod measure;
@@ -42,6 +43,8 @@ enum Contest {
     Send(log::SendArguments),
     /// A restart after a kill with a large table, and the table's rebuilding from its changelog.
     Restart(restart::Arguments),
+    /// A compaction of many keys: time, and memory at its peak.
+    Compact(compact::Arguments),
     /// Publishes sales into a folder and keeps it, for runs under a profiler.
     Publish {
         folder: PathBuf,
@@ -58,7 +61,10 @@ enum Contest {
     },
     /// The worker that `restart` kills.
     #[command(hide = true)]
-    Victim { folder: PathBuf },
+    Victim { folder: PathBuf, checkpoint_ms: u64 },
+    /// The process that `compact` measures.
+    #[command(hide = true)]
+    Compactor { memory_mb: usize, folder: PathBuf },
 }
 
 fn main() -> ExitCode {
@@ -77,8 +83,10 @@ fn run(arguments: Arguments) -> Result<()> {
         Contest::Append(arguments) => log::append(&arguments),
         Contest::Send(arguments) => log::send(&arguments),
         Contest::Restart(arguments) => restart::run(&arguments),
+        Contest::Compact(arguments) => compact::run(&arguments),
+        Contest::Compactor { memory_mb, folder } => compact::compactor(memory_mb, &folder),
         Contest::Publish { folder, workload } => workload.publish(&folder),
-        Contest::Victim { folder } => restart::victim(&folder),
+        Contest::Victim { folder, checkpoint_ms } => restart::victim(&folder, checkpoint_ms),
         Contest::Contestant { contestant, folder, partitions, options } => {
             measure::pin(options.cores)?;
             let outcome = contestant.run(&folder, partitions, &options)?;
