@@ -345,7 +345,7 @@ impl Settler {
                 for frame in self.frames.iter() {
                     let of_commit = |offset: u64| offset >= mark.begins && offset < end;
                     self.outgoing
-                        .add(frame.records().filter(|record| of_commit(record.offset)))
+                        .add(frame.records().filter(|record| of_commit(record.offset)), mark.output_partitions())
                         .map_err(|error| error.at(&self.changelog))?;
                 }
                 self.move_pieces(mark, &mut next, false).await?;

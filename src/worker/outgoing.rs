@@ -1,7 +1,7 @@
 //! The outputs of a commit that is on its way, by the partition that they go to.
 
 use super::mark::{Entry, Mark};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::record::{FrameBuilder, RawRecord};
 
 /// Outputs are moved in pieces of about this many bytes.
@@ -39,13 +39,18 @@ impl Outgoing {
             self.clear();
             self.overflowed = true;
         }
-        if self.overflowed { Ok(()) } else { self.add(piece.records()) }
+        if self.overflowed { Ok(()) } else { self.add(piece.records(), u32::MAX) }
     }
 
-    /// Adds the outputs among records of the changelog.
-    pub(super) fn add<'a>(&mut self, records: impl Iterator<Item = RawRecord<'a>>) -> Result<()> {
+    /// Adds the outputs among records of the changelog, whose commit has so many output partitions.
+    pub(super) fn add<'a>(&mut self, records: impl Iterator<Item = RawRecord<'a>>, partitions: u32) -> Result<()> {
         for mut record in records {
             let Some(Entry::Output { number, key }) = Entry::parse_output(&record)? else { continue };
+            if number >= partitions {
+                let message =
+                    format!("the changelog holds an output to partition number {number}, which its commit lacks");
+                return Err(Error::new(ErrorKind::Corrupt, message).at_offset(record.offset));
+            }
             record.key = key;
             let number = number as usize;
             if self.partitions.len() <= number {
