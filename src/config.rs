@@ -117,6 +117,12 @@ const KNOWN: &[Known] = &[
         help: "files of the log that a process may have open; as many as the system lets it, less a quarter",
     },
     Known {
+        name: "compaction_memory_mb",
+        default: "128",
+        kind: Kind::Number(1, 1 << 20),
+        help: "memory of the one compaction of a topic or changelog that goes on at a time",
+    },
+    Known {
         name: "log_level",
         default: "",
         kind: Kind::OneOf(&["error", "warn", "info", "debug", "trace"]),

@@ -7,6 +7,7 @@
 mod agents;
 mod aggregate;
 mod by_hand;
+mod compact;
 mod contestants;
 mod cores;
 mod idle;
@@ -55,6 +56,8 @@ enum Contest {
     Idle(idle::Arguments),
     /// Instructions of each form for a record, counted by valgrind, against their bounds.
     Instructions,
+    /// A compaction of many keys: time, and memory at its peak.
+    Compact(compact::Arguments),
     /// Publishes sales into a folder and keeps it, for runs under a profiler.
     Publish {
         folder: PathBuf,
@@ -74,7 +77,10 @@ enum Contest {
     Worker { folder: PathBuf, partitions: u32 },
     /// The worker that `restart` kills.
     #[command(hide = true)]
-    Victim { folder: PathBuf },
+    Victim { folder: PathBuf, checkpoint_ms: u64 },
+    /// The process that `compact` measures.
+    #[command(hide = true)]
+    Compactor { memory_mb: usize, folder: PathBuf },
 }
 
 fn main() -> ExitCode {
@@ -98,8 +104,10 @@ fn run(arguments: Arguments) -> Result<()> {
         Contest::Idle(arguments) => idle::run(&arguments),
         Contest::Worker { folder, partitions } => worker::run(&folder, partitions),
         Contest::Instructions => instructions::run(),
+        Contest::Compact(arguments) => compact::run(&arguments),
+        Contest::Compactor { memory_mb, folder } => compact::compactor(memory_mb, &folder),
         Contest::Publish { folder, workload } => workload.publish(&folder),
-        Contest::Victim { folder } => restart::victim(&folder),
+        Contest::Victim { folder, checkpoint_ms } => restart::victim(&folder, checkpoint_ms),
         Contest::Contestant { contestant, folder, partitions, options } => {
             measure::pin(options.cores)?;
             let outcome = contestant.run(&folder, partitions, &options)?;

@@ -18,7 +18,6 @@ use crate::agents::{DECLARED, declared};
 use crate::bench::Sale;
 
 const APP: &str = "restart";
-const CHECKPOINT_MS: u64 = 3_000;
 /// Sales that are published while the worker runs, in pieces.
 const PIECE: u64 = 100_000;
 
@@ -28,41 +27,52 @@ pub(crate) struct Arguments {
     /// Customers, each with a sale before the kill.
     #[arg(long, default_value_t = 5_000_000)]
     keys: u64,
+    /// Time between two checkpoints; the kill comes when half of it has passed since one, with records flowing.
+    #[arg(long, default_value_t = 10_000)]
+    checkpoint_ms: u64,
 }
 
 /// Fills a table, kills its worker while records flow, restarts it, and rebuilds the table from the changelog.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let keys = arguments.keys;
+    let Arguments { keys, checkpoint_ms } = *arguments;
     let clock = Clock::system();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async {
-        let log: Arc<dyn Backend> = Arc::new(LogBackend::open(LogOptions::new(folder.path()), clock.clone())?);
         let app = App::new(APP).agent::<declared>();
-        let plan = Plan::make(APP, &app.agents(), &*log, 1).await?;
+        let (log, plan) = open(folder.path(), &app, &clock).await?;
         let mut publisher = Publisher::open(&log, "sales", Some("restart")).await?;
         publish(&mut publisher, 0..keys, keys).await?;
-        let mut worker = Victim(Command::new(std::env::current_exe()?).arg("victim").arg(folder.path()).spawn()?);
+        let mut victim = Command::new(std::env::current_exe()?);
+        let mut worker = Victim(victim.arg("victim").arg(folder.path()).arg(checkpoint_ms.to_string()).spawn()?);
         while !worker::caught_up(&plan, &*log)? {
             worker.check()?;
             clock.sleep(Duration::from_millis(10)).await;
         }
         // A checkpoint, and then records that none covers yet.
-        clock.sleep(Duration::from_millis(2 * CHECKPOINT_MS)).await;
+        clock.sleep(Duration::from_millis(2 * checkpoint_ms)).await;
         let mut published = keys;
         let flows = clock.moment();
-        while clock.moment().since(flows) < Duration::from_millis(CHECKPOINT_MS * 3 / 2) {
+        while clock.moment().since(flows) < Duration::from_millis(checkpoint_ms * 3 / 2) {
             publish(&mut publisher, published..published + PIECE, keys).await?;
             published += PIECE;
         }
         worker.kill()?;
+        // Nobody has the log open any more, so that whoever starts has to see where it ends, too.
+        drop((publisher, plan, log));
+        let (state, whole) = (bytes_in(&folder.path().join("state"))?, bytes_in(folder.path())?);
+        println!(
+            "{keys} customers: {} MB of state in the store, {} MB of log",
+            state / 1_000_000,
+            (whole - state) / 1_000_000
+        );
 
-        let killed = start(&plan, &log, folder.path(), &clock, published).await?;
-        println!("{keys} customers; killed while records flowed, restarted: {killed}");
+        let killed = start(&app, folder.path(), checkpoint_ms, &clock, published).await?;
+        println!("killed while records flowed, restarted: {killed}");
         check(&app, folder.path(), published, keys)?;
         std::fs::remove_dir_all(folder.path().join("state"))?;
-        let rebuilt = start(&plan, &log, folder.path(), &clock, published).await?;
-        println!("{keys} customers; table lost, rebuilt from the changelog: {rebuilt}");
+        let rebuilt = start(&app, folder.path(), checkpoint_ms, &clock, published).await?;
+        println!("table lost, rebuilt from the changelog: {rebuilt}");
         println!(
             "{:.2} M keys a second, {:.2} M changelog records a second",
             1e-6 * keys as f64 / rebuilt.at_work,
@@ -73,17 +83,34 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     })
 }
 
+async fn open(folder: &Path, app: &App, clock: &Clock) -> Result<(Arc<dyn Backend>, Plan)> {
+    let log: Arc<dyn Backend> = Arc::new(LogBackend::open(LogOptions::new(folder), clock.clone())?);
+    let plan = Plan::make(APP, &app.agents(), &*log, 1).await?;
+    Ok((log, plan))
+}
+
+/// Bytes that the files below a folder take on the disk.
+fn bytes_in(folder: &Path) -> std::io::Result<u64> {
+    let mut bytes = 0;
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        bytes += match entry.file_type()?.is_dir() {
+            true => bytes_in(&entry.path())?,
+            false => entry.metadata()?.len(),
+        };
+    }
+    Ok(bytes)
+}
+
 /// The worker that is killed.
-pub(crate) fn victim(folder: &Path) -> Result<()> {
+pub(crate) fn victim(folder: &Path, checkpoint_ms: u64) -> Result<()> {
     let clock = Clock::system();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async {
-        let log: Arc<dyn Backend> = Arc::new(LogBackend::open(LogOptions::new(folder), clock.clone())?);
-        let app = App::new(APP).agent::<declared>();
-        let plan = Plan::make(APP, &app.agents(), &*log, 1).await?;
+        let (log, plan) = open(folder, &App::new(APP).agent::<declared>(), &clock).await?;
         let (_never, stopped) = watch::channel(false);
         let (events, _) = mpsc::unbounded_channel();
-        worker::run(&plan, log.clone(), options(folder), clock, stopped, events).await?;
+        worker::run(&plan, log.clone(), options(folder, checkpoint_ms), clock, stopped, events).await?;
         Ok(())
     })
 }
@@ -113,10 +140,10 @@ impl Drop for Victim {
     }
 }
 
-fn options(folder: &Path) -> WorkerOptions {
+fn options(folder: &Path, checkpoint_ms: u64) -> WorkerOptions {
     WorkerOptions {
         state_dir: Some(folder.join("state").join(APP)),
-        checkpoint_interval: Duration::from_millis(CHECKPOINT_MS),
+        checkpoint_interval: Duration::from_millis(checkpoint_ms),
         threads: 1,
         table_memory_bytes: 2 << 30,
         ..WorkerOptions::default()
@@ -138,7 +165,7 @@ async fn publish(publisher: &mut Publisher, sales: std::ops::Range<u64>, keys: u
 
 /// How a start went.
 struct Started {
-    /// Seconds from the start of the worker until it took records.
+    /// Seconds from the opening of the log until the worker took records.
     at_work: f64,
     /// Until everything was processed.
     done: f64,
@@ -157,11 +184,12 @@ impl std::fmt::Display for Started {
     }
 }
 
-async fn start(plan: &Plan, log: &Arc<dyn Backend>, folder: &Path, clock: &Clock, records: u64) -> Result<Started> {
+async fn start(app: &App, folder: &Path, checkpoint_ms: u64, clock: &Clock, records: u64) -> Result<Started> {
     let (stop, stopped) = watch::channel(false);
     let (events, mut received) = mpsc::unbounded_channel();
     let began = clock.moment();
-    let work = worker::run(plan, log.clone(), options(folder), clock.clone(), stopped, events);
+    let (log, plan) = open(folder, app, clock).await?;
+    let work = worker::run(&plan, log.clone(), options(folder, checkpoint_ms), clock.clone(), stopped, events);
     tokio::pin!(work);
     let (mut started, mut done) = (None, 0.0);
     loop {
@@ -175,7 +203,7 @@ async fn start(plan: &Plan, log: &Arc<dyn Backend>, folder: &Path, clock: &Clock
                 _ => {}
             },
             () = clock.sleep(Duration::from_millis(5)), if done == 0.0 => {
-                if started.is_some() && worker::caught_up(plan, &**log)? {
+                if started.is_some() && worker::caught_up(&plan, &*log)? {
                     done = clock.moment().since(began).as_secs_f64();
                     let _ = stop.send(true);
                 }

@@ -95,7 +95,7 @@ pub struct Offsets {
 /// What has gone from a partition.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cleaned {
-    /// Records that were deleted with their segments.
+    /// Offsets that went with their segments: as many as records, where no compaction had taken some away.
     pub deleted_records: u64,
     /// Records that compaction took away.
     pub compacted_records: u64,

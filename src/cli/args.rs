@@ -69,6 +69,9 @@ pub(super) struct Global {
     /// Files of the log that a process may have open [default: what the system allows, less a quarter]
     #[arg(long, global = true, value_name = "N", help_heading = "Settings", hide_short_help = true)]
     max_open_files: Option<String>,
+    /// Memory of the one compaction that goes on at a time [default: 128]
+    #[arg(long, global = true, value_name = "MB", help_heading = "Settings", hide_short_help = true)]
+    compaction_memory_mb: Option<String>,
     /// Least severe message of the program's log: error, warn, info, debug or trace
     /// [default: info for worker, else warn]
     #[arg(long, global = true, value_name = "LEVEL", help_heading = "Settings")]
@@ -108,6 +111,7 @@ impl Global {
             ("max_batch_bytes", &self.max_batch_bytes),
             ("read_bytes", &self.read_bytes),
             ("max_open_files", &self.max_open_files),
+            ("compaction_memory_mb", &self.compaction_memory_mb),
             ("log_level", &self.log_level),
             ("log_format", &self.log_format),
         ]
@@ -141,7 +145,7 @@ pub(super) enum Command {
         /// The record's name, with or without its namespace
         name: String,
     },
-    /// Shows how far each agent has come in its topics
+    /// Shows how far each agent has come in its topics, counted in offsets
     Groups,
     /// Drops the state and the positions of agents, so that they process their topics from the start
     Reset(ResetArgs),

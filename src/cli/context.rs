@@ -85,6 +85,9 @@ impl Context {
         options.max_batch_bytes = number("max_batch_bytes").unwrap_or(options.max_batch_bytes);
         options.read_bytes = number("read_bytes").unwrap_or(options.read_bytes);
         options.max_open_files = number("max_open_files");
+        if let Some(mb) = number("compaction_memory_mb") {
+            options.compaction_memory_bytes = mb << 20;
+        }
         Ok(options)
     }
 

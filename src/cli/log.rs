@@ -114,6 +114,7 @@ fn finding_json(finding: &Finding) -> Value {
     let severity = match finding.severity {
         Severity::Note => "note",
         Severity::Damage => "damage",
+        Severity::Newer => "newer",
     };
     json!({
         "severity": severity, "topic": finding.topic.as_deref(), "partition": finding.partition,
@@ -157,10 +158,11 @@ fn show(context: &mut Context, report: &Report) -> Done {
         counted(report.partitions, "partition"),
         grouped(report.bytes)
     );
-    let damaged = report.findings.iter().filter(|finding| finding.severity == Severity::Damage).count() as u64;
-    let state = match damaged {
-        0 => "nothing is damaged".to_owned(),
-        count => format!("{} of damage", counted(count, "finding")),
+    let count = |severity| report.findings.iter().filter(|finding| finding.severity == severity).count() as u64;
+    let state = match (count(Severity::Damage), count(Severity::Newer)) {
+        (0, 0) => "nothing is damaged".to_owned(),
+        (0, newer) => format!("{} of a newer release", counted(newer, "finding")),
+        (damaged, _) => format!("{} of damage", counted(damaged, "finding")),
     };
     Ok(context.out.line(&format!("{looked_at}: {state}"))?)
 }

@@ -30,7 +30,7 @@ async fn list(context: &mut Context, store: &Store, internal: bool) -> Done {
     let columns = [
         Column::text("name"),
         Column::number("partitions"),
-        Column::number("records"),
+        Column::number("offsets"),
         Column::text("key"),
         Column::text("format"),
         Column::text("schema"),
@@ -57,13 +57,14 @@ async fn list(context: &mut Context, store: &Store, internal: bool) -> Done {
     Ok(())
 }
 
+/// Offsets that the topic has. Of a compacted topic fewer records than that are there.
 fn count(store: &Store, topic: &Topic) -> Done<u64> {
-    let mut records = 0;
+    let mut count = 0;
     for partition in 0..topic.spec.partitions {
         let offsets = store.replay.offsets(&TopicPartition::new(topic.spec.name.clone(), partition))?;
-        records += offsets.end - offsets.start;
+        count += offsets.end - offsets.start;
     }
-    Ok(records)
+    Ok(count)
 }
 
 async fn one(context: &mut Context, store: &Store, name: &str) -> Done {
@@ -86,7 +87,7 @@ async fn one(context: &mut Context, store: &Store, name: &str) -> Done {
     }
     let settings = topic.spec.settings.list();
     let format = topic.spec.format.unwrap_or_default();
-    let names = ["partition", "start", "end", "durable", "records"];
+    let names = ["partition", "start", "end", "durable", "offsets"];
     if context.out.json {
         let partitions: Vec<Value> = partitions
             .into_iter()
@@ -104,7 +105,7 @@ async fn one(context: &mut Context, store: &Store, name: &str) -> Done {
     }
     let key = topic.spec.key_field.as_deref().unwrap_or("-");
     context.out.line(&format!("topic      {}", safe(name)))?;
-    context.out.line(&format!("records    {}", grouped(count(store, &topic)?)))?;
+    context.out.line(&format!("offsets    {}", grouped(count(store, &topic)?)))?;
     context.out.line(&format!("key        {}", safe(key)))?;
     context.out.line(&format!("format     {format}"))?;
     for (i, (name, value)) in settings.iter().enumerate() {

@@ -284,6 +284,8 @@ impl<'a> Iterator for RawRecords<'a> {
         let (mut headers, mut hole) = (Headers::default(), 0);
         if flags >= HAS_HEADERS {
             (headers, hole, rest) = take_rare(flags, rest)?;
+            // Those that are left must have offsets, too.
+            self.offset.checked_add(hole)?.checked_add(self.left.into())?;
         }
         let offset = self.offset.wrapping_add(hole);
         self.offset = offset.wrapping_add(1);

@@ -389,7 +389,7 @@ fn a_value_that_cannot_be_stored_fails_the_record_that_can_be_undone() {
     let table = TableHandle::<String, i64, Never>::new(Rc::clone(&partition)).unwrap();
     {
         let mut slots = table.partition().slots().unwrap();
-        let error = slots.change(b"k", 0, |state| *state = Some(Never)).unwrap_err();
+        let error = slots.change(b"k", &AtHand::default(), |state| *state = Some(Never)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Encode);
         for part in ["never", "key k", "total", "too large"] {
             assert!(error.to_string().contains(part), "{part}: {error}");

@@ -125,12 +125,7 @@ impl TestApp {
             for partition in 0..agent.partitions {
                 let busy = Arc::new(AtomicBool::new(false));
                 idle.push(busy.clone());
-                let signals = Signals {
-                    stop: stopped.clone(),
-                    idle: busy.clone(),
-                    finished: Arc::new(AtomicU64::new(0)),
-                    pulse: Arc::default(),
-                };
+                let signals = Signals::new(stopped.clone(), busy.clone(), Arc::new(AtomicU64::new(0)), Arc::default());
                 let context = Context {
                     backend: self.backend.clone(),
                     clock: self.clock.clone(),

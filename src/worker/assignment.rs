@@ -102,6 +102,7 @@ impl Start {
             match result {
                 Err(error) if is_full(&error) => {
                     let _ = self.opened.send(TaskEvent::Paused(self.partition, error));
+                    self.make_room().await;
                     tokio::select! {
                         biased;
                         () = self.context.clock.sleep(LOOK_FOR_ROOM) => {}
@@ -113,6 +114,13 @@ impl Start {
                 }
                 other => return other,
             }
+        }
+    }
+
+    /// Lets go what no recovery needs, before its time: it may be what the disk is full of.
+    async fn make_room(&self) {
+        if let (Some(needless), Some(replay)) = (self.signals.take_needless(), self.context.backend.replay()) {
+            needless.clean(replay).await;
         }
     }
 
@@ -291,7 +299,7 @@ impl Member {
         let idle = Arc::new(AtomicBool::new(false));
         let pulse = Arc::default();
         let watch = Watch::new(Arc::clone(&pulse));
-        let signals = Signals { stop: stopped, idle: idle.clone(), finished: finished.clone(), pulse };
+        let signals = Signals::new(stopped, idle.clone(), finished.clone(), pulse);
         self.tasks.insert(partition, Running { stop, idle, finished, watch, ended: false });
         let place = partition as usize;
         self.pool.start(

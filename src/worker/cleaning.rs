@@ -51,11 +51,12 @@ pub(super) struct Needless {
 impl Needless {
     /// Lets it go. Nothing depends on it: what fails is tried again after another checkpoint.
     pub(super) async fn clean(self, replay: Arc<dyn Replay>) {
-        let compacted = compact_changelog(&*replay, &self.changelog, self.begins, false).await;
-        let mut failed = compacted.err();
+        // In this order: to delete takes no room, and to compact does.
+        let mut failed = None;
         for (place, position) in &self.repartitions {
             failed = failed.or(replay.delete_before(place, *position).await.err());
         }
+        failed = failed.or(compact_changelog(&*replay, &self.changelog, self.begins, false).await.err());
         if let Some(error) = failed {
             tracing::warn!(%error, "what no recovery needs stays; it will be tried again");
         }
@@ -119,6 +120,11 @@ impl CommittedStates {
 }
 
 impl Compaction for CommittedStates {
+    fn limit_memory(&mut self, bytes: usize) {
+        // The other half is for what is open.
+        self.last.limit_memory(bytes / 2);
+    }
+
     fn note(&mut self, record: &RawRecord<'_>) -> Result<()> {
         match Entry::parse(record)? {
             Entry::Delta { .. } => {
@@ -131,7 +137,7 @@ impl Compaction for CommittedStates {
     }
 
     fn has_room(&self) -> bool {
-        self.last.has_room()
+        self.last.has_room(self.open.len())
     }
 
     fn is_open(&self) -> bool {

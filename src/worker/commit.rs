@@ -77,6 +77,11 @@ impl Tables {
     /// Adds what a record of a commit puts out, if anything.
     fn put_out(&self, mark: &Mark, record: RawRecord<'_>, outgoing: &mut Outgoing) -> Result<()> {
         match Entry::parse(&record)? {
+            Entry::Output { number, .. } if !mark.puts_out_to(number) => {
+                let message =
+                    format!("the changelog holds an output to partition number {number}, which its commit lacks");
+                return Err(Error::new(ErrorKind::Corrupt, message).at_offset(record.offset));
+            }
             Entry::Output { number, key } => outgoing.push_raw(number, key, record),
             Entry::Delta { table, key, state } => {
                 let Some(derived) = mark.derived.iter().find(|derived| derived.table == table) else { return Ok(()) };

@@ -8,6 +8,9 @@ use crate::agent::OUTPUT_TAG;
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::RawRecord;
 
+/// Output partitions that an agent may have: their numbers are places in a list.
+const OUTPUT_PARTITIONS: u32 = 1 << 20;
+
 /// First byte of the key of a table's new value.
 pub(crate) const DELTA_TAG: u8 = 1;
 /// The whole key of the record that ends a commit.
@@ -56,10 +59,9 @@ pub(crate) struct Derived {
     pub partitions: u32,
 }
 
-impl Mark {
-    /// The key of its record.
-    pub(crate) fn tag(&self) -> u8 {
-        if self.derived.is_empty() { MARK_TAG } else { DERIVING_MARK_TAG }
+impl Derived {
+    fn is_possible(&self) -> bool {
+        self.partitions > 0 && self.first.checked_add(self.partitions).is_some_and(|end| end <= OUTPUT_PARTITIONS)
     }
 }
 
@@ -76,6 +78,34 @@ pub(crate) struct MarkedOutputs {
     pub sequence: u64,
     /// How many there are.
     pub count: u64,
+}
+
+impl Mark {
+    /// The key of its record.
+    pub(crate) fn tag(&self) -> u8 {
+        if self.derived.is_empty() { MARK_TAG } else { DERIVING_MARK_TAG }
+    }
+
+    /// Whether it can be true of a commit that ends at an offset; nothing else is computed with it before.
+    fn check(&self, ends: u64) -> Result<(), &'static str> {
+        let outputs = |wrong: fn(&MarkedOutputs) -> bool| self.outputs.iter().any(wrong);
+        if self.begins > ends {
+            Err("a commit begins behind its end")
+        } else if outputs(|to| to.number >= OUTPUT_PARTITIONS) {
+            Err("a commit has more output partitions than there can be")
+        } else if self.derived.iter().any(|from| !from.is_possible()) {
+            Err("a table of a commit puts out to partitions that there cannot be")
+        } else if outputs(|to| to.sequence.checked_add(to.count).is_none()) {
+            Err("a commit has more outputs than there can be")
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Whether the commit has outputs to the partition of that number.
+    pub(crate) fn puts_out_to(&self, number: u32) -> bool {
+        self.outputs.iter().any(|to| to.number == number)
+    }
 }
 
 /// A record of a changelog.
@@ -118,9 +148,12 @@ impl<'a> Entry<'a> {
             Some([OUTPUT_TAG, a, b, c, d, has_key, key @ ..]) => {
                 Ok(Self::Output { number: u32::from_le_bytes([*a, *b, *c, *d]), key: (*has_key != 0).then_some(key) })
             }
-            Some([MARK_TAG | DERIVING_MARK_TAG]) => serde_json::from_slice(record.value.unwrap_or_default())
-                .map(Self::Mark)
-                .map_err(|error| broken("the end of a commit cannot be read").with_source(error)),
+            Some([MARK_TAG | DERIVING_MARK_TAG]) => {
+                let mark: Mark = serde_json::from_slice(record.value.unwrap_or_default())
+                    .map_err(|error| broken("the end of a commit cannot be read").with_source(error))?;
+                mark.check(record.offset).map_err(broken)?;
+                Ok(Self::Mark(mark))
+            }
             Some([tag, ..]) => Err(broken(&format!("its kind is {tag}"))),
             _ => Err(broken("it has no key")),
         }

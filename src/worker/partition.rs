@@ -9,8 +9,8 @@ use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
@@ -57,6 +57,24 @@ pub(crate) struct Signals {
     pub(crate) finished: Arc<AtomicU64>,
     /// What its agent does.
     pub(crate) pulse: Arc<Pulse>,
+    /// What the last checkpoint that ended has made needless and is still there.
+    pub(super) needless: Arc<Mutex<Option<Needless>>>,
+}
+
+impl Signals {
+    pub(crate) fn new(
+        stop: watch::Receiver<bool>,
+        idle: Arc<AtomicBool>,
+        finished: Arc<AtomicU64>,
+        pulse: Arc<Pulse>,
+    ) -> Self {
+        Self { stop, idle, finished, pulse, needless: Arc::default() }
+    }
+
+    /// What may go now; nobody else lets it go then.
+    pub(super) fn take_needless(&self) -> Option<Needless> {
+        self.needless.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
 }
 
 /// What the agent's turn came to.
@@ -522,6 +540,9 @@ impl TaskRun {
         for (place, done) in done {
             self.shared.tables[place].finish_checkpoint(done);
         }
+        if let Some(needless) = self.needless.take() {
+            *self.signals.needless.lock().unwrap_or_else(PoisonError::into_inner) = Some(needless);
+        }
         self.clean();
         Ok(())
     }
@@ -547,7 +568,7 @@ impl TaskRun {
         let runs = self.cleaning.as_ref().is_some_and(|cleaning| !cleaning.is_finished());
         if due
             && !runs
-            && let (Some(needless), Some(replay)) = (self.needless.take(), self.context.backend.replay())
+            && let (Some(needless), Some(replay)) = (self.signals.take_needless(), self.context.backend.replay())
         {
             self.cleaned_at = now;
             self.cleaning = Some(self.context.helpers.spawn(needless.clean(replay)));

@@ -181,7 +181,7 @@ fn a_file_is_sent_once_processed_and_shown() {
     let orders = topics.as_array().unwrap().iter().find(|topic| topic["name"] == "shop-orders").unwrap();
     assert_eq!(
         orders,
-        &json!({"name": "shop-orders", "partitions": 4, "records": 1010, "key": "customer", "format": "single-object", "schema": "shop.Order"})
+        &json!({"name": "shop-orders", "partitions": 4, "offsets": 1010, "key": "customer", "format": "single-object", "schema": "shop.Order"})
     );
     let groups = json_of(dir, &["groups", "--json"]);
     assert!(groups.as_array().unwrap().iter().all(|row| row["lag"] == 0), "{groups}");

@@ -131,6 +131,12 @@ impl Working {
         }
     }
 
+    /// The last lines of its log.
+    fn last_words(&self) -> Vec<String> {
+        let all: Vec<String> = self.log.try_iter().collect();
+        all[all.len().saturating_sub(20)..].to_vec()
+    }
+
     fn stop(&mut self) {
         let stopped = Command::new("kill").arg(self.worker.id().to_string()).status().unwrap();
         assert!(stopped.success() && self.worker.wait().unwrap().success());
@@ -206,11 +212,59 @@ fn eight_mebibytes_are_filled_and_freed() {
         let there = end();
         assert!(there >= acknowledged, "round {round}: {there} orders of {acknowledged} that were acknowledged");
         while count() < there {
-            assert!(clock.moment().since(freed) < PATIENCE, "round {round}: {} of {there}", count());
+            let waits = clock.moment().since(freed);
+            assert!(waits < PATIENCE, "round {round}: {} of {there}; {:#?}", count(), working.last_words());
         }
         slowest = slowest.max(clock.moment().since(freed));
         assert_eq!(count(), there, "round {round}");
     }
     working.stop();
     println!("{rounds} rounds, {acknowledged} orders acknowledged; work went on within {slowest:.1?} of room");
+}
+
+/// Copies of records that were put in order by another key, and commits that a checkpoint covers, go once in a while. A disk
+/// that is full of them does not wait for that.
+#[test]
+fn what_no_recovery_needs_goes_when_there_is_no_room() {
+    let folder = tempfile::tempdir().unwrap();
+    let _disk = SmallDisk::mount(folder.path(), 8);
+    let dir = folder.path();
+    let settings = "partitions = 1\nsegment_bytes = 65536\nclean_interval_ms = 3600000\n";
+    fs::write(dir.join("gretchen.toml"), settings).unwrap();
+    let clock = Clock::system();
+    let mut working = Working::start(dir);
+    working.wait_for(" started ", PATIENCE);
+    // The orders alone have room, but not beside what is made of them.
+    let (files, rows) = (45, tempfile::NamedTempFile::new().unwrap());
+    fs::write(rows.path(), orders(0..2_000)).unwrap();
+    let path = rows.path().to_str().unwrap();
+    let mut refused = 0;
+    for number in 0..files {
+        let name = number.to_string();
+        let began = clock.moment();
+        let send = ["send", "shop-orders", "--file", path, "--format", "jsonl", "--producer", &name];
+        loop {
+            let (code, _, said) = run(dir, &send);
+            if code == 0 {
+                break;
+            }
+            assert!(said.contains("make room on that disk"), "{said}");
+            assert!(clock.moment().since(began) < PATIENCE, "file {number}: {said}{:#?}", working.last_words());
+            refused += 1;
+        }
+    }
+    let began = clock.moment();
+    let count = || -> u64 {
+        let rows = json_of(dir, &["tables", "by-id", "--json"]);
+        rows.as_array().unwrap().iter().map(|row| row["value"].as_u64().unwrap()).sum()
+    };
+    while count() < 2_000 * files {
+        let waits = clock.moment().since(began);
+        assert!(waits < PATIENCE, "{} of {}: {:#?}", count(), 2_000 * files, working.last_words());
+    }
+    assert_eq!(count(), 2_000 * files);
+    let full = working.log.try_iter().any(|line| line.contains("waits for room"));
+    working.stop();
+    assert!(full || refused > 0, "the disk did not get full");
+    println!("{} orders, {refused} times there was no room", 2_000 * files);
 }

@@ -12,7 +12,7 @@ use gretchen::error::{ErrorKind, Result};
 use gretchen::publish::Publisher;
 use gretchen::record::{FrameBuilder, Frames, MAX_RECORD_BYTES};
 use gretchen::testing::TestApp;
-use gretchen::topic::{TopicPartition, TopicSpec};
+use gretchen::topic::{TopicPartition, TopicSettings, TopicSpec};
 
 use crate::cli::{bad, good};
 
@@ -167,6 +167,31 @@ async fn files_that_are_open() {
         for partition in 0..4 {
             // Where the second reader was refused, its partition makes room for another.
             assert_eq!(backend.offsets(&place(partition)).is_ok(), !fits || partition >= 2, "{most} {partition}");
+        }
+    }
+}
+
+/// What a compaction must take note of at once is a segment.
+#[tokio::test]
+async fn records_of_a_segment_that_is_compacted() {
+    let settings = TopicSettings::parse(["cleanup=compact"]).unwrap();
+    // Half of the memory is for records aside, an eighth of the places stays free, and there is to be room for two.
+    let most = (1 << 14) / 8 * 7 / 2_u64;
+    for (records, segments) in [(most - 1, 1), (most, 1), (most + 1, 2)] {
+        let folder = tempfile::tempdir().unwrap();
+        let options = LogOptions { compaction_memory_bytes: 1 << 20, ..options(folder.path()) };
+        let backend = LogBackend::open(options, Clock::system()).unwrap();
+        for (topic, settings) in [("orders", settings), ("plain", TopicSettings::default())] {
+            backend.create_topic(&TopicSpec { settings, ..TopicSpec::new(topic, 1) }).await.unwrap();
+            let place = TopicPartition::new(topic, 0);
+            for piece in [records / 2, records - records / 2 - 1, 1] {
+                let mut frame = FrameBuilder::new();
+                (0..piece).for_each(|_| frame.push(Some(b"key"), Some(b"value"), 0));
+                append(&backend, &place, &mut frame).await.unwrap();
+            }
+            let names = std::fs::read_dir(folder.path().join(format!("topics/{topic}/0"))).unwrap();
+            let count = names.filter(|entry| entry.as_ref().unwrap().path().extension().is_some_and(|e| e == "log"));
+            assert_eq!(count.count(), if topic == "orders" { segments } else { 1 }, "{records} in {topic}");
         }
     }
 }

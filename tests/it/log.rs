@@ -3,7 +3,9 @@
 //! A test that needs another process runs this binary again, at one of the `child_` tests; without their variable in
 //! the environment those return at once.
 
+mod append_lock;
 mod cleaning;
+mod compacted;
 mod damage;
 pub(crate) mod every_bit;
 mod groups;

@@ -6,6 +6,7 @@
 mod agent_macros;
 mod cleaning;
 mod cli;
+mod clock_jumps;
 mod conformance;
 mod disorder;
 mod examples;

@@ -76,11 +76,18 @@ impl LogBackend {
             self.disk().blocking(roll).await?;
         }
         partition.sync_to(partition.end().segment_start).await?;
+        // One after another, however many tasks have checkpoints at once: each may take the memory that is for all.
+        let compacts = matches!(job, Job::Compact { .. }) || spec.settings.cleanup.compacts();
+        let turn = match compacts {
+            true => Arc::clone(&self.0.common.compacting).acquire_owned().await.ok(),
+            false => None,
+        };
         let groups = self.0.common.options.data_dir.join("groups");
         let clean = move || {
             let now = partition.common.time.look()?;
             let cleaner = Cleaner { partition: &partition, spec: &spec, now };
             let cleaned = cleaner.run(job, &groups);
+            drop(turn);
             cleaned.map_err(|error| error.at(&partition.place))
         };
         self.disk().blocking(clean).await
@@ -239,7 +246,8 @@ impl Cleaner<'_> {
         Ok(())
     }
 
-    fn compact(&self, before: u64, rules: Box<dyn Compaction>, thorough: bool) -> Result<Cleaned> {
+    fn compact(&self, before: u64, mut rules: Box<dyn Compaction>, thorough: bool) -> Result<Cleaned> {
+        rules.limit_memory(self.partition.common.options.compaction_memory_bytes);
         let mut closed = self.closed()?;
         closed.retain(|segment| segment.ends.offset <= before);
         let scope = Scope {

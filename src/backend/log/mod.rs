@@ -15,6 +15,7 @@
 //! An append holds the partition's lock for as long as the write lasts and publishes the new end in shared memory;
 //! a writer that is killed in between has published nothing, and the next append overwrites what it left.
 
+mod append_lock;
 mod cleaning;
 mod compaction;
 mod consumer;
@@ -47,6 +48,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
+use tokio::sync::Semaphore;
 
 use self::cleaning::Job;
 use self::consumer::LogConsumer;
@@ -103,6 +105,9 @@ pub struct LogOptions {
     pub max_batch_bytes: usize,
     /// Files that may be open at once; `None` for as many as the system lets the process open, less a quarter.
     pub max_open_files: Option<usize>,
+    /// Memory of the one compaction that goes on at a time. Segments of topics that are compacted have no more records than
+    /// it can take note of.
+    pub compaction_memory_bytes: usize,
 }
 
 impl LogOptions {
@@ -117,6 +122,7 @@ impl LogOptions {
             max_record_bytes: MAX_RECORD_BYTES,
             max_batch_bytes: 16 << 20,
             max_open_files: None,
+            compaction_memory_bytes: 128 << 20,
         }
     }
 }
@@ -157,7 +163,7 @@ impl LogBackend {
         let bell = Doorbell::open(disk, &options.data_dir)?;
         let boot = disk.boot();
         let time = LogTime::new(disk.clone(), options.data_dir.join("time"), clock.clone(), boot);
-        let common = Arc::new(Common { options, bell, boot, files, time });
+        let common = Arc::new(Common { options, bell, boot, files, time, compacting: Arc::new(Semaphore::new(1)) });
         Ok(Self(Arc::new(Inner { clock, topics, common, partitions: Mutex::default() })))
     }
 

@@ -4,11 +4,12 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
+use super::append_lock::lock_to_append;
 use super::descriptors::{OpenFiles, Permit};
 use super::doorbell::Doorbell;
-use super::files::{is_linked, lock, lock_shared, open_or_create, try_lock};
+use super::files::{is_linked, lock_shared, open_or_create, try_lock};
 use super::recovery::recover;
 use super::segment::Segment;
 use super::segment_name::{SegmentName, segments_in};
@@ -18,6 +19,7 @@ use super::time::LogTime;
 use super::writer::Writer;
 use super::{Durability, LogOptions};
 use crate::backend::Offsets;
+use crate::backend::compaction::segment_records;
 use crate::disk::{Disk, DiskFile, Unlock};
 use crate::error::{Error, ErrorKind, Result};
 use crate::topic::{TopicPartition, TopicSettings};
@@ -32,18 +34,25 @@ pub(super) struct Common {
     pub(super) files: OpenFiles,
     /// What the age of segments goes by.
     pub(super) time: LogTime,
+    /// The turn of the one compaction at a time.
+    pub(super) compacting: Arc<Semaphore>,
 }
 
 /// What a topic's settings say of appends. They may change while the partition is open.
 #[derive(Debug)]
 pub(super) struct Limits {
     segment_bytes: AtomicU64,
+    segment_records: AtomicU64,
     compacts: AtomicBool,
 }
 
 impl Limits {
     fn new(common: &Common, settings: &TopicSettings) -> Self {
-        let limits = Self { segment_bytes: AtomicU64::new(0), compacts: AtomicBool::new(false) };
+        let limits = Self {
+            segment_bytes: AtomicU64::new(0),
+            segment_records: AtomicU64::new(0),
+            compacts: AtomicBool::new(false),
+        };
         limits.set(common, settings);
         limits
     }
@@ -51,7 +60,15 @@ impl Limits {
     pub(super) fn set(&self, common: &Common, settings: &TopicSettings) {
         let bytes = settings.segment_bytes.unwrap_or(common.options.segment_bytes);
         self.segment_bytes.store(bytes, Ordering::Relaxed);
-        self.compacts.store(settings.cleanup.compacts(), Ordering::Relaxed);
+        let compacts = settings.cleanup.compacts();
+        let records = if compacts { segment_records(common.options.compaction_memory_bytes) } else { u64::MAX };
+        self.segment_records.store(records, Ordering::Relaxed);
+        self.compacts.store(compacts, Ordering::Relaxed);
+    }
+
+    /// Whether a segment ends that would get so many bytes and offsets.
+    pub(super) fn end_a_segment(&self, bytes: u64, offsets: u64) -> bool {
+        bytes > self.segment_bytes() || offsets > self.segment_records.load(Ordering::Relaxed)
     }
 
     /// Bytes after which a segment ends.
@@ -104,7 +121,7 @@ impl Partition {
         let disk = &common.options.disk;
         let append_lock_path = folder.join("append.lock");
         let append_lock = open_or_create(disk, &append_lock_path)?;
-        lock(&append_lock, &append_lock_path)?;
+        lock_to_append(disk, &place, &append_lock, &append_lock_path)?;
         let locked = Unlock(&append_lock);
         let users_path = users_path(&folder);
         // Given back after an error, too: a child process that begins just now would keep it for a moment.

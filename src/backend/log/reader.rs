@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use super::descriptors::Permit;
 use super::index;
 use super::partition::Partition;
-use super::segment::{SEGMENT_HEADER_LEN, Segment, checksum_holds, offset_after};
+use super::segment::{SEGMENT_HEADER_LEN, Segment, newer_frame, offset_after};
 use super::segment_name::{SegmentName, SegmentNames};
 use crate::backend::Reader;
 use crate::error::{Error, ErrorKind, Result};
@@ -110,6 +110,11 @@ impl LogReader {
         Ok(())
     }
 
+    /// Bytes of the segment's file that were not read yet: no frame is longer, whatever it says.
+    fn left_in_file(&self) -> Result<u64> {
+        self.segment.as_ref().map_or(Ok(0), |segment| Ok(segment.len()?.saturating_sub(self.at)))
+    }
+
     /// Names the whole frames in the buffer and moves behind them.
     fn take(&mut self, into: &mut Frames) -> Taken {
         let Frames { bytes, frames } = into;
@@ -129,8 +134,7 @@ impl LogReader {
                     return Taken::Some;
                 }
                 Ok(_) => FrameError::Header("its offset does not follow"),
-                // Where the checksum does not hold either, the byte that names the format is damage like the others.
-                Err(FrameError::Newer(_)) if !checksum_holds(&bytes[at..]) => FrameError::Header("unknown format"),
+                Err(FrameError::Newer(format)) => newer_frame(&bytes[at..], format),
                 Err(error) => error,
             };
             return match failed {
@@ -220,7 +224,7 @@ impl Reader for LogReader {
             match self.take(into) {
                 Taken::Some if into.is_empty() => {}
                 Taken::Some => return Ok(true),
-                Taken::Part(need) if need > want && need as u64 <= left => {
+                Taken::Part(need) if need > want && need as u64 <= self.left_in_file()?.min(left) => {
                     // A little more than the frame, so that the next one may be a little larger.
                     let usual = 2 * self.partition.common.options.read_bytes;
                     self.want = (need + need / 64).min(usual).max(self.want);

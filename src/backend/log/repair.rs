@@ -4,6 +4,7 @@
 //! Where frames were taken out one of kind 2 takes their room: its sequence is the offset after the last record that
 //! was lost. Bytes and offsets behind it keep their places, so that positions and whatever else names them stay right.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::LogOptions;
@@ -120,16 +121,16 @@ struct Mending<'a> {
 
 impl Mending<'_> {
     fn run(&mut self) -> Result<()> {
-        let held = Held::take(self.disk, self.folder)?;
+        let held = Held::take(self.disk, self.folder, self.place)?;
         if held.is_in_use() {
             return Err(Error::new(ErrorKind::Conflict, "a process uses the partition; stop it, then repair"));
         }
         let mut survey = Survey::take(self.disk, self.folder, &held)?;
-        if !survey.headless.is_empty() {
+        if !survey.unread.is_empty() {
             self.headers(&survey)?;
             survey = Survey::take(self.disk, self.folder, &held)?;
         }
-        let mut hopeless = !survey.headless.is_empty();
+        let mut hopeless = !survey.unread.is_empty();
         for surveyed in &survey.segments {
             hopeless |= !self.frames(&survey, surveyed)?;
         }
@@ -158,14 +159,14 @@ impl Mending<'_> {
 
     /// Writes headers anew where the segment before tells what was in them.
     fn headers(&mut self, survey: &Survey) -> Result<()> {
-        for (name, error) in &survey.headless {
+        for (name, error) in &survey.unread {
             let (base, path) = (name.base, name.path(self.folder));
             let before = survey.segments.iter().rev().find(|other| other.segment.base < base);
             // Of a compacted one only the segment behind it tells where its bytes end.
             let after = survey.segments.iter().find(|other| Some(other.segment.base) == name.end);
             let ends = after.map(|after| Ends { offset: after.segment.base, pos: after.segment.start });
             let start = match before {
-                _ if error.kind() != ErrorKind::Corrupt || name.end.is_some() && ends.is_none() => None,
+                _ if name.end.is_some() && ends.is_none() => None,
                 None if base == 0 => Some((0, 0)),
                 Some(before) if before.scanned.offset == base && before.scanned.holes.is_empty() => {
                     let start = before.segment.ends.map_or(before.segment.start + before.scanned.at, |ends| ends.pos);
@@ -173,6 +174,10 @@ impl Mending<'_> {
                 }
                 _ => None,
             };
+            if error.kind() != ErrorKind::Corrupt {
+                self.refused(&path, error.to_string());
+                continue;
+            }
             let mut content = read_if_there(self.disk, &path)?.unwrap_or_default();
             let (Some((start, durable)), true) = (start, content.len() > SEGMENT_HEADER_LEN as usize) else {
                 self.refused(&path, format!("{error}, and nothing tells what its header said"));
@@ -287,14 +292,35 @@ impl Mending<'_> {
     }
 }
 
+/// A frame with bytes behind its last record that belong to none.
+fn padded(mut frame: Vec<u8>, len: usize) -> Vec<u8> {
+    frame.resize(len, 0);
+    frame[..4].copy_from_slice(&((len - 8) as u32).to_le_bytes());
+    let crc = crc32c::crc32c(&frame[8..]);
+    frame[4..8].copy_from_slice(&crc.to_le_bytes());
+    frame
+}
+
 /// What takes the place of the bytes from a hole to `to`; `None` where nothing fits there.
 fn fill(surveyed: &Surveyed, hole: &Hole, to: u64, until: u64) -> Option<Vec<u8>> {
     let mut room = usize::try_from(to.checked_sub(hole.from)?).ok()?;
     let segment = &surveyed.segment;
     let mut filler = Vec::with_capacity(room);
     if hole.from <= SEGMENT_HEADER_LEN {
-        filler.extend_from_slice(&producers_frame(surveyed.producers.as_ref()?, segment.base, segment.durable));
-        room = room.checked_sub(filler.len())?;
+        let producers = match &surveyed.producers {
+            Some(known) => known,
+            // Nobody asks what was compacted for producers: there is a list behind it, and the last segment never is.
+            None if segment.ends.is_some() => &BTreeMap::new(),
+            None => return None,
+        };
+        let list = producers_frame(producers, segment.base, segment.durable);
+        let left = room.checked_sub(list.len())?;
+        if left > 0 && left < HEADER_LEN {
+            // Shorter than the one that was there, and nothing else fits behind it.
+            return (until == hole.offset).then(|| padded(list, room));
+        }
+        filler.extend_from_slice(&list);
+        room = left;
     }
     // Without a frame of its own nothing says that records are missing.
     let mut says_so = until == hole.offset;

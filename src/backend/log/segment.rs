@@ -47,6 +47,9 @@ const FORMAT: u32 = 1;
 /// The format of segments that compaction writes.
 const COMPACTED_FORMAT: u32 = 2;
 
+/// Bytes that no partition has: where a segment says that it begins behind them, nothing can be computed with that.
+const MOST_BYTES: u64 = 1 << 60;
+
 /// Bytes that are read at once when frames are walked over.
 const WALK_BYTES: u64 = 1 << 20;
 
@@ -124,7 +127,7 @@ impl NotMade {
 pub(super) fn offset_after(header: &FrameHeader) -> u64 {
     match header.kind {
         0 => header.next_offset(),
-        KIND_LOST => header.sequence,
+        KIND_LOST => header.sequence.max(header.base_offset),
         _ => header.base_offset,
     }
 }
@@ -159,8 +162,9 @@ impl Segment {
         }
         let ends = (format == COMPACTED_FORMAT).then(|| Ends { offset: word(48), pos: word(56) });
         let known = (FORMAT..=COMPACTED_FORMAT).contains(&format);
+        let possible = word(24) <= MOST_BYTES && ends.is_none_or(|to| to.offset >= name.base && to.pos >= word(24));
         let as_named = word(16) == name.base && ends.map(|ends| ends.offset) == name.end;
-        if header_crc(&header) != crc || !known || !as_named {
+        if header_crc(&header) != crc || !known || !as_named || !possible {
             return Err(corrupt("byte 0: the segment's header is damaged".into()));
         }
         let header =
@@ -315,10 +319,7 @@ fn walk_over(bytes: &[u8], walked: &mut Walked, each: &mut impl FnMut(&Frame<'_>
                 walked.at += frame.header.len as u64;
                 rest = &rest[frame.header.len..];
             }
-            // Where the checksum does not hold either, the byte that names the format is damage like the others.
-            Err(newer @ FrameError::Newer(_)) => {
-                return Some(if checksum_holds(rest) { newer } else { FrameError::Header("unknown format") });
-            }
+            Err(FrameError::Newer(format)) => return Some(newer_frame(rest, format)),
             // Too few bytes to tell, zeroes so far.
             Err(FrameError::Empty) if rest.len() < HEADER_LEN => {
                 return Some(FrameError::Short { have: rest.len(), need: HEADER_LEN });
@@ -341,14 +342,20 @@ pub(super) fn frames_anywhere(bytes: &[u8]) -> impl Iterator<Item = (usize, Fram
     })
 }
 
-/// Whether the bytes begin with a frame of whatever format.
-pub(super) fn checksum_holds(bytes: &[u8]) -> bool {
-    if bytes.len() < HEADER_LEN {
-        return false;
-    }
+/// What bytes are that begin like a frame of a newer format: one if its checksum holds, damage if not, and neither before
+/// all of it is there.
+pub(super) fn newer_frame(bytes: &[u8], format: u8) -> FrameError {
     let word = |at: usize| u32::from_le_bytes(std::array::from_fn(|i| bytes[at + i]));
-    let length = word(0) as usize;
-    length >= HEADER_LEN - 8 && bytes.get(8..8 + length).is_some_and(|rest| crc32c::crc32c(rest) == word(4))
+    if bytes.len() < HEADER_LEN {
+        return FrameError::Short { have: bytes.len(), need: HEADER_LEN };
+    }
+    let need = 8 + word(0) as usize;
+    match bytes.get(8..need) {
+        None => FrameError::Short { have: bytes.len(), need },
+        Some(rest) if crc32c::crc32c(rest) == word(4) => FrameError::Newer(format),
+        // The byte that names the format is damage like the others.
+        Some(_) => FrameError::Header("unknown format"),
+    }
 }
 
 /// What a control frame says of producers.

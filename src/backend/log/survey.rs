@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::files::{lock, open_if_there, try_lock};
+use super::append_lock::lock_to_append;
+use super::files::{open_if_there, try_lock};
 use super::partition::users_path;
 use super::recovery::note_sequences;
 use super::scan::{Hole, Scanned, scan};
@@ -11,13 +12,14 @@ use super::segment::{SEGMENT_HEADER_LEN, Segment};
 use super::segment_name::{SegmentName, segments_in};
 use super::shared::EndPage;
 use crate::disk::{Disk, DiskFile, PAGE_BYTES, Unlock};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
+use crate::topic::TopicPartition;
 
 /// A partition's files as they were found.
 pub(super) struct Survey {
     pub(super) segments: Vec<Surveyed>,
-    /// Segments whose header cannot be read.
-    pub(super) headless: Vec<(SegmentName, Error)>,
+    /// Segments that cannot be read: their header is damaged, or a newer release wrote them.
+    pub(super) unread: Vec<(SegmentName, Error)>,
     /// Byte position and offset up to which the shared page says that records are durable.
     pub(super) noted: (u64, u64),
     /// The furthest byte position that a frame or a segment says was durable.
@@ -34,7 +36,8 @@ pub(super) struct Surveyed {
     /// Whether another segment follows.
     pub(super) complete: bool,
     pub(super) scanned: Scanned,
-    /// What was known of producers before it, where every segment since the first is there.
+    /// What was known of producers before it, where the segments before tell: every one since the first is there, and what
+    /// was compacted, which says nothing of producers, has a list behind it.
     pub(super) producers: Option<BTreeMap<u64, u64>>,
 }
 
@@ -49,13 +52,13 @@ pub(super) struct Held {
 impl Held {
     /// Takes the append lock, so that nobody opens the partition meanwhile, and finds out whether somebody uses it. One
     /// that was never opened has no files to lock.
-    pub(super) fn take(disk: &Disk, folder: &Path) -> Result<Self> {
+    pub(super) fn take(disk: &Disk, folder: &Path, place: &TopicPartition) -> Result<Self> {
         let append_path = folder.join("append.lock");
         let users_path = users_path(folder);
         let Some(append) = open_if_there(disk, &append_path)? else {
             return Ok(Self { page: None, users: None, _append: None });
         };
-        lock(&append, &append_path)?;
+        lock_to_append(disk, place, &append, &append_path)?;
         let append = Unlock(append);
         let Some(users) = open_if_there(disk, &users_path)? else {
             return Ok(Self { page: None, users: None, _append: Some(append) });
@@ -83,7 +86,7 @@ impl Survey {
         let in_use = held.is_in_use();
         let end = held.page().map(EndPage::end);
         let noted = held.page().map_or((0, 0), EndPage::durable);
-        let mut survey = Self { segments: Vec::new(), headless: Vec::new(), noted, durable: 0, in_use };
+        let mut survey = Self { segments: Vec::new(), unread: Vec::new(), noted, durable: 0, in_use };
         let mut opened = Vec::new();
         for name in segments_in(disk, folder)? {
             // Written by somebody who has not published it yet.
@@ -94,14 +97,14 @@ impl Survey {
                 Ok(Some(segment)) => opened.push(segment),
                 // Gone since the folder was listed.
                 Ok(None) => {}
-                Err(error) => survey.headless.push((name, error)),
+                Err(error) => survey.unread.push((name, error)),
             }
         }
-        let mut producers = BTreeMap::new();
+        let (mut producers, mut is_known) = (BTreeMap::new(), true);
         let mut segments = opened.into_iter().peekable();
         while let Some(segment) = segments.next() {
-            let follows = survey.headless.iter().map(|(name, _)| name.base).find(|base| *base > segment.base);
-            let next = segments.peek().filter(|next| follows.is_none_or(|headless| next.base < headless));
+            let follows = survey.unread.iter().map(|(name, _)| name.base).find(|base| *base > segment.base);
+            let next = segments.peek().filter(|next| follows.is_none_or(|unread| next.base < unread));
             let complete = next.is_some() || follows.is_some();
             let limit = match (next, end) {
                 // What compaction wrote is as long as its file, and stands for more bytes than it has.
@@ -114,8 +117,18 @@ impl Survey {
             };
             let known =
                 segment.base == 0 || survey.segments.last().is_some_and(|before| before.scanned.offset == segment.base);
-            let before = known.then(|| producers.clone());
-            let scanned = scan(&segment, limit, |frame| note_sequences(&mut producers, frame))?;
+            let before = (known && is_known).then(|| producers.clone());
+            let scanned = match scan(&segment, limit, |frame| note_sequences(&mut producers, frame)) {
+                // A frame of a newer format. What it holds is not known, and what follows is not looked for.
+                Err(error) if error.kind() == ErrorKind::Unsupported => {
+                    let end = segment.ends.map(|ends| ends.offset);
+                    survey.unread.push((SegmentName { base: segment.base, end }, error));
+                    continue;
+                }
+                scanned => scanned?,
+            };
+            let has_list = scanned.holes.first().is_none_or(|hole| hole.from > SEGMENT_HEADER_LEN);
+            is_known = (has_list || before.is_some()) && segment.ends.is_none();
             survey.durable = survey.durable.max(scanned.durable);
             survey.segments.push(Surveyed { segment, limit, complete, scanned, producers: before });
         }

@@ -22,6 +22,8 @@ pub enum Severity {
     Note,
     /// Something that was durable cannot be read.
     Damage,
+    /// A newer release wrote it, and this one cannot read it.
+    Newer,
 }
 
 /// One thing that is not as it should be.
@@ -67,7 +69,7 @@ pub struct Report {
 impl Report {
     /// Whether anything that was durable cannot be read.
     pub fn is_damaged(&self) -> bool {
-        self.findings.iter().any(|finding| finding.severity == Severity::Damage)
+        self.findings.iter().any(|finding| finding.severity != Severity::Note)
     }
 }
 
@@ -132,16 +134,13 @@ pub fn verify(options: &LogOptions, only: Only<'_>) -> Result<Report> {
 }
 
 fn plain(file: PathBuf, error: &Error, advice: &str) -> Finding {
-    Finding {
-        severity: Severity::Damage,
-        topic: None,
-        partition: None,
-        file,
-        byte: None,
-        offset: None,
-        what: error.to_string(),
-        advice: advice.to_owned(),
-    }
+    let (severity, advice) = match error.kind() {
+        // What an older one would make of it is worse than nothing.
+        ErrorKind::Unsupported => (Severity::Newer, "use the release that wrote it"),
+        _ => (Severity::Damage, advice),
+    };
+    let (what, advice) = (error.to_string(), advice.to_owned());
+    Finding { severity, topic: None, partition: None, file, byte: None, offset: None, what, advice }
 }
 
 fn partitions_in(disk: &Disk, folder: &Path) -> Result<Vec<u32>> {
@@ -159,7 +158,7 @@ fn check_partition(disk: &Disk, folder: &Path, place: &TopicPartition, report: &
             .push(at(place, plain(folder.to_owned(), &error, "restore it from a copy, or delete the topic")));
         return Ok(());
     }
-    let held = Held::take(disk, folder)?;
+    let held = Held::take(disk, folder, place)?;
     let survey = Survey::take(disk, folder, &held)?;
     drop(held);
     for surveyed in &survey.segments {
@@ -180,7 +179,7 @@ fn at(place: &TopicPartition, finding: Finding) -> Finding {
 /// What is wrong with a partition.
 pub(super) fn findings(disk: &Disk, folder: &Path, survey: &Survey) -> Result<Vec<Finding>> {
     let mut found = Vec::new();
-    for (name, error) in &survey.headless {
+    for (name, error) in &survey.unread {
         let advice =
             "restore the file from a copy; `log repair` writes the header anew if the segment before it is there";
         found.push(Finding { byte: Some(0), offset: Some(name.base), ..plain(name.path(folder), error, advice) });
@@ -189,7 +188,7 @@ pub(super) fn findings(disk: &Disk, folder: &Path, survey: &Survey) -> Result<Ve
         for hole in &surveyed.scanned.holes {
             found.extend(of_hole(survey, surveyed, hole));
         }
-        let next = survey.segments.get(i + 1).filter(|_| survey.headless.is_empty());
+        let next = survey.segments.get(i + 1).filter(|_| survey.unread.is_empty());
         if let Some(next) = next.filter(|next| next.segment.base != surveyed.scanned.offset)
             && surveyed.scanned.holes.last().is_none_or(|hole| hole.next.is_some())
         {

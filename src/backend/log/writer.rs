@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::io::ErrorKind as IoKind;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
-use super::files::{io_error, lock, open_or_create, try_lock};
+use super::append_lock::lock_to_append;
+use super::files::{io_error, open_or_create, try_lock};
 use super::index::{ENTRY_LEN, INDEX_BLOCK, entry, index_path};
 use super::partition::Partition;
 use super::recovery::{Recovered, note_sequences};
@@ -15,6 +16,7 @@ use crate::backend::repeat::{check_end, check_keys, repeated, without_first};
 use crate::backend::{Appended, ProducerId};
 use crate::disk::{DiskFile, Unlock};
 use crate::error::{Error, ErrorKind, Result};
+use crate::fault;
 use crate::record::FrameBuilder;
 
 /// Space is reserved ahead in steps that double within these bounds, so that a sync seldom changes the file's size
@@ -172,10 +174,10 @@ impl Partition {
         // Another process writes. The lock is taken through a descriptor of its own, so that an append that is
         // cancelled meanwhile gives it back.
         let path = self.append_lock_path.clone();
-        let disk = self.disk().clone();
+        let (disk, place) = (self.disk().clone(), self.place.clone());
         let open = move || {
             let file = open_or_create(&disk, &path)?;
-            lock(&file, &path)?;
+            lock_to_append(&disk, &place, &file, &path)?;
             Ok(Unlock(file))
         };
         let held = self.disk().blocking(open).await?;
@@ -236,7 +238,8 @@ impl Partition {
         }
         let len = frame.len() as u64;
         let used = writer.seen.pos - writer.seen.segment_start;
-        let full = used + len > self.limits.segment_bytes() || self.page.is_rolling();
+        let offsets = writer.seen.offset - writer.segment.base + u64::from(added);
+        let full = self.limits.end_a_segment(used + len, offsets) || self.page.is_rolling();
         if full && writer.seen.offset > writer.segment.base {
             writer.roll(self).map_err(|error| error.at(&self.place))?;
         }
@@ -246,6 +249,7 @@ impl Partition {
         let bytes = frame.seal(0, base_offset, as_producer, first.unwrap_or(0), self.page.durable().0);
         let at = writer.seen.pos - writer.seen.segment_start;
         writer.reserve(at + len).map_err(|error| error.at(&self.place))?;
+        fault::point(fault::APPEND);
         writer.segment.file.write_all_at(bytes, at).map_err(|error| {
             io_error("append to", &writer.segment.path, error).at(&self.place).at_offset(base_offset)
         })?;

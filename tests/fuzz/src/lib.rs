@@ -4,10 +4,15 @@
 //! `fuzz_target_…` in `Cargo.toml`; seeds, if it wants any, stand in `seeds/` under its name.
 
 pub mod avsc;
+pub mod checkpoint;
 pub mod container;
 pub mod decode;
+pub mod folder;
+pub mod frames;
+pub mod log;
 pub mod memory;
 pub mod resolve;
+pub mod send;
 
 /// Random schemas, values and changes: shared with the tests, which use more of it.
 #[allow(dead_code, unused_imports)]
