@@ -30,7 +30,7 @@ pub(super) async fn run(context: &mut Context) -> Done {
             if !topics.iter().any(|have| have.spec.name == *topic) {
                 continue;
             }
-            let owners = store.replay.owners(&agent.group, &partition_set(agent.partitions))?;
+            let owners = store.replay.owners(&agent.group, &partition_set(agent))?;
             for partition in 0..agent.partitions {
                 let place = TopicPartition::new(topic.clone(), partition);
                 let offsets = store.replay.offsets(&place)?;

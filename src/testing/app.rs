@@ -132,6 +132,7 @@ impl TestApp {
                     pulse: Arc::default(),
                 };
                 let context = Context {
+                    membership: None,
                     backend: self.backend.clone(),
                     clock: self.clock.clone(),
                     options: self.options.clone(),

@@ -65,10 +65,10 @@ pub(crate) struct Settler {
 }
 
 /// Where a table's deltas and outputs go while a commit collects them.
-struct Sink<'a> {
-    outbox: &'a mut Outbox,
-    table: u8,
-    output: Option<usize>,
+pub(super) struct Sink<'a> {
+    pub(super) outbox: &'a mut Outbox,
+    pub(super) table: u8,
+    pub(super) output: Option<usize>,
 }
 
 impl CommitSink for Sink<'_> {

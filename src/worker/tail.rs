@@ -35,7 +35,8 @@ struct Delta {
     stored: Option<Vec<u8>>,
 }
 
-/// Walks over the commits in `[from, end)`. What has no end mark is passed over: it never happened.
+/// Walks over the commits in `[from, end)`. What has no end mark is passed over: it never happened. Where readers see only
+/// what is committed, everything counts.
 pub(crate) fn walk(
     replay: &dyn Replay,
     changelog: &TopicPartition,
@@ -47,11 +48,20 @@ pub(crate) fn walk(
     let mut open = 0_u64;
     let mut deltas: Vec<Delta> = Vec::new();
     let mut frames = Frames::default();
+    let committed = replay.reads_committed();
     let mut reader = replay.reader(changelog, from)?;
     while reader.position() < end && reader.read(&mut frames)? {
         for frame in frames.iter() {
             for record in frame.records().filter(|record| (from..end).contains(&record.offset)) {
                 walked.records += 1;
+                if committed {
+                    match Entry::parse(&record).map_err(|error| error.at(changelog))? {
+                        Entry::Delta { table, key, state } => visitor.delta(table, key, state)?,
+                        Entry::Output { .. } => {}
+                        Entry::Mark(mark) => visitor.mark(mark, record.offset + 1)?,
+                    }
+                    continue;
+                }
                 if frame.header.compacted {
                     // Of what did not end, compaction keeps nothing.
                     if let Entry::Delta { table, key, state } =
