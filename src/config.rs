@@ -12,6 +12,9 @@ pub const DEFAULT_FILE: &str = "gretchen.toml";
 /// What the name of every setting's variable begins with.
 pub const PREFIX: &str = "GRETCHEN_";
 
+/// What the name of a variable begins with that is a setting of Kafka's client.
+const KAFKA_PREFIX: &str = "GRETCHEN_KAFKA_";
+
 /// Everything that can be set, with its default and what it means.
 const KNOWN: &[Known] = &[
     Known {
@@ -24,7 +27,7 @@ const KNOWN: &[Known] = &[
         name: "backend",
         default: "log:",
         kind: Kind::Text,
-        help: "where topics are: log: (in the data folder) or log:/path",
+        help: "where topics are: log: (in the data folder), log:/path or kafka://host:9092",
     },
     Known {
         name: "durability",
@@ -190,6 +193,8 @@ pub struct Setting {
 #[derive(Clone, Debug)]
 pub struct Settings {
     settings: Vec<Setting>,
+    /// Settings of Kafka's client by name.
+    kafka: BTreeMap<String, (String, Origin)>,
     folder: PathBuf,
 }
 
@@ -216,9 +221,9 @@ impl Settings {
                 Err(error) => return Err(Error::io(format!("cannot read the configuration {DEFAULT_FILE}"), error)),
             },
         };
-        let written = match &text {
+        let Written { settings: written, kafka: written_kafka } = match &text {
             Some(text) => parse_file(&path, text)?,
-            None => BTreeMap::new(),
+            None => Written::default(),
         };
         let mut settings = Vec::new();
         for known in KNOWN {
@@ -237,8 +242,18 @@ impl Settings {
             }
             settings.push(Setting { name: known.name, value, origin, help: known.help });
         }
+        let mut kafka: BTreeMap<String, (String, Origin)> = written_kafka
+            .into_iter()
+            .map(|(name, (value, line))| (name, (value, Origin::File(path.clone(), line))))
+            .collect();
+        for (variable, value) in environment {
+            if let Some(name) = variable.strip_prefix(KAFKA_PREFIX) {
+                let name = name.to_ascii_lowercase().replace('_', ".");
+                kafka.insert(name, (value.clone(), Origin::Environment(variable.clone())));
+            }
+        }
         let folder = path.parent().map(Path::to_owned).unwrap_or_default();
-        Ok(Self { settings, folder })
+        Ok(Self { settings, kafka, folder })
     }
 
     /// Every setting, in the order in which people should read them.
@@ -249,6 +264,12 @@ impl Settings {
     /// The setting of that name.
     pub fn get(&self, name: &str) -> Option<&Setting> {
         self.settings.iter().find(|setting| setting.name == name)
+    }
+
+    /// The settings of Kafka's client, by its names, each with where it comes from: the table `[kafka]` of the file, and
+    /// variables such as `GRETCHEN_KAFKA_SASL_PASSWORD` for `sasl.password`, which win.
+    pub fn kafka(&self) -> impl Iterator<Item = (&str, &str, &Origin)> {
+        self.kafka.iter().map(|(name, (value, origin))| (name.as_str(), value.as_str(), origin))
     }
 
     /// The value of a setting, if it has one.
@@ -295,7 +316,8 @@ pub fn variable_of(name: &str) -> String {
 /// Refuses variables that are no setting's: a misspelt one would be passed over in silence.
 fn check_variables(environment: &BTreeMap<String, String>) -> Result<()> {
     let known: Vec<String> = KNOWN.iter().map(|known| variable_of(known.name)).collect();
-    let unknown = environment.keys().find(|name| name.starts_with(PREFIX) && !known.contains(name));
+    let ours = |name: &&String| name.starts_with(PREFIX) && !name.starts_with(KAFKA_PREFIX);
+    let unknown = environment.keys().filter(ours).find(|name| !known.contains(name));
     let Some(unknown) = unknown else { return Ok(()) };
     // What they all begin with tells nothing of what was meant.
     let typed = unknown.trim_start_matches(PREFIX);
@@ -311,17 +333,34 @@ fn flag_of(name: &str) -> String {
 }
 
 /// The settings of a file with their lines.
-fn parse_file(path: &Path, text: &str) -> Result<BTreeMap<&'static str, (String, usize)>> {
+#[derive(Default)]
+struct Written {
+    settings: BTreeMap<&'static str, (String, usize)>,
+    kafka: BTreeMap<String, (String, usize)>,
+}
+
+fn parse_file(path: &Path, text: &str) -> Result<Written> {
     let line_of = |at: usize| text.as_bytes().iter().take(at).filter(|byte| **byte == b'\n').count() + 1;
     let wrong = |line: usize, what: String| Error::new(ErrorKind::Config, format!("{}:{line}: {what}", path.display()));
     let table = toml::de::DeTable::parse(text).map_err(|error| {
         let line = error.span().map_or(1, |span| line_of(span.start));
         wrong(line, error.message().trim().replace('\n', ", "))
     })?;
-    let mut found = BTreeMap::new();
+    let mut found = Written::default();
     for (key, value) in table.get_ref() {
         let line = line_of(key.span().start);
         let name = key.get_ref().as_ref();
+        if name == "kafka" {
+            let Some(table) = value.get_ref().as_table() else {
+                let what = value.get_ref().type_str();
+                return Err(wrong(
+                    line,
+                    format!("kafka must be a table: [kafka], and below it settings; this is a {what}"),
+                ));
+            };
+            kafka_settings("", table, &line_of, &mut found.kafka).map_err(|(line, what)| wrong(line, what))?;
+            continue;
+        }
         let Some(known) = KNOWN.iter().find(|known| known.name == name) else {
             let all: Vec<&str> = KNOWN.iter().map(|known| known.name).collect();
             let hint = match closest(name, all.iter().copied()) {
@@ -343,9 +382,35 @@ fn parse_file(path: &Path, text: &str) -> Result<BTreeMap<&'static str, (String,
             return Err(wrong(line, format!("{name} must be {expected}, this is a {}", value.type_str())));
         };
         known.check(&as_text, &Origin::File(path.to_owned(), line))?;
-        found.insert(known.name, (as_text, line));
+        found.settings.insert(known.name, (as_text, line));
     }
     Ok(found)
+}
+
+/// The settings in a table, whose names have dots: in TOML those are tables in tables.
+fn kafka_settings(
+    before: &str,
+    table: &toml::de::DeTable<'_>,
+    line_of: &impl Fn(usize) -> usize,
+    found: &mut BTreeMap<String, (String, usize)>,
+) -> Result<(), (usize, String)> {
+    for (key, value) in table {
+        let name = format!("{before}{}", key.get_ref());
+        let line = line_of(key.span().start);
+        let value = value.get_ref();
+        let number = || Some(value.as_integer()?.as_str().replace('_', ""));
+        if let Some(table) = value.as_table() {
+            kafka_settings(&format!("{name}."), table, line_of, found)?;
+        } else if let Some(text) = value.as_str().map(str::to_owned).or_else(number) {
+            found.insert(name, (text, line));
+        } else if let Some(yes) = value.as_bool() {
+            found.insert(name, (yes.to_string(), line));
+        } else {
+            let what = value.type_str();
+            return Err((line, format!("kafka's {name} must be a text, a number or true or false, this is a {what}")));
+        }
+    }
+    Ok(())
 }
 
 /// The name that somebody may have meant.

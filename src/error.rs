@@ -42,6 +42,9 @@ pub enum ErrorKind {
     State,
     /// User code returned an error or panicked.
     Agent,
+    /// What was on its way has been ended from outside, or nobody knows what became of it: what counts is found out by
+    /// opening again.
+    Unsettled,
     /// The backend cannot do this.
     Unsupported,
     /// It was closed or is being shut down.

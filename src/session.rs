@@ -22,7 +22,7 @@ use crate::worker::{self, Summary, WorkerEvent, WorkerOptions, table_view};
 /// How often a session asks whether everything is processed.
 const ASK_EVERY: Duration = Duration::from_millis(5);
 
-/// An app on the log in a folder.
+/// An app on the log in a folder, or on another backend.
 ///
 /// Calls block, so they belong outside of a runtime. Other processes may work on the same folder at the same time.
 pub struct Session {
@@ -37,8 +37,19 @@ pub struct Session {
 impl Session {
     /// Opens the folder, plans the app and creates the topics that are missing, with `partitions` partitions each.
     pub fn open(app: App, log: LogOptions, partitions: u32) -> Result<Self> {
+        let data_dir = log.data_dir.clone();
+        Self::on(app, &data_dir, partitions, |clock| Ok(Arc::new(LogBackend::open(log, clock)?)))
+    }
+
+    /// As [`Session::open`], on the backend that `open` returns; tables are kept in the data folder.
+    pub fn on(
+        app: App,
+        data_dir: &std::path::Path,
+        partitions: u32,
+        open: impl FnOnce(Clock) -> Result<Arc<dyn Backend>>,
+    ) -> Result<Self> {
         let clock = Clock::system();
-        let state_dir = state_dir(&log.data_dir, app.name());
+        let state_dir = state_dir(data_dir, app.name());
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
@@ -46,7 +57,7 @@ impl Session {
             .map_err(|error| Error::io("cannot start a runtime", error))?;
         let backend: Arc<dyn Backend> = {
             let _inside = runtime.enter();
-            let layer = WireLayer::new(Arc::new(LogBackend::open(log, clock.clone())?), app.formats().clone());
+            let layer = WireLayer::new(open(clock.clone())?, app.formats().clone());
             Arc::new(layer.with_settings(app.topic_settings().clone()))
         };
         let plan = runtime.block_on(Plan::make(app.name(), &app.agents(), &*backend, partitions))?;

@@ -1,11 +1,15 @@
 //! The real orders of a CD shop: published once, totalled by customer, exact after any crash.
 //!
-//! Without arguments it publishes the orders, processes what is new and prints the totals. With a command (`worker`,
-//! `tables order-totals C07592`, `--help`, …) it is an ordinary worker binary.
+//! Without arguments it publishes the orders, processes what is new and prints the totals; `--backend kafka://host:9092`
+//! does the same on a Kafka. With a command (`worker`, `tables order-totals C07592`, `--help`, …) it is an ordinary worker
+//! binary.
 
 use std::io::Read;
+use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 
+use gretchen::backend::kafka::{KafkaBackend, KafkaOptions};
 use gretchen::prelude::*;
 
 gretchen::records!("schemas/order.avsc", "schemas/order_total.avsc");
@@ -26,10 +30,13 @@ aggregate! {
 
 fn main() -> ExitCode {
     let app = App::new("orders").about("Totals of the orders of a CD shop, by customer");
-    if std::env::args_os().len() > 1 {
-        return app.main();
-    }
-    match demonstrate(app) {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let backend = match &arguments[..] {
+        [] => std::env::var("GRETCHEN_BACKEND").ok(),
+        [flag, backend] if flag == "--backend" => Some(backend.clone()),
+        _ => return app.main(),
+    };
+    match demonstrate(app, backend.as_deref()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");
@@ -39,9 +46,14 @@ fn main() -> ExitCode {
 }
 
 /// Publishes, processes, and shows what came of it.
-fn demonstrate(app: App) -> Result<()> {
+fn demonstrate(app: App, backend: Option<&str>) -> Result<()> {
     let folder = std::env::var_os("GRETCHEN_DATA_DIR").unwrap_or_else(|| "gretchen-data".into());
-    let session = Session::open(app, LogOptions::new(&folder), 4)?;
+    let session = match backend {
+        None | Some("log:") => Session::open(app, LogOptions::new(&folder), 4)?,
+        Some(url) => Session::on(app, Path::new(&folder), 4, |clock| {
+            Ok(Arc::new(KafkaBackend::open(KafkaOptions::parse(url)?, clock)?))
+        })?,
+    };
     let orders = read_orders()?;
 
     let clock = Clock::system();
@@ -90,7 +102,7 @@ fn demonstrate(app: App) -> Result<()> {
         totals.iter().map(|total| total.revenue).sum::<Decimal>(),
         grouped(totals.iter().map(|total| total.quantity).sum())
     );
-    println!("\nthe log and the tables are in {}; look at them: orders tables order-totals C07592", folder.display());
+    println!("\nwhat is kept is in {}; look at it: orders tables order-totals C07592", folder.display());
     Ok(())
 }
 

@@ -4,14 +4,18 @@
 //! can be read again by position. Backends know nothing of agents and tables, nor of each other.
 
 mod compaction;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 pub mod log;
 mod meaning;
 pub mod memory;
 mod repeat;
+mod secret;
 mod share;
 mod vigil;
 mod wire;
 
+use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,6 +28,7 @@ use crate::record::{FrameBuilder, Frames};
 use crate::topic::{TopicPartition, TopicSchema, TopicSettings, TopicSpec};
 
 pub use compaction::{Compaction, LastOffsets, Stays};
+pub use secret::{Secret, is_secret, without_secrets};
 pub use wire::WireLayer;
 
 /// What a backend can do; the conformance suite and the plan choose by it.
@@ -40,6 +45,12 @@ pub struct Capabilities {
     /// Commits wait until what they cover survives a loss of power. A log that is set to `os` says no: its commits
     /// survive the end of any process, not that of the machine.
     pub survives_power_loss: bool,
+    /// What a task puts out, its state and its positions are committed together by [`Backend::transactions`]. Offsets
+    /// then have holes, where the marks of transactions stand, and [`Producer::append_at`] is not there.
+    pub transactions: bool,
+    /// Members of a group share out each set by itself, so that a newcomer gets its part of every one. Where a broker shares
+    /// out all partitions together, it may get all of one set and none of another.
+    pub shares_each_set: bool,
     /// The most bytes of a record's value, and of its key, that [`Publisher`](crate::publish::Publisher) and agents send.
     pub max_record_bytes: usize,
 }
@@ -120,6 +131,9 @@ pub struct AssignmentSet {
     pub name: String,
     /// Units 0 to `partitions` - 1.
     pub partitions: u32,
+    /// The topics whose partitions these are. A backend whose broker shares out topics needs them; the others go by the
+    /// name.
+    pub topics: Vec<Arc<str>>,
 }
 
 /// One unit of an [`AssignmentSet`].
@@ -185,6 +199,64 @@ pub trait Backend: Send + Sync + fmt::Debug {
 
     /// Access by position, where the backend has it.
     fn replay(&self) -> Option<Arc<dyn Replay>>;
+
+    /// Commits by transaction, where [`Capabilities::transactions`] says that the backend has them.
+    fn transactions(&self) -> Option<Arc<dyn Transactions>> {
+        None
+    }
+}
+
+/// What proves to a backend's transactions that somebody is a member of a group.
+#[derive(Clone)]
+pub struct Membership(Arc<dyn Any + Send + Sync>);
+
+impl Membership {
+    /// A proof of the backend's own.
+    pub fn new(proof: impl Any + Send + Sync) -> Self {
+        Self(Arc::new(proof))
+    }
+
+    /// The proof, for the backend that it is of.
+    pub fn proof<T: Any>(&self) -> Option<&T> {
+        self.0.downcast_ref()
+    }
+}
+
+impl fmt::Debug for Membership {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Membership").finish_non_exhaustive()
+    }
+}
+
+/// Opens transactions.
+#[async_trait]
+pub trait Transactions: Send + Sync + fmt::Debug {
+    /// Takes over the transactions of that name. Whoever had them before is shut out: what it has on its way is ended, and
+    /// whatever it does later is refused. When this returns, what had been committed under the name can be read.
+    async fn open(&self, name: &str) -> Result<Box<dyn Transaction>>;
+}
+
+/// Commits of one owner, one after another: each counts whole or not at all, for every reader of what is committed.
+///
+/// An error of the kind [`Unsettled`](crate::error::ErrorKind) leaves it open whether the commit counts. Then this is of no
+/// use any more: who opens the transactions anew finds out.
+#[async_trait]
+pub trait Transaction: Send {
+    /// Begins one. What the one before appended and did not commit must have been committed or given up.
+    async fn begin(&mut self) -> Result<()>;
+
+    /// Adds the records of a frame to it. They need not be written when this returns; `frame` keeps its records.
+    async fn append(&mut self, to: &TopicPartition, frame: &mut FrameBuilder) -> Result<()>;
+
+    /// Commits what was appended, together with the group's positions: for each partition the offset to be read next.
+    /// Returns for each partition that something was appended to the offset of the last record.
+    ///
+    /// Not cancel-safe: where it is dropped nobody knows what became of the commit.
+    async fn commit(
+        &mut self,
+        group: &Membership,
+        positions: &[(TopicPartition, u64)],
+    ) -> Result<Vec<(TopicPartition, u64)>>;
 }
 
 /// Appends records.
@@ -226,6 +298,11 @@ pub trait Consumer: Send {
 
     /// Gives everything back and leaves the group.
     async fn leave(&mut self) -> Result<()>;
+
+    /// What proves to the backend's transactions that this is a member, where it has them.
+    fn membership(&self) -> Option<Membership> {
+        None
+    }
 }
 
 /// Reads one partition in order of offsets.
@@ -233,12 +310,19 @@ pub trait Consumer: Send {
 pub trait Reader: Send {
     /// Replaces what `into` holds by the next whole frames, about 256 KiB or at least one; `false` when there is
     /// nothing new. The first frame may begin before the position: skip its records below it.
+    ///
+    /// Where the records are elsewhere it waits until they have come, or until it is known that there are none.
     fn read(&mut self, into: &mut Frames) -> Result<bool>;
+
+    /// As [`Reader::read`], without any waiting: `None` when it is not known whether there is something new.
+    fn read_now(&mut self, into: &mut Frames) -> Result<Option<bool>> {
+        self.read(into).map(Some)
+    }
 
     /// Waits until [`Reader::read`] may find something. Cancel-safe; may wake for nothing.
     async fn ready(&mut self) -> Result<()>;
 
-    /// The offset that is read next.
+    /// The offset that is read next. It may pass over offsets that no record has, also when nothing is read.
     fn position(&self) -> u64;
 }
 
@@ -250,6 +334,11 @@ pub trait Replay: Send + Sync + fmt::Debug {
 
     /// Where a partition begins and ends.
     fn offsets(&self, partition: &TopicPartition) -> Result<Offsets>;
+
+    /// Whether readers see only what a transaction has committed: then everything in a changelog counts, without a mark.
+    fn reads_committed(&self) -> bool {
+        false
+    }
 
     /// Makes the partition durable up to that offset, if it is not yet.
     async fn sync(&self, partition: &TopicPartition, up_to: u64) -> Result<()>;

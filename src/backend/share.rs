@@ -128,7 +128,7 @@ mod tests {
 
     #[test]
     fn a_surplus_is_named_once_and_every_set_is_shared() {
-        let sets = ["a", "b"].map(|name| AssignmentSet { name: name.into(), partitions: 2 });
+        let sets = ["a", "b"].map(|name| AssignmentSet { name: name.into(), partitions: 2, topics: Vec::new() });
         let mut holding = Holding::new(&sets);
         let unit = |set, partition| Unit { set, partition };
         let gained = holding.towards(4, |_| Ok(Some(()))).unwrap();

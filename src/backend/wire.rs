@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 
 use super::{
-    Appended, AssignmentSet, Backend, Capabilities, Cleaned, Compaction, Consumer, Offsets, Owner, Producer,
-    ProducerId, Reader, Replay, Topic,
+    Appended, AssignmentSet, Backend, Capabilities, Cleaned, Compaction, Consumer, Membership, Offsets, Owner,
+    Producer, ProducerId, Reader, Replay, Topic, Transaction, Transactions,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::{FrameBuilder, FrameHeader, Frames, SINGLE_OBJECT_MARKER, split_single_object};
@@ -66,12 +66,7 @@ impl Backend for WireLayer {
     async fn producer(&self, id: ProducerId) -> Result<Box<dyn Producer>> {
         let inner = self.inner.producer(id).await?;
         Ok(match &self.replay {
-            Some(replay) => Box::new(WireProducer {
-                inner,
-                replay: replay.clone(),
-                wires: HashMap::new(),
-                frame: FrameBuilder::new(),
-            }),
+            Some(replay) => Box::new(WireProducer { inner, converter: Converter::new(replay.clone()) }),
             None => inner,
         })
     }
@@ -82,6 +77,14 @@ impl Backend for WireLayer {
 
     fn replay(&self) -> Option<Arc<dyn Replay>> {
         self.replay.clone().map(|replay| replay as _)
+    }
+
+    fn transactions(&self) -> Option<Arc<dyn Transactions>> {
+        let inner = self.inner.transactions()?;
+        Some(match &self.replay {
+            Some(replay) => Arc::new(WireTransactions { inner, replay: replay.clone() }),
+            None => inner,
+        })
     }
 }
 
@@ -125,6 +128,10 @@ impl Replay for WireReplay {
 
     fn offsets(&self, partition: &TopicPartition) -> Result<Offsets> {
         self.inner.offsets(partition)
+    }
+
+    fn reads_committed(&self) -> bool {
+        self.inner.reads_committed()
     }
 
     async fn sync(&self, partition: &TopicPartition, up_to: u64) -> Result<()> {
@@ -283,9 +290,34 @@ struct WireReader {
 impl Reader for WireReader {
     fn read(&mut self, into: &mut Frames) -> Result<bool> {
         into.clear();
-        if !self.inner.read(&mut self.raw)? {
-            return Ok(false);
+        let found = self.inner.read(&mut self.raw)?;
+        if found {
+            self.convert(into)?;
         }
+        Ok(found)
+    }
+
+    fn read_now(&mut self, into: &mut Frames) -> Result<Option<bool>> {
+        into.clear();
+        let found = self.inner.read_now(&mut self.raw)?;
+        if found == Some(true) {
+            self.convert(into)?;
+        }
+        Ok(found)
+    }
+
+    async fn ready(&mut self) -> Result<()> {
+        self.inner.ready().await
+    }
+
+    fn position(&self) -> u64 {
+        self.inner.position()
+    }
+}
+
+impl WireReader {
+    /// Makes single objects of the frames that were read.
+    fn convert(&mut self, into: &mut Frames) -> Result<()> {
         // Whoever wrote these may have added schemas first.
         self.wire.refresh()?;
         let mut value = Vec::new();
@@ -312,25 +344,14 @@ impl Reader for WireReader {
             into.frames.push((header, into.bytes.len()));
             into.bytes.extend_from_slice(&sealed[sealed.len() - (header.len - crate::record::HEADER_LEN)..]);
         }
-        Ok(true)
-    }
-
-    async fn ready(&mut self) -> Result<()> {
-        self.inner.ready().await
-    }
-
-    fn position(&self) -> u64 {
-        self.inner.position()
+        Ok(())
     }
 }
 
 /// Appends single objects in the format of their topic.
 struct WireProducer {
     inner: Box<dyn Producer>,
-    replay: Arc<WireReplay>,
-    /// `None` for topics of single objects.
-    wires: HashMap<Arc<str>, Option<Wire>>,
-    frame: FrameBuilder,
+    converter: Converter,
 }
 
 #[async_trait]
@@ -341,17 +362,11 @@ impl Producer for WireProducer {
         frame: &mut FrameBuilder,
         sequence: Option<u64>,
     ) -> Result<Appended> {
-        match self.convert(to, frame)? {
-            true => self.inner.append(to, &mut self.frame, sequence).await,
-            false => self.inner.append(to, frame, sequence).await,
-        }
+        self.inner.append(to, self.converter.convert(to, frame)?, sequence).await
     }
 
     async fn append_at(&mut self, to: &TopicPartition, frame: &mut FrameBuilder, offset: u64) -> Result<Appended> {
-        match self.convert(to, frame)? {
-            true => self.inner.append_at(to, &mut self.frame, offset).await,
-            false => self.inner.append_at(to, frame, offset).await,
-        }
+        self.inner.append_at(to, self.converter.convert(to, frame)?, offset).await
     }
 
     async fn flush(&mut self) -> Result<()> {
@@ -359,13 +374,64 @@ impl Producer for WireProducer {
     }
 }
 
-impl WireProducer {
-    /// Puts the records into the topic's format; `false` where they go as they are.
-    fn convert(&mut self, to: &TopicPartition, frame: &FrameBuilder) -> Result<bool> {
+/// Opens transactions that append single objects in the format of their topic.
+#[derive(Debug)]
+struct WireTransactions {
+    inner: Arc<dyn Transactions>,
+    replay: Arc<WireReplay>,
+}
+
+#[async_trait]
+impl Transactions for WireTransactions {
+    async fn open(&self, name: &str) -> Result<Box<dyn Transaction>> {
+        let inner = self.inner.open(name).await?;
+        Ok(Box::new(WireTransaction { inner, converter: Converter::new(self.replay.clone()) }))
+    }
+}
+
+struct WireTransaction {
+    inner: Box<dyn Transaction>,
+    converter: Converter,
+}
+
+#[async_trait]
+impl Transaction for WireTransaction {
+    async fn begin(&mut self) -> Result<()> {
+        self.inner.begin().await
+    }
+
+    async fn append(&mut self, to: &TopicPartition, frame: &mut FrameBuilder) -> Result<()> {
+        self.inner.append(to, self.converter.convert(to, frame)?).await
+    }
+
+    async fn commit(
+        &mut self,
+        group: &Membership,
+        positions: &[(TopicPartition, u64)],
+    ) -> Result<Vec<(TopicPartition, u64)>> {
+        self.inner.commit(group, positions).await
+    }
+}
+
+/// Puts records into the formats of their topics.
+struct Converter {
+    replay: Arc<WireReplay>,
+    /// `None` for topics of single objects.
+    wires: HashMap<Arc<str>, Option<Wire>>,
+    frame: FrameBuilder,
+}
+
+impl Converter {
+    fn new(replay: Arc<WireReplay>) -> Self {
+        Self { replay, wires: HashMap::new(), frame: FrameBuilder::new() }
+    }
+
+    /// The records in the topic's format; the frame itself where they go as they are.
+    fn convert<'a>(&'a mut self, to: &TopicPartition, frame: &'a mut FrameBuilder) -> Result<&'a mut FrameBuilder> {
         if !self.wires.contains_key(&to.topic) {
             self.wires.insert(to.topic.clone(), self.replay.wire(&to.topic)?);
         }
-        let Some(Some(wire)) = self.wires.get_mut(&to.topic) else { return Ok(false) };
+        let Some(Some(wire)) = self.wires.get_mut(&to.topic) else { return Ok(frame) };
         self.frame.clear();
         let mut value = Vec::new();
         for mut record in frame.records() {
@@ -376,6 +442,6 @@ impl WireProducer {
             }
             self.frame.push_raw(&record);
         }
-        Ok(true)
+        Ok(&mut self.frame)
     }
 }

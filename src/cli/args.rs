@@ -21,7 +21,7 @@ pub(super) struct Global {
     /// Folder of topics, tables and positions [default: gretchen-data]
     #[arg(long, global = true, value_name = "DIR", help_heading = "Settings")]
     data_dir: Option<String>,
-    /// Where topics are: log: in the data folder, or log:/path [default: log:]
+    /// Where topics are: log: in the data folder, log:/path, or kafka://host:9092[?setting=value] [default: log:]
     #[arg(long, global = true, value_name = "URL", help_heading = "Settings")]
     backend: Option<String>,
     /// What a commit and a send wait for: fsync (survives a loss of power) or os (survives a kill) [default: fsync]

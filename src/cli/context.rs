@@ -10,7 +10,7 @@ use super::output::Out;
 use crate::agent::AgentDef;
 use crate::app::App;
 use crate::backend::log::{Durability, LogBackend, LogOptions};
-use crate::backend::{Backend, Replay, Topic, WireLayer};
+use crate::backend::{Backend, Replay, Topic, WireLayer, without_secrets};
 use crate::clock::Clock;
 use crate::config::{Settings, closest};
 use crate::plan::Plan;
@@ -53,12 +53,51 @@ impl Context {
                 "backend {url} keeps topics in one process: nothing would be left for the next command"
             ))
             .help("use log:, a folder on this machine; tests run an app in memory with gretchen::testing::TestApp")),
+            "kafka" => Err(Failure::usage(format!(
+                "this command looks at the files of a log, and topics are on {} (asked for by {})",
+                without_secrets(url),
+                self.origin("backend")
+            ))
+            .help("name a log with --backend log:, or look at the brokers with Kafka's own tools")),
             _ => Err(Failure::usage(format!(
                 "this build has no backend for {scheme}: (asked for by {})",
                 self.origin("backend")
             ))
-            .help("it has log:, topics in the data folder, and log:/path, topics in another folder")),
+            .help(
+                "it has log:, topics in the data folder, log:/path, topics in another folder, and kafka://host:9092",
+            )),
         }
+    }
+
+    /// Whether topics are on a Kafka.
+    fn is_kafka(&self) -> bool {
+        self.settings.text("backend").is_some_and(|url| url.starts_with("kafka:"))
+    }
+
+    /// The Kafka of the settings.
+    #[cfg(feature = "kafka")]
+    fn open_kafka(&self) -> Done<Arc<dyn Backend>> {
+        use crate::backend::kafka::{KafkaBackend, KafkaOptions};
+        let origin = self.origin("backend");
+        let wrong = |error: crate::error::Error, origin: &str| Failure::usage(format!("{origin}: {error}"));
+        let mut options = KafkaOptions::parse(self.settings.text("backend").unwrap_or_default())
+            .map_err(|error| wrong(error, &origin))?;
+        for (name, value, origin) in self.settings.kafka() {
+            // What the address says is nearer at hand.
+            if !options.settings.contains_key(name) {
+                options.set(name, value).map_err(|error| wrong(error, &origin.to_string()))?;
+            }
+        }
+        if let Some(bytes) = self.settings.number("max_record_bytes") {
+            options.max_record_bytes = bytes as usize;
+        }
+        Ok(Arc::new(KafkaBackend::open(options, self.clock.clone())?))
+    }
+
+    #[cfg(not(feature = "kafka"))]
+    fn open_kafka(&self) -> Done<Arc<dyn Backend>> {
+        Err(Failure::usage(format!("this build has no backend for kafka: (asked for by {})", self.origin("backend")))
+            .help("build gretchen with its feature `kafka`"))
     }
 
     fn origin(&self, setting: &str) -> String {
@@ -93,8 +132,11 @@ impl Context {
 
     /// Opens the backend; makes its folder where it is missing.
     pub(super) fn open(&self) -> Done<Store> {
-        let log = LogBackend::open(self.log_options()?, self.clock.clone())?;
-        let layer = WireLayer::new(Arc::new(log), self.app.formats().clone());
+        let inner: Arc<dyn Backend> = match self.is_kafka() {
+            true => self.open_kafka()?,
+            false => Arc::new(LogBackend::open(self.log_options()?, self.clock.clone())?),
+        };
+        let layer = WireLayer::new(inner, self.app.formats().clone());
         let backend: Arc<dyn Backend> = Arc::new(layer.with_settings(self.app.topic_settings().clone()));
         let replay = backend
             .replay()
@@ -104,6 +146,9 @@ impl Context {
 
     /// Opens the backend to look at it: a folder that is missing stays missing.
     pub(super) fn open_existing(&self) -> Done<Store> {
+        if self.is_kafka() {
+            return self.open();
+        }
         let dir = self.log_dir()?;
         if !dir.join("FORMAT").exists() {
             return Err(Failure::new(format!("there is no data in {} yet", dir.display())).help(format!(

@@ -28,7 +28,7 @@ pub(super) async fn run(context: &mut Context) -> Done {
     for agent in &plan.agents {
         for (topic, _) in &agent.sources {
             let Some(spec) = topics.iter().map(|have| &have.spec).find(|spec| spec.name == *topic) else { continue };
-            let owners = store.replay.owners(&agent.group, &partition_set(agent.partitions))?;
+            let owners = store.replay.owners(&agent.group, &partition_set(agent))?;
             for partition in 0..agent.partitions {
                 let place = TopicPartition::new(topic.clone(), partition);
                 let offsets = store.replay.offsets(&place)?;

@@ -32,6 +32,7 @@ use self::args::{Cli, Command};
 use self::context::Context;
 use self::failure::{Done, Failure};
 use crate::app::App;
+use crate::backend::{is_secret, without_secrets};
 use crate::config::{PREFIX, Settings};
 
 /// Time that the runtime's threads get after the command is done.
@@ -130,17 +131,22 @@ async fn dispatch(context: &mut Context, command: Command) -> Done {
 fn config(context: &mut Context) -> Done {
     use self::output::Column;
     let columns = [Column::text("setting"), Column::text("value"), Column::text("origin"), Column::text("meaning")];
-    let rows: Vec<Vec<serde_json::Value>> = context
+    let mut rows: Vec<Vec<serde_json::Value>> = context
         .settings
         .all()
         .iter()
         .map(|setting| {
             let value = match setting.value.is_empty() {
                 true => serde_json::Value::Null,
-                false => setting.value.clone().into(),
+                false => without_secrets(&setting.value).into(),
             };
             vec![setting.name.into(), value, setting.origin.to_string().into(), setting.help.into()]
         })
         .collect();
+    rows.extend(context.settings.kafka().map(|(name, value, origin)| {
+        let value = if is_secret(name) { "(secret)" } else { value };
+        let help = "a setting of librdkafka's";
+        vec![format!("kafka.{name}").into(), value.into(), origin.to_string().into(), help.into()]
+    }));
     Ok(context.out.list(&columns, &rows, "")?)
 }

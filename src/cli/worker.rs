@@ -10,7 +10,7 @@ use super::context::Context;
 use super::failure::{Done, Failure};
 use super::output::{counted, duration, grouped, safe, thousandths};
 use crate::agent::{AgentDef, OnError};
-use crate::backend::Owner;
+use crate::backend::{Owner, without_secrets};
 use crate::config::Origin;
 use crate::error::{Error, ErrorKind};
 use crate::plan::Plan;
@@ -226,7 +226,7 @@ fn banner(context: &mut Context, plan: &Plan) -> Done {
     let setting = |name: &str| {
         context.settings.get(name).map_or_else(String::new, |setting| match &setting.origin {
             Origin::Default => setting.value.clone(),
-            origin => format!("{} (from {origin})", setting.value),
+            origin => format!("{} (from {origin})", without_secrets(&setting.value)),
         })
     };
     let data_dir = std::path::absolute(context.settings.data_dir()).unwrap_or_else(|_| context.settings.data_dir());

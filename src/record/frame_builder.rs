@@ -38,6 +38,16 @@ impl SchemaSoFar {
             _ => Self::Mixed,
         }
     }
+
+    /// The fingerprint that every value carries, or 0.
+    fn fingerprint(self) -> u64 {
+        match self {
+            Self::All(header) => u64::from_le_bytes([
+                header[2], header[3], header[4], header[5], header[6], header[7], header[8], header[9],
+            ]),
+            _ => 0,
+        }
+    }
 }
 
 impl Default for FrameBuilder {
@@ -226,12 +236,57 @@ impl FrameBuilder {
     pub(crate) fn push_after_hole(&mut self, next: &mut u64, record: &RawRecord<'_>) {
         let flags = self.bytes.len();
         self.push_raw(record);
-        let hole = record.offset.saturating_sub(*next);
+        self.end_record_at(flags, next, record.offset);
+    }
+
+    /// As [`FrameBuilder::push_after_hole`], for a record that comes in parts.
+    #[cfg(feature = "kafka")]
+    pub(crate) fn push_at(
+        &mut self,
+        next: &mut u64,
+        offset: u64,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        timestamp: i64,
+        headers: &[(&str, &[u8])],
+    ) {
+        let flags = self.bytes.len();
+        self.push_with_headers(key, value, timestamp, headers);
+        self.end_record_at(flags, next, offset);
+    }
+
+    /// Notes the hole before the record whose flags stand at that place.
+    fn end_record_at(&mut self, flags: usize, next: &mut u64, offset: u64) {
+        let hole = offset.saturating_sub(*next);
         if hole > 0 {
             self.bytes[flags] |= HAS_HOLE;
             put_varint(&mut self.bytes, hole);
         }
-        *next = record.offset + 1;
+        *next = offset + 1;
+    }
+
+    /// Hands its records over as one frame for the offsets from `base_offset` up to `next_offset`, and is empty then.
+    /// No checksum is made: the records have not been on a disk since somebody verified them.
+    #[cfg(feature = "kafka")]
+    pub(crate) fn move_into(&mut self, frames: &mut super::Frames, base_offset: u64, next_offset: u64) {
+        let holes = (next_offset - base_offset).saturating_sub(u64::from(self.count));
+        let header = FrameHeader {
+            len: self.bytes.len(),
+            count: self.count,
+            base_offset,
+            base_timestamp: self.base_timestamp,
+            max_timestamp: self.max_timestamp,
+            schema: self.schema.fingerprint(),
+            compacted: holes > 0,
+            holes,
+            ..FrameHeader::default()
+        };
+        frames.clear();
+        // The buffers change places, so that nothing is copied.
+        std::mem::swap(&mut frames.bytes, &mut self.bytes);
+        frames.frames.push((header, HEADER_LEN));
+        self.bytes.resize(HEADER_LEN, 0);
+        self.clear();
     }
 
     /// Fills in the header and the checksum; the bytes are what a log stores.
@@ -257,12 +312,7 @@ impl FrameBuilder {
     }
 
     fn fill(&mut self, (format, kind): (u8, u8), from_16: [u64; 3], from_64: [u64; 2]) -> &[u8] {
-        let schema = match self.schema {
-            SchemaSoFar::All(header) => u64::from_le_bytes([
-                header[2], header[3], header[4], header[5], header[6], header[7], header[8], header[9],
-            ]),
-            _ => 0,
-        };
+        let schema = self.schema.fingerprint();
         let length = (self.bytes.len() - 8) as u32;
         let bytes = &mut self.bytes;
         bytes[0..4].copy_from_slice(&length.to_le_bytes());

@@ -127,6 +127,7 @@ impl TestApp {
                 idle.push(busy.clone());
                 let signals = Signals::new(stopped.clone(), busy.clone(), Arc::new(AtomicU64::new(0)), Arc::default());
                 let context = Context {
+                    membership: None,
                     backend: self.backend.clone(),
                     clock: self.clock.clone(),
                     options: self.options.clone(),

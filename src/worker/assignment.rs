@@ -33,7 +33,9 @@ struct Start {
     signals: Signals,
     plan: Arc<AgentPlan>,
     partition: u32,
-    opened: mpsc::UnboundedSender<TaskEvent>,
+    /// Numbers the tasks of a member, one after another on a partition among them.
+    number: u64,
+    opened: mpsc::UnboundedSender<(u64, TaskEvent)>,
 }
 
 /// What a task tells its member.
@@ -80,7 +82,7 @@ async fn work(mut starts: mpsc::UnboundedReceiver<Start>) {
     while let Some(start) = starts.recv().await {
         tokio::task::spawn_local(async move {
             let result = start.work().await;
-            let _ = start.opened.send(TaskEvent::Ended(start.partition, result));
+            start.tell(TaskEvent::Ended(start.partition, result));
         });
     }
 }
@@ -88,11 +90,18 @@ async fn work(mut starts: mpsc::UnboundedReceiver<Start>) {
 /// How often a task that found no room looks whether there is.
 const LOOK_FOR_ROOM: Duration = Duration::from_secs(1);
 
+/// How long a task waits that does not know what became of a commit, at first and at most.
+const FIND_OUT: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+
 impl Start {
     /// Works until the task is told to stop or fails. Where there is no room it waits for some: everything is closed
     /// and opened again, since nothing else makes RocksDB write anew, and what was not committed is processed again.
+    ///
+    /// So it is with a commit of which nobody knows what became: the task that is opened anew finds out. Should another
+    /// owner have taken over, this member is told that the partition is lost.
     async fn work(&self) -> Result<()> {
         let mut stop = self.signals.stop.clone();
+        let mut wait = FIND_OUT.0;
         loop {
             // The agent's own panics are its policy's; one of its types' code in a commit ends here.
             let result = match AssertUnwindSafe(self.attempt()).catch_unwind().await {
@@ -101,16 +110,21 @@ impl Start {
             };
             match result {
                 Err(error) if is_full(&error) => {
-                    let _ = self.opened.send(TaskEvent::Paused(self.partition, error));
+                    self.tell(TaskEvent::Paused(self.partition, error));
                     self.make_room().await;
-                    tokio::select! {
-                        biased;
-                        () = self.context.clock.sleep(LOOK_FOR_ROOM) => {}
-                        _ = stop.changed() => {}
-                    }
-                    if stop.has_changed().is_err() || *stop.borrow() {
+                    if self.stops_within(&mut stop, LOOK_FOR_ROOM).await {
                         return Ok(());
                     }
+                }
+                Err(error) if self.may_pass(&error) => {
+                    if stop.has_changed().is_err() {
+                        return Ok(());
+                    }
+                    tracing::warn!(agent = self.plan.def.name, partition = self.partition, %error, "the partition is opened anew to find out what counts");
+                    if self.stops_within(&mut stop, wait).await {
+                        return Ok(());
+                    }
+                    wait = (wait * 2).min(FIND_OUT.1);
                 }
                 other => return other,
             }
@@ -124,9 +138,31 @@ impl Start {
         }
     }
 
+    /// Whether opening the task anew finds out what counts, or helps as soon as the brokers answer again: they are elsewhere,
+    /// and may be away for a while.
+    fn may_pass(&self, error: &Error) -> bool {
+        let elsewhere = self.context.backend.capabilities().transactions;
+        error.kind() == ErrorKind::Unsettled || (elsewhere && error.kind() == ErrorKind::Io)
+    }
+
+    /// Waits; whether the task is to end.
+    async fn stops_within(&self, stop: &mut watch::Receiver<bool>, time: Duration) -> bool {
+        tokio::select! {
+            biased;
+            () = self.context.clock.sleep(time) => {}
+            _ = stop.changed() => {}
+        }
+        stop.has_changed().is_err() || *stop.borrow()
+    }
+
+    fn tell(&self, event: TaskEvent) {
+        // A member that has ended does not listen.
+        let _ = self.opened.send((self.number, event));
+    }
+
     async fn attempt(&self) -> Result<()> {
         let task = TaskRun::open(self.context.clone(), self.signals.clone(), self.plan.clone(), self.partition).await?;
-        let _ = self.opened.send(TaskEvent::Started(self.partition, task.recovered()));
+        self.tell(TaskEvent::Started(self.partition, task.recovered()));
         task.run().await
     }
 }
@@ -145,6 +181,7 @@ fn is_full(error: &Error) -> bool {
 
 /// A task that runs, or has failed and keeps its partition.
 struct Running {
+    number: u64,
     stop: watch::Sender<bool>,
     idle: Arc<AtomicBool>,
     finished: Arc<AtomicU64>,
@@ -160,7 +197,12 @@ pub(super) struct Member {
     context: Context,
     progress: mpsc::UnboundedReceiver<Progress>,
     tasks: BTreeMap<u32, Running>,
-    task_events: (mpsc::UnboundedSender<TaskEvent>, mpsc::UnboundedReceiver<TaskEvent>),
+    /// Tasks that were begun so far.
+    begun: u64,
+    /// Tasks whose partition was lost and that have not ended, by partition; and whether it has come back since. Their stores
+    /// are open as long as they live.
+    ending: BTreeMap<u32, (u64, bool)>,
+    task_events: (mpsc::UnboundedSender<(u64, TaskEvent)>, mpsc::UnboundedReceiver<(u64, TaskEvent)>),
     summary: Summary,
 }
 
@@ -172,9 +214,16 @@ impl Member {
         clock: Clock,
         pool: Pool,
     ) -> Result<Self> {
-        let consumer = backend.consumer(&plan.group, &[partition_set(plan.partitions)]).await?;
+        let consumer = backend.consumer(&plan.group, &[partition_set(&plan)]).await?;
         let (sender, progress) = mpsc::unbounded_channel();
-        let context = Context { backend, clock, options, helpers: tokio::runtime::Handle::current(), progress: sender };
+        let context = Context {
+            backend,
+            clock,
+            options,
+            helpers: tokio::runtime::Handle::current(),
+            progress: sender,
+            membership: consumer.membership(),
+        };
         Ok(Self {
             plan,
             consumer,
@@ -182,6 +231,8 @@ impl Member {
             context,
             progress,
             tasks: BTreeMap::new(),
+            begun: 0,
+            ending: BTreeMap::new(),
             task_events: mpsc::unbounded_channel(),
             summary: Summary::default(),
         })
@@ -220,7 +271,7 @@ impl Member {
             tokio::select! {
                 biased;
                 changed = self.consumer.assignment() => self.assigned(changed?, events).await?,
-                Some(event) = self.task_events.1.recv() => self.task_event(event, events).await?,
+                Some((number, event)) = self.task_events.1.recv() => self.task_event(number, event, events).await?,
                 () = &mut look => {
                     self.name_stuck(events);
                     look.set(clock.sleep(LOOK_EVERY));
@@ -266,7 +317,12 @@ impl Member {
                             let _ = task.stop.send(true);
                         }
                         // A partition that failed here goes to whoever wants it: it may have been this machine's fault.
-                        _ => self.give_back(partition).await?,
+                        _ => {
+                            if let Some((_, back)) = self.ending.get_mut(&partition) {
+                                *back = false;
+                            }
+                            self.give_back(partition).await?;
+                        }
                     }
                 }
                 Ok(())
@@ -286,7 +342,11 @@ impl Member {
                         "the partition was lost; what is uncommitted is dropped"
                     );
                     // Without its signals the task ends at the next pause, and commits nothing.
-                    self.tasks.remove(&partition);
+                    if let Some(task) = self.tasks.remove(&partition).filter(|task| !task.ended) {
+                        self.ending.insert(partition, (task.number, false));
+                    } else if let Some((_, back)) = self.ending.get_mut(&partition) {
+                        *back = false;
+                    }
                 }
                 Ok(())
             }
@@ -294,13 +354,19 @@ impl Member {
     }
 
     fn start(&mut self, partition: u32) -> Result<()> {
+        if let Some((_, back)) = self.ending.get_mut(&partition) {
+            *back = true;
+            return Ok(());
+        }
         let (stop, stopped) = watch::channel(false);
         let finished = Arc::new(AtomicU64::new(0));
         let idle = Arc::new(AtomicBool::new(false));
         let pulse = Arc::default();
         let watch = Watch::new(Arc::clone(&pulse));
         let signals = Signals::new(stopped, idle.clone(), finished.clone(), pulse);
-        self.tasks.insert(partition, Running { stop, idle, finished, watch, ended: false });
+        self.begun += 1;
+        let number = self.begun;
+        self.tasks.insert(partition, Running { number, stop, idle, finished, watch, ended: false });
         let place = partition as usize;
         self.pool.start(
             place,
@@ -309,13 +375,32 @@ impl Member {
                 signals,
                 plan: self.plan.clone(),
                 partition,
+                number,
                 opened: self.task_events.0.clone(),
             },
         )
     }
 
-    async fn task_event(&mut self, event: TaskEvent, events: &mpsc::UnboundedSender<WorkerEvent>) -> Result<()> {
+    async fn task_event(
+        &mut self,
+        number: u64,
+        event: TaskEvent,
+        events: &mpsc::UnboundedSender<WorkerEvent>,
+    ) -> Result<()> {
         let agent = self.plan.def.name;
+        let (TaskEvent::Started(partition, _) | TaskEvent::Paused(partition, _) | TaskEvent::Ended(partition, _)) =
+            event;
+        // A task whose partition was lost ends later; the partition may have come back meanwhile.
+        if let Some((_, back)) = self.ending.get(&partition).copied().filter(|(ending, _)| *ending == number) {
+            if !matches!(event, TaskEvent::Ended(..)) {
+                return Ok(());
+            }
+            self.ending.remove(&partition);
+            return if back { self.start(partition) } else { Ok(()) };
+        }
+        if self.tasks.get(&partition).is_none_or(|task| task.number != number) {
+            return Ok(());
+        }
         match event {
             TaskEvent::Started(partition, recovered) => {
                 let _ = events.send(WorkerEvent::Started { agent, partition, recovered });
@@ -373,7 +458,7 @@ impl Member {
         while self.tasks.values().any(|task| !task.ended) {
             tokio::select! {
                 biased;
-                Some(event) = self.task_events.1.recv() => self.task_event(event, events).await?,
+                Some((number, event)) = self.task_events.1.recv() => self.task_event(number, event, events).await?,
                 () = &mut timeout => {
                     self.summary.stuck = self.leave_stuck();
                     break;

@@ -101,17 +101,17 @@ impl Tables {
 }
 
 #[cold]
-fn not_settled() -> Error {
+pub(super) fn not_settled() -> Error {
     Error::new(ErrorKind::Closed, "the commit before has not settled")
 }
 
 /// Where a table's deltas and outputs go while a commit collects them.
-struct Sink<'a> {
-    outbox: &'a mut Outbox,
-    outgoing: &'a mut Outgoing,
-    table: u8,
+pub(super) struct Sink<'a> {
+    pub(super) outbox: &'a mut Outbox,
+    pub(super) outgoing: &'a mut Outgoing,
+    pub(super) table: u8,
     /// The destination of its outputs.
-    output: Option<usize>,
+    pub(super) output: Option<usize>,
 }
 
 impl CommitSink for Sink<'_> {

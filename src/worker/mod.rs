@@ -6,6 +6,7 @@
 mod assignment;
 mod cleaning;
 mod commit;
+mod commits;
 mod failure;
 mod lookout;
 mod mark;
@@ -15,6 +16,8 @@ mod position_file;
 mod recovery;
 mod setup;
 mod tail;
+mod takeover;
+mod transaction;
 mod view;
 mod wakes;
 
@@ -168,8 +171,9 @@ pub struct Summary {
 }
 
 /// The set that a group's members share out: the partitions of the agent's topics, which belong together.
-pub(crate) fn partition_set(partitions: u32) -> AssignmentSet {
-    AssignmentSet { name: "partitions".into(), partitions }
+pub(crate) fn partition_set(agent: &crate::plan::AgentPlan) -> AssignmentSet {
+    let topics = agent.sources.iter().map(|(topic, _)| topic.clone()).collect();
+    AssignmentSet { name: "partitions".into(), partitions: agent.partitions, topics }
 }
 
 /// Runs the plan until `stop` turns to `true`, or until every partition has failed.

@@ -12,12 +12,14 @@ const PIECE_BYTES: usize = 256 << 10;
 const KEPT_BYTES: usize = 64 << 20;
 
 /// Outputs that wait until their commit is durable, as the frames that their partitions get.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Outgoing {
     /// By number of the output partition.
     partitions: Vec<Pieces>,
     /// Bytes in pieces that are full.
     bytes: usize,
+    /// How many of them are kept; `None` for all.
+    limit: Option<usize>,
     /// There was more than is kept.
     overflowed: bool,
     spare: Vec<FrameBuilder>,
@@ -33,7 +35,18 @@ struct Pieces {
     count: u64,
 }
 
+impl Default for Outgoing {
+    fn default() -> Self {
+        Self { limit: Some(KEPT_BYTES), ..Self::of_all() }
+    }
+}
+
 impl Outgoing {
+    /// One that keeps every output, however many: they can be had nowhere else.
+    pub(super) fn of_all() -> Self {
+        Self { partitions: Vec::new(), bytes: 0, limit: None, overflowed: false, spare: Vec::new(), in_use: 0 }
+    }
+
     /// Keeps the outputs among the records of a commit's piece, as long as there is room.
     pub(super) fn set_aside(&mut self, piece: &FrameBuilder) -> Result<()> {
         for record in piece.records() {
@@ -50,7 +63,7 @@ impl Outgoing {
     /// Whether there is room for more outputs of this commit; without it none of them is kept.
     #[inline]
     pub(super) fn has_room(&mut self) -> bool {
-        if self.bytes > KEPT_BYTES {
+        if self.limit.is_some_and(|limit| self.bytes > limit) {
             self.clear();
             self.overflowed = true;
         }

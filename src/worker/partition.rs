@@ -19,14 +19,16 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::cleaning::Needless;
-use super::commit::{Committer, Progress, Settler, Tables, any_dirty, checkpoint};
+use super::commit::{Progress, any_dirty, checkpoint};
+use super::commits::Commits;
 use super::failure::Verdict;
 use super::position_file::PositionFile;
-use super::recovery::{Recovered, recover};
-use super::setup::{open_tables, share, stored_position};
+use super::recovery::Recovered;
+use super::setup::{open_readers, open_tables, recovered_journal, share, stored_position};
+use super::takeover::take_over;
 use super::wakes::Wakes;
 use crate::agent::{AgentFuture, Mail, Pulse, Shape, Shared, Task, panicked};
-use crate::backend::{Backend, ProducerId, Reader};
+use crate::backend::{Backend, Membership, Reader};
 use crate::clock::{Clock, Moment};
 use crate::error::{BoxError, Error, ErrorKind, Result};
 use crate::plan::AgentPlan;
@@ -44,6 +46,8 @@ pub(crate) struct Context {
     pub(crate) helpers: tokio::runtime::Handle,
     /// Positions for people.
     pub(crate) progress: UnboundedSender<Progress>,
+    /// What transactions prove the worker's membership by.
+    pub(crate) membership: Option<Membership>,
 }
 
 /// Tells a task to end, and the worker how the task is.
@@ -105,7 +109,11 @@ pub(crate) struct TaskRun {
     pub(super) shared: Rc<Shared>,
     readers: Vec<Box<dyn Reader>>,
     next_reader: usize,
-    committer: Committer,
+    commits: Commits,
+    /// A position has passed over offsets without records since the last commit.
+    skipped: bool,
+    /// It is not known whether there is more to read.
+    behind: bool,
     positions: PositionFile,
     checkpointing: Option<JoinHandle<Checkpointed>>,
     checkpointed_at: Moment,
@@ -143,38 +151,20 @@ impl TaskRun {
         let state_dir = context.options.state_dir.as_ref().map(|dir| dir.join(plan.def.name));
         let positions = PositionFile::new(context.options.disk.clone(), state_dir, partition);
 
-        let producer_id = ProducerId::named(&format!("{}/{partition}", plan.changelog));
-        let mut settler = Settler {
-            replay: replay.clone(),
-            changelog: changelog.clone(),
-            producer: context.backend.producer(producer_id).await?,
-            producer_id,
-            progress: context.progress.clone(),
-            partition,
-            sources: shared.sources.iter().map(|source| source.topic.clone()).collect(),
-            durable: context.backend.capabilities().survives_power_loss,
-            unsynced: Vec::new(),
-            frames: Default::default(),
-            outgoing: Default::default(),
-            tables: Tables { defs: plan.tables.clone(), schemas: plan.stored.clone() },
-        };
-        let stored = stored_position(&shared.tables, &positions)?;
-        let (resume, recovered) = recover(&shared, &mut settler, stored, &context.clock).await?;
-        let mut sequences = Vec::new();
-        for to in &plan.destinations {
-            for partition in 0..to.partitions {
-                sequences.push(
-                    replay.next_sequence(&TopicPartition::new(to.topic.clone(), partition), settler.producer_id)?,
-                );
+        let (commits, recovered, readers) = match context.backend.transactions() {
+            Some(transactions) => {
+                let stored = stored_position(&shared.tables, &positions)?;
+                let (commits, recovered) =
+                    take_over(&context, &plan, &shared, &*transactions, replay.clone(), stored).await?;
+                let readers = open_readers(&shared, &*replay)?;
+                (Commits::Transaction(Box::new(commits)), recovered, readers)
             }
-        }
-        let mut readers = Vec::new();
-        for (source, position) in shared.sources.iter().zip(&shared.positions) {
-            readers.push(replay.reader(&TopicPartition::new(source.topic.clone(), partition), position.get())?);
-        }
-        let changelog_producer = context.backend.producer(ProducerId::ANONYMOUS).await?;
-        let committer =
-            Committer::new(shared.clone(), changelog_producer, settler, sequences, resume, context.helpers.clone());
+            None => {
+                let (commits, recovered, readers) =
+                    recovered_journal(&context, &plan, &shared, &replay, &positions).await?;
+                (Commits::Journal(Box::new(commits)), recovered, readers)
+            }
+        };
         let now = context.clock.moment();
         shared.commit_after(shared.commit_interval);
         let wakes = Arc::new(Wakes::default());
@@ -189,7 +179,9 @@ impl TaskRun {
             shared,
             readers,
             next_reader: 0,
-            committer,
+            commits,
+            skipped: false,
+            behind: false,
             positions,
             checkpointing: None,
             checkpointed_at: now,
@@ -211,6 +203,10 @@ impl TaskRun {
     /// the last commit to be processed again.
     pub(crate) async fn run(mut self) -> Result<()> {
         let result = self.turns().await;
+        if self.commits.is_transaction() {
+            // Where the partition comes back, here or as another task, its stores must be closed by then.
+            let _ = self.finish_checkpoint().await;
+        }
         self.signals.idle.store(true, Ordering::SeqCst);
         result
     }
@@ -338,7 +334,7 @@ impl TaskRun {
         }
         let full = self.shared.outbox.borrow().is_full();
         if self.is_dirty() && (self.shared.interval_passed() || self.is_pressed() || full) {
-            if self.committer.is_on_its_way() && !self.is_pressed() && !full {
+            if self.commits.is_on_its_way() && !self.is_pressed() && !full {
                 // The disk is behind: records go on meanwhile, and the next commit is the larger.
                 self.shared.commit_after(ASK_AGAIN);
             } else {
@@ -351,7 +347,7 @@ impl TaskRun {
         let refilled = used_up && self.refill()?;
         self.shared.starved.set(busy && used_up && !refilled);
         if used_up && !refilled && !busy {
-            if self.is_dirty() {
+            if self.is_dirty() && !self.behind {
                 // Idle: chained agents should not wait an interval each.
                 self.commit().await?;
             }
@@ -373,12 +369,14 @@ impl TaskRun {
 
     fn is_dirty(&self) -> bool {
         self.shared.finished.get() > self.committed
+            || self.skipped
             || !self.shared.outbox.borrow().is_empty()
             || any_dirty(&self.shared.tables)
     }
 
     /// Reads the next batch, from the sources in turn.
     fn refill(&mut self) -> Result<bool> {
+        self.behind = false;
         let mut slot = self.shared.mail.borrow_mut();
         let Some(mail) = slot.as_mut().filter(|mail| mail.is_used_up()) else { return Ok(false) };
         for _ in 0..self.readers.len() {
@@ -386,15 +384,30 @@ impl TaskRun {
             self.next_reader = (source + 1) % self.readers.len();
             // A concurrent agent may still work on records before it.
             let from = self.readers[source].position();
-            if self.readers[source].read(&mut mail.frames)? {
-                mail.source = source;
-                mail.begin = Cursor::at_offset(&mail.frames, from);
-                mail.next = mail.begin;
-                self.prefetch(mail)?;
-                return Ok(true);
+            match self.readers[source].read_now(&mut mail.frames)? {
+                Some(true) => {
+                    mail.source = source;
+                    mail.begin = Cursor::at_offset(&mail.frames, from);
+                    mail.next = mail.begin;
+                    self.prefetch(mail)?;
+                    return Ok(true);
+                }
+                Some(false) => self.skipped |= self.skip_holes(source),
+                None => self.behind = true,
             }
         }
         Ok(false)
+    }
+
+    /// Where nothing is left to read, and nothing is unfinished, the position passes over what no record has: others see
+    /// by it that the task is done. Whether it has moved.
+    fn skip_holes(&self, source: usize) -> bool {
+        let (position, read) = (&self.shared.positions[source], self.readers[source].position());
+        let skips = self.commits.is_transaction() && self.shared.in_flight.get() == 0 && read > position.get();
+        if skips {
+            position.set(read);
+        }
+        skips
     }
 
     /// Loads the values of the batch's keys at once, where the records are keyed as the table is.
@@ -417,14 +430,17 @@ impl TaskRun {
 
     /// Waits until there is something to do.
     async fn idle(&mut self) -> Result<()> {
-        let nothing_on_its_way = !self.committer.is_settling() && self.checkpointing.is_none();
+        let nothing_on_its_way = !self.commits.is_settling() && self.checkpointing.is_none() && !self.behind;
+        // What is not committed because more may come any moment is not left for longer than usual.
+        let unfinished = self.behind && self.is_dirty();
+        let interval = self.shared.commit_interval;
         self.signals.idle.store(nothing_on_its_way, Ordering::SeqCst);
         let checkpoint_due = self.checkpoint_due_in();
         let clock = &self.context.clock;
         let stop = &mut self.signals.stop;
         let readers = &mut self.readers;
         let wakes = &self.wakes;
-        let committer = &mut self.committer;
+        let commits = &mut self.commits;
         let checkpointing = &mut self.checkpointing;
         let mut done = None;
         {
@@ -435,9 +451,8 @@ impl TaskRun {
                     None => std::future::pending().await,
                 }
             };
-            let settled = async {
-                if committer.is_settling() { committer.settled().await } else { std::future::pending().await }
-            };
+            let settled =
+                async { if commits.is_settling() { commits.settled().await } else { std::future::pending().await } };
             tokio::select! {
                 biased;
                 _ = stop.changed() => {}
@@ -446,6 +461,7 @@ impl TaskRun {
                 (result, ..) = ready => result?,
                 () = wakes.woken() => {}
                 () = clock.sleep(checkpoint_due.unwrap_or(Duration::MAX / 4)), if checkpoint_due.is_some() => {}
+                () = clock.sleep(interval), if unfinished => {}
             }
         }
         self.signals.idle.store(false, Ordering::SeqCst);
@@ -454,7 +470,7 @@ impl TaskRun {
             self.end_checkpoint(done)?;
         }
         if self.checkpoint_due_in() == Some(Duration::ZERO) && !self.is_dirty() {
-            self.committer.settled().await?;
+            self.commits.settled().await?;
             self.start_checkpoint()?;
         }
         Ok(())
@@ -463,8 +479,9 @@ impl TaskRun {
     async fn commit(&mut self) -> Result<()> {
         let finished = self.shared.finished.get();
         self.reap_checkpoint().await?;
-        self.committer.commit(&self.plan.table_outputs).await?;
+        self.commits.commit(&self.plan.table_outputs).await?;
         self.committed = finished;
+        self.skipped = false;
         self.uncovered = true;
         // Under pressure a checkpoint begins at once; where memory is used up, the records wait for it.
         let pressed = self.is_pressed();
@@ -474,7 +491,7 @@ impl TaskRun {
             self.finish_checkpoint().await?;
         }
         if self.checkpointing.is_none() && (pressed || self.checkpoint_due_in() == Some(Duration::ZERO)) {
-            self.committer.settled().await?;
+            self.commits.settled().await?;
             self.start_checkpoint()?;
         }
         if full {
@@ -496,12 +513,12 @@ impl TaskRun {
     /// Begins to write what is committed to the stores, beside the records. The last commit has settled, and nothing
     /// has changed since.
     fn start_checkpoint(&mut self) -> Result<()> {
-        let Some((replay, unsynced)) = self.committer.take_unsynced() else { return Ok(()) };
+        let Some((replay, unsynced)) = self.commits.take_unsynced() else { return Ok(()) };
         let mut tables: Vec<(usize, Checkpoint)> = Vec::new();
         for (place, table) in self.shared.tables.iter().enumerate() {
             tables.extend(table.start_checkpoint()?.map(|checkpoint| (place, checkpoint)));
         }
-        let begins = self.committer.last_begins;
+        let begins = self.commits.covers();
         let positions = self.positions.clone();
         let write = move || {
             let done =
@@ -580,7 +597,7 @@ impl TaskRun {
         if self.is_dirty() {
             self.commit().await?;
         }
-        self.committer.settled().await?;
+        self.commits.settled().await?;
         self.finish_checkpoint().await?;
         if self.uncovered {
             self.start_checkpoint()?;

@@ -114,7 +114,7 @@ pub(crate) async fn recover(
 }
 
 /// The state says that a commit begins at `stored`, and the changelog says otherwise.
-fn foreign_changelog(shared: &Shared, stored: u64, found: &str) -> Error {
+pub(super) fn foreign_changelog(shared: &Shared, stored: u64, found: &str) -> Error {
     Error::new(
         ErrorKind::State,
         format!(
@@ -127,7 +127,7 @@ fn foreign_changelog(shared: &Shared, stored: u64, found: &str) -> Error {
 }
 
 /// Brings the tables up to date while the changelog is walked over.
-struct Replaying<'a> {
+pub(super) struct Replaying<'a> {
     shared: &'a Shared,
     clock: &'a Clock,
     /// Where the state says that a commit begins.
@@ -139,6 +139,19 @@ struct Replaying<'a> {
     /// Commits that put something out, with the offset after each.
     unmoved: Vec<(Mark, u64)>,
     commits: u64,
+}
+
+impl<'a> Replaying<'a> {
+    /// For a changelog in which everything counts.
+    pub(super) fn new(shared: &'a Shared, clock: &'a Clock, from: u64, end: u64) -> Self {
+        let reported = clock.moment();
+        Self { shared, clock, stored: None, from, end, reported, last: None, unmoved: Vec::new(), commits: 0 }
+    }
+
+    /// Commits that were walked over.
+    pub(super) fn commits(&self) -> u64 {
+        self.commits
+    }
 }
 
 impl CommitVisitor for Replaying<'_> {
@@ -221,7 +234,7 @@ impl CommitVisitor for Replaying<'_> {
 
 /// A topic that takes the place of another holds the same records once more, by another key for one: read from its
 /// start on top of what is kept, they would count twice.
-fn check_sources(shared: &Shared, mark: &Mark) -> Result<()> {
+pub(super) fn check_sources(shared: &Shared, mark: &Mark) -> Result<()> {
     let reads = |topic: &str| shared.sources.iter().any(|source| *source.topic == *topic);
     let gone = mark.positions.keys().find(|topic| !reads(topic));
     let new = shared.sources.iter().find(|source| {

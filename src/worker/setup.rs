@@ -4,9 +4,12 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::commit::{Committer, Settler, Tables};
 use super::partition::Context;
 use super::position_file::PositionFile;
+use super::recovery::{Recovered, recover};
 use crate::agent::{Mail, OnError, Outbox, OutboxLimits, Pulse, Shape, Shared, Source};
+use crate::backend::{ProducerId, Reader, Replay};
 use crate::error::Result;
 use crate::plan::AgentPlan;
 use crate::table::{AnyPartition, AtHand, OpenPartition};
@@ -118,4 +121,51 @@ pub(super) fn stored_position(tables: &[Rc<dyn AnyPartition>], positions: &Posit
         };
     }
     Ok(least)
+}
+
+/// Brings a task to the last commit in its changelog.
+pub(super) async fn recovered_journal(
+    context: &Context,
+    plan: &AgentPlan,
+    shared: &Rc<Shared>,
+    replay: &Arc<dyn Replay>,
+    positions: &PositionFile,
+) -> Result<(Committer, Recovered, Vec<Box<dyn Reader>>)> {
+    let partition = shared.partition;
+    let changelog = TopicPartition::new(plan.changelog.clone(), partition);
+    let producer_id = ProducerId::named(&format!("{}/{partition}", plan.changelog));
+    let mut settler = Settler {
+        replay: replay.clone(),
+        changelog,
+        producer: context.backend.producer(producer_id).await?,
+        producer_id,
+        progress: context.progress.clone(),
+        partition,
+        sources: shared.sources.iter().map(|source| source.topic.clone()).collect(),
+        durable: context.backend.capabilities().survives_power_loss,
+        unsynced: Vec::new(),
+        frames: Default::default(),
+        outgoing: Default::default(),
+        tables: Tables { defs: plan.tables.clone(), schemas: plan.stored.clone() },
+    };
+    let stored = stored_position(&shared.tables, positions)?;
+    let (resume, recovered) = recover(shared, &mut settler, stored, &context.clock).await?;
+    let mut sequences = Vec::new();
+    for to in &plan.destinations {
+        for partition in 0..to.partitions {
+            let place = TopicPartition::new(to.topic.clone(), partition);
+            sequences.push(replay.next_sequence(&place, settler.producer_id)?);
+        }
+    }
+    let readers = open_readers(shared, &**replay)?;
+    let producer = context.backend.producer(ProducerId::ANONYMOUS).await?;
+    let committer = Committer::new(shared.clone(), producer, settler, sequences, resume, context.helpers.clone());
+    Ok((committer, recovered, readers))
+}
+
+/// Readers of the task's sources, from its positions on.
+pub(super) fn open_readers(shared: &Shared, replay: &dyn Replay) -> Result<Vec<Box<dyn Reader>>> {
+    let place = |topic: &Arc<str>| TopicPartition::new(topic.clone(), shared.partition);
+    let sources = shared.sources.iter().zip(&shared.positions);
+    sources.map(|(source, position)| replay.reader(&place(&source.topic), position.get())).collect()
 }

@@ -81,7 +81,8 @@ impl Deltas {
     }
 }
 
-/// Walks over the commits in `[from, end)`. What has no end mark is passed over: it never happened.
+/// Walks over the commits in `[from, end)`. What has no end mark is passed over: it never happened. Where readers see only
+/// what is committed, everything counts.
 pub(crate) fn walk(
     replay: &dyn Replay,
     changelog: &TopicPartition,
@@ -91,19 +92,31 @@ pub(crate) fn walk(
 ) -> Result<Walked> {
     let mut walked = Walked::default();
     let mut open = 0_u64;
-    let (mut deltas, mut compacted) = (Deltas::default(), Deltas::default());
+    let (mut deltas, mut whole) = (Deltas::default(), Deltas::default());
     let mut frames = Frames::default();
+    let committed = replay.reads_committed();
     let mut reader = replay.reader(changelog, from)?;
     while reader.position() < end && reader.read(&mut frames)? {
         for frame in frames.iter() {
             for record in frame.records().filter(|record| (from..end).contains(&record.offset)) {
                 walked.records += 1;
+                if committed {
+                    match Entry::parse(&record).map_err(|error| error.at(changelog))? {
+                        Entry::Delta { table, key, state } => whole.push(record.offset, table, key, state),
+                        Entry::Output { .. } => {}
+                        Entry::Mark(mark) => {
+                            whole.hand_out(0, visitor)?;
+                            visitor.mark(mark, record.offset + 1)?;
+                        }
+                    }
+                    continue;
+                }
                 if frame.header.compacted {
                     // Of what did not end, compaction keeps nothing.
                     if let Entry::Delta { table, key, state } =
                         Entry::parse(&record).map_err(|error| error.at(changelog))?
                     {
-                        compacted.push(record.offset, table, key, state);
+                        whole.push(record.offset, table, key, state);
                     }
                     continue;
                 }
@@ -115,7 +128,7 @@ pub(crate) fn walk(
                     Entry::Output { .. } => {}
                     Entry::Mark(mark) => {
                         // What compaction left comes before.
-                        compacted.hand_out(0, visitor)?;
+                        whole.hand_out(0, visitor)?;
                         deltas.hand_out(mark.begins, visitor)?;
                         walked.cut += open.saturating_sub(record.offset + 1 - mark.begins);
                         open = 0;
@@ -124,7 +137,7 @@ pub(crate) fn walk(
                 }
             }
         }
-        compacted.hand_out(0, visitor)?;
+        whole.hand_out(0, visitor)?;
         visitor.progress(reader.position());
     }
     walked.cut += open;

@@ -38,7 +38,8 @@ const MAY_SEE: &[(&str, &[&str])] = &[
 ];
 
 /// Modules that do not know each other although they stand in one folder.
-const STRANGERS: [[&str; 2]; 1] = [["backend::log", "backend::memory"]];
+const STRANGERS: [[&str; 2]; 3] =
+    [["backend::log", "backend::memory"], ["backend::kafka", "backend::log"], ["backend::kafka", "backend::memory"]];
 
 #[test]
 fn modules_see_only_what_their_layer_may() {

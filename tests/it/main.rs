@@ -16,6 +16,8 @@ mod fixtures;
 mod flipped_bits;
 mod formats;
 mod full_disk;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod kill;
 mod large_state;
 mod layers;

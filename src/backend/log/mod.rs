@@ -246,6 +246,8 @@ impl Backend for LogBackend {
             shared: true,
             deduplicates: true,
             survives_power_loss: self.0.common.options.durability == Durability::Fsync,
+            transactions: false,
+            shares_each_set: true,
             max_record_bytes: self.0.common.options.max_record_bytes,
         }
     }

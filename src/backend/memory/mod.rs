@@ -90,6 +90,8 @@ impl Backend for MemoryBackend {
             shared: false,
             deduplicates: true,
             survives_power_loss: false,
+            transactions: false,
+            shares_each_set: true,
             max_record_bytes: MAX_RECORD_BYTES,
         }
     }

@@ -11,7 +11,7 @@ use super::{as_child, child, open};
 const UNITS: u32 = 6;
 
 fn sets() -> Vec<AssignmentSet> {
-    vec![AssignmentSet { name: "orders".into(), partitions: UNITS }]
+    vec![AssignmentSet { name: "orders".into(), partitions: UNITS, topics: Vec::new() }]
 }
 
 /// Follows the assignments for ever, and says by a file how many units it holds.

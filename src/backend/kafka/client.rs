@@ -1,0 +1,289 @@
+//! Clients of librdkafka: how they are set up, and what their errors mean.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rdkafka::ClientContext;
+use rdkafka::config::{ClientConfig, FromClientConfigAndContext, RDKafkaLogLevel};
+use rdkafka::consumer::ConsumerContext;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+
+use super::options::KafkaOptions;
+use crate::error::{Error, ErrorKind, Result};
+
+/// What the clients' own threads have met last, for the error of a call that only timed out.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Trouble(Arc<Mutex<Option<(u8, String)>>>);
+
+impl Trouble {
+    /// Keeps what tells most: a refused password tells more than that no broker is left.
+    fn note(&self, weight: u8, what: String) {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.as_ref().is_none_or(|(have, _)| *have <= weight) {
+            *kept = Some((weight, what));
+        }
+    }
+
+    fn last(&self) -> Option<(u8, String)> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+const NO_BROKER: u8 = 0;
+const NOT_REACHED: u8 = 1;
+const NO_SUCH_HOST: u8 = 2;
+const TLS: u8 = 3;
+const REFUSED: u8 = 4;
+
+/// Hears what a client has to say.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Context {
+    pub(super) trouble: Trouble,
+}
+
+impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        match level {
+            // One set of settings serves producers and consumers, and each says which it does not need.
+            _ if facility == "CONFWARN" => tracing::debug!(target: "librdkafka", "{message}"),
+            RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
+                tracing::error!(target: "librdkafka", facility, "{message}");
+            }
+            // A broker that goes away and comes back is no error here: what fails of it is.
+            RDKafkaLogLevel::Error | RDKafkaLogLevel::Warning => {
+                tracing::debug!(target: "librdkafka", facility, "{message}");
+            }
+            _ => tracing::trace!(target: "librdkafka", facility, "{message}"),
+        }
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        let weight = match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::Authentication) => REFUSED,
+            Some(RDKafkaErrorCode::SSL) => TLS,
+            Some(RDKafkaErrorCode::Resolve) => NO_SUCH_HOST,
+            Some(RDKafkaErrorCode::BrokerTransportFailure) => NOT_REACHED,
+            _ => NO_BROKER,
+        };
+        self.trouble.note(weight, reason.to_owned());
+        tracing::debug!(target: "librdkafka", %error, "{reason}");
+    }
+}
+
+impl ConsumerContext for Context {}
+
+/// Makes clients by the options, and explains their errors.
+#[derive(Clone, Debug)]
+pub(super) struct Clients {
+    pub(super) options: Arc<KafkaOptions>,
+    pub(super) context: Context,
+}
+
+/// What a client is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role<'a> {
+    /// Reads by position.
+    Reader,
+    /// A member of a group.
+    Member(&'a str),
+    /// Asks for positions of a group.
+    Group(&'a str),
+    /// Appends.
+    Producer,
+    /// Appends by transactions of that name.
+    Transactions(&'a str),
+    /// Makes topics and looks at them.
+    Admin,
+}
+
+impl Clients {
+    pub(super) fn new(options: KafkaOptions) -> Self {
+        Self { options: Arc::new(options), context: Context::default() }
+    }
+
+    /// A client with the context that hears it.
+    pub(super) fn make<C, T>(&self, role: Role<'_>, context: C) -> Result<T>
+    where
+        C: ClientContext,
+        T: FromClientConfigAndContext<C>,
+    {
+        self.config(role)
+            .create_with_context(context)
+            .map_err(|error| self.explain("cannot begin to talk to Kafka", error))
+    }
+
+    fn config(&self, role: Role<'_>) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config.set("client.id", format!("gretchen-{}", std::process::id()));
+        // Between a broker that is gone and one that is back little should pass.
+        config.set("reconnect.backoff.max.ms", "2000");
+        match role {
+            Role::Reader => {
+                // What waits at the client is bounded for each partition.
+                config.set("queued.max.messages.kbytes", "8192");
+                config.set("fetch.queue.backoff.ms", "10");
+                // How soon it is known that nothing is left to read.
+                config.set("fetch.wait.max.ms", "50");
+                config.set("check.crcs", "true");
+            }
+            Role::Member(_) => {
+                config.set("session.timeout.ms", "10000");
+                config.set("heartbeat.interval.ms", "2000");
+                config.set("max.poll.interval.ms", "300000");
+            }
+            Role::Producer | Role::Transactions(_) => {
+                config.set("compression.type", "lz4");
+                config.set("linger.ms", "1");
+                // A commit bounds what waits, and a table's value may be as large as a batch of the log.
+                config.set("queue.buffering.max.messages", "0");
+                config.set("queue.buffering.max.kbytes", "2147483647");
+                config.set("message.max.bytes", "67108864");
+                config.set("delivery.timeout.ms", "30000");
+                config.set("transaction.timeout.ms", "30000");
+            }
+            Role::Group(_) | Role::Admin => {}
+        }
+        for (name, value) in &self.options.settings {
+            config.set(name, value.reveal());
+        }
+        // A shorter session needs more frequent signs of life.
+        if let (Role::Member(_), Some(session)) = (role, self.options.settings.get("session.timeout.ms"))
+            && let Ok(session_ms) = session.reveal().parse::<u32>()
+            && !self.options.is_set("heartbeat.interval.ms")
+        {
+            config.set("heartbeat.interval.ms", (session_ms / 4).max(1).to_string());
+        }
+        config.set("bootstrap.servers", &self.options.servers);
+        match role {
+            Role::Producer | Role::Transactions(_) => {
+                config.set("enable.idempotence", "true");
+            }
+            Role::Reader | Role::Member(_) | Role::Group(_) | Role::Admin => {
+                config.set("allow.auto.create.topics", "false");
+                config.set("enable.auto.commit", "false");
+                config.set("enable.auto.offset.store", "false");
+                config.set("isolation.level", "read_committed");
+                config.set("auto.offset.reset", "error");
+                config.set("enable.partition.eof", "true");
+                config.set("partition.assignment.strategy", "cooperative-sticky");
+            }
+        }
+        match role {
+            Role::Member(group) | Role::Group(group) => {
+                config.set("group.id", self.named(group));
+            }
+            Role::Transactions(name) => {
+                config.set("transactional.id", self.named(name));
+            }
+            _ => {}
+        }
+        config
+    }
+
+    /// A name of ours as the cluster has it.
+    pub(super) fn named(&self, name: &str) -> String {
+        format!("{}{name}", self.options.prefix)
+    }
+
+    /// What an error of librdkafka's means, and what can be done.
+    pub(super) fn explain(&self, doing: &str, error: KafkaError) -> Error {
+        if let KafkaError::ClientConfig(_, why, name, _) = &error {
+            // The value may be a secret, and librdkafka's text may hold it.
+            let why = if crate::backend::is_secret(name) { "its value does not fit" } else { why };
+            return Error::new(ErrorKind::Config, format!("Kafka's setting {name} is wrong: {why}"));
+        }
+        let code = match &error {
+            // Its own code tells of the kind of error only.
+            KafkaError::Transaction(error) => Some(error.code()),
+            error => error.rdkafka_error_code(),
+        };
+        let (kind, hint) = match code {
+            Some(code) => self.meaning(code),
+            None => (ErrorKind::Io, String::new()),
+        };
+        let message = if hint.is_empty() { doing.to_owned() } else { format!("{doing}; {hint}") };
+        Error::new(kind, message).with_source(Plain(error.to_string()))
+    }
+
+    fn meaning(&self, code: RDKafkaErrorCode) -> (ErrorKind, String) {
+        use RDKafkaErrorCode as Code;
+        match code {
+            Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition => {
+                (ErrorKind::NotFound, String::new())
+            }
+            Code::TopicAuthorizationFailed
+            | Code::GroupAuthorizationFailed
+            | Code::ClusterAuthorizationFailed
+            | Code::TransactionalIdAuthorizationFailed => {
+                let user = match self.options.settings.get("sasl.username") {
+                    Some(user) => format!("the user {:?} (sasl.username)", user.reveal()),
+                    None => "an anonymous client (sasl.username is not set)".to_owned(),
+                };
+                (
+                    ErrorKind::Config,
+                    format!("{user} has no right to do so; give it one, or let somebody with it make what is missing"),
+                )
+            }
+            Code::OperationTimedOut
+            | Code::BrokerTransportFailure
+            | Code::AllBrokersDown
+            | Code::RequestTimedOut
+            | Code::TimedOutQueue
+            | Code::MessageTimedOut
+            | Code::Authentication
+            | Code::SSL
+            | Code::Resolve => self.unreachable(),
+            Code::UnsupportedFeature | Code::UnsupportedVersion => (
+                ErrorKind::Unsupported,
+                format!("the broker at {} (backend) is too old for it; use Kafka 2.5 or later", self.options.servers),
+            ),
+            Code::MessageSizeTooLarge => {
+                (ErrorKind::Limit, "raise max.message.bytes of the topic, or send less at once".to_owned())
+            }
+            Code::NotEnoughReplicas | Code::NotEnoughReplicasAfterAppend => (
+                ErrorKind::Io,
+                "fewer replicas are in sync than min.insync.replicas of the topic asks for; start the missing brokers"
+                    .to_owned(),
+            ),
+            Code::InvalidReplicationFactor => (
+                ErrorKind::Config,
+                "there are fewer brokers than gretchen.replicas, or the broker's default, asks for".to_owned(),
+            ),
+            Code::Fenced | Code::ProducerFenced | Code::InvalidProducerEpoch | Code::FencedInstanceId => {
+                (ErrorKind::Unsettled, "another owner has taken over".to_owned())
+            }
+            _ => (ErrorKind::Io, String::new()),
+        }
+    }
+
+    /// Why no broker answers, by what the client's threads have met.
+    fn unreachable(&self) -> (ErrorKind, String) {
+        let servers = &self.options.servers;
+        let Some((weight, reason)) = self.context.trouble.last() else {
+            return (ErrorKind::Io, format!("no broker at {servers} (backend) has answered; see whether it runs"));
+        };
+        match weight {
+            REFUSED => (
+                ErrorKind::Config,
+                format!(
+                    "the broker at {servers} refuses who we are ({reason}); look at sasl.username, sasl.password and sasl.mechanism"
+                ),
+            ),
+            TLS => (
+                ErrorKind::Config,
+                format!("TLS with {servers} fails ({reason}); look at security.protocol and ssl.ca.location"),
+            ),
+            NO_SUCH_HOST => (ErrorKind::Config, format!("there is no host of that name ({reason}); look at backend")),
+            _ => (
+                ErrorKind::Io,
+                format!(
+                    "no broker at {servers} (backend) has answered ({reason}); see whether it runs, and whether it wants security.protocol"
+                ),
+            ),
+        }
+    }
+}
+
+/// An error of librdkafka's as a text: its own type cannot be kept, and may hold a setting's value.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Plain(String);

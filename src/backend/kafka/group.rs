@@ -1,0 +1,147 @@
+//! What a group has come to, as its broker knows it, and who its members are.
+
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::{Offset, TopicPartitionList};
+
+use super::Inner;
+use super::client::{Context, Role};
+use super::native::delete_positions;
+use super::options::ANSWER_TIMEOUT;
+use crate::backend::{AssignmentSet, Owner};
+use crate::error::{Error, ErrorKind, Result};
+use crate::topic::TopicPartition;
+
+impl Inner {
+    /// A client that asks for a group's positions and is no member of it.
+    fn group_client(&self, group: &str) -> Result<Arc<BaseConsumer<Context>>> {
+        let mut groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(client) = groups.get(group) {
+            // It has things to say that nobody needs.
+            while client.poll(Duration::ZERO).is_some() {}
+            return Ok(client.clone());
+        }
+        let client: Arc<BaseConsumer<Context>> =
+            Arc::new(self.clients.make(Role::Group(group), self.clients.context.clone())?);
+        groups.insert(group.to_owned(), client.clone());
+        Ok(client)
+    }
+
+    fn list_of(&self, place: &TopicPartition) -> TopicPartitionList {
+        let mut list = TopicPartitionList::new();
+        list.add_partition(&self.clients.named(&place.topic), place.partition as i32);
+        list
+    }
+
+    /// How far a group has come; what a transaction has not settled yet is waited for. Blocks.
+    pub(super) fn position(&self, group: &str, place: &TopicPartition) -> Result<Option<u64>> {
+        let found =
+            self.group_client(group)?.committed_offsets(self.list_of(place), ANSWER_TIMEOUT).map_err(|error| {
+                self.clients.explain(&format!("cannot ask for the position of group {group}"), error).at(place)
+            })?;
+        let offset = found.elements().first().map(rdkafka::topic_partition_list::TopicPartitionListElem::offset);
+        Ok(match offset {
+            Some(Offset::Offset(offset)) => u64::try_from(offset).ok(),
+            _ => None,
+        })
+    }
+
+    /// The members of a group: client and assignment. Blocks.
+    fn members(&self, group: &str) -> Result<Vec<(String, Vec<(String, i32)>)>> {
+        let client = self.readers.client()?;
+        let named = self.clients.named(group);
+        let found = client
+            .fetch_group_list(Some(&named), ANSWER_TIMEOUT)
+            .map_err(|error| self.clients.explain(&format!("cannot ask for the members of group {group}"), error))?;
+        let members = found.groups().iter().filter(|found| found.name() == named).flat_map(|found| found.members());
+        Ok(members
+            .map(|member| (member.client_id().to_owned(), assignment_of(member.assignment().unwrap_or_default())))
+            .collect())
+    }
+
+    /// Forgets how far a group has come. Blocks.
+    pub(super) fn forget(&self, group: &str, place: &TopicPartition) -> Result<()> {
+        let running = |count: usize| {
+            let message = format!("group {group} has {count} running members; stop them first");
+            Err(Error::new(ErrorKind::Conflict, message).at(place))
+        };
+        let members = self.members(group)?.len();
+        if members > 0 {
+            return running(members);
+        }
+        let named = self.clients.named(group);
+        let client = self.readers.client()?;
+        match delete_positions(&client, &named, &self.list_of(place), ANSWER_TIMEOUT) {
+            Ok(()) => Ok(()),
+            Err(error) => match error.rdkafka_error_code() {
+                Some(RDKafkaErrorCode::GroupIdNotFound | RDKafkaErrorCode::UnknownTopicOrPartition) => Ok(()),
+                Some(RDKafkaErrorCode::GroupSubscribedToTopic | RDKafkaErrorCode::NonEmptyGroup) => running(1),
+                _ => {
+                    Err(self.clients.explain(&format!("cannot forget the position of group {group}"), error).at(place))
+                }
+            },
+        }
+    }
+
+    /// Which process owns each unit, as far as the clients' names tell. Blocks.
+    pub(super) fn owners(&self, group: &str, set: &AssignmentSet) -> Result<Vec<Option<Owner>>> {
+        let mut owners = vec![None; set.partitions as usize];
+        let Some(topic) = set.topics.first().map(|topic| self.clients.named(topic)) else { return Ok(owners) };
+        for (client, assigned) in self.members(group)? {
+            let process = client.rsplit('-').next().and_then(|number| number.parse().ok());
+            for (_, partition) in assigned.iter().filter(|(name, _)| *name == topic) {
+                let owner = usize::try_from(*partition).ok().and_then(|partition| owners.get_mut(partition));
+                if let (Some(owner), Some(process)) = (owner, process) {
+                    *owner = Some(Owner { process, stopped: None });
+                }
+            }
+        }
+        Ok(owners)
+    }
+}
+
+/// The partitions in a member's assignment: a version (2 bytes), then for each topic its name and its partitions, counts
+/// and lengths before them, big-endian (Kafka's `ConsumerProtocolAssignment`).
+fn assignment_of(bytes: &[u8]) -> Vec<(String, i32)> {
+    let mut found = Vec::new();
+    let mut rest = bytes.get(2..).unwrap_or_default();
+    let mut walk = || -> Option<()> {
+        for _ in 0..take_i32(&mut rest)? {
+            let (length, after) = rest.split_first_chunk::<2>()?;
+            let (name, after) = after.split_at_checked(usize::from(u16::from_be_bytes(*length)))?;
+            rest = after;
+            for _ in 0..take_i32(&mut rest)? {
+                found.push((String::from_utf8_lossy(name).into_owned(), take_i32(&mut rest)?));
+            }
+        }
+        Some(())
+    };
+    // What is cut off is left out: it is for people.
+    let _ = walk();
+    found
+}
+
+fn take_i32(rest: &mut &[u8]) -> Option<i32> {
+    let (number, after) = rest.split_first_chunk::<4>()?;
+    *rest = after;
+    Some(i32::from_be_bytes(*number))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_assignment_is_read_and_a_cut_one_does_no_harm() {
+        let mut bytes = vec![0, 1, 0, 0, 0, 2, 0, 1, b'a', 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 3];
+        bytes.extend([0, 2, b'b', b'c', 0, 0, 0, 1, 0, 0, 0, 7, 255, 255, 255, 255]);
+        let whole = [("a".to_owned(), 0), ("a".to_owned(), 3), ("bc".to_owned(), 7)];
+        assert_eq!(assignment_of(&bytes), whole);
+        for cut in 0..bytes.len() {
+            assert!(whole.starts_with(&assignment_of(&bytes[..cut])), "{cut}");
+        }
+    }
+}

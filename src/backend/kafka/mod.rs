@@ -1,0 +1,354 @@
+//! Topics on a Kafka, which many machines share.
+//!
+//! Reading by position ([`reader`]) and being a member of a group ([`consumer`]) are apart: a group's members only share
+//! out partitions. What the brokers have no place for is in a topic of its own ([`ledger`]). Positions, outputs and
+//! changelogs are committed by transactions ([`transaction`]).
+
+mod at_least_once;
+mod client;
+mod consumer;
+mod delivery;
+mod group;
+mod ledger;
+mod native;
+mod options;
+mod producer;
+mod reader;
+mod topic;
+mod transaction;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::executor::block_on;
+use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::consumer::BaseConsumer;
+use rdkafka::producer::Producer as _;
+use rdkafka::{Offset, TopicPartitionList};
+
+use self::client::{Clients, Context};
+use self::consumer::KafkaConsumer;
+use self::delivery::Sender;
+use self::ledger::{LEDGER, Ledger};
+use self::options::ANSWER_TIMEOUT;
+pub use self::options::{Guarantee, KafkaOptions};
+use self::producer::KafkaProducer;
+use self::reader::{Readers, Watermarks as _};
+use self::transaction::KafkaTransactions;
+use super::{
+    AssignmentSet, Backend, Capabilities, Cleaned, Consumer, Offsets, Owner, Producer, ProducerId, Reader, Replay,
+    Topic, Transactions,
+};
+use crate::clock::Clock;
+use crate::error::{Error, ErrorKind, Result};
+use crate::record::{Headers, RawRecord};
+use crate::topic::{TopicPartition, TopicSettings, TopicSpec};
+
+/// What is asked for again and again is asked for this often.
+const STEP: Duration = Duration::from_millis(50);
+
+/// A backend on a Kafka. Clones are handles to the same clients.
+#[derive(Clone)]
+pub struct KafkaBackend(Arc<Inner>);
+
+struct Inner {
+    clients: Clients,
+    clock: Clock,
+    readers: Readers,
+    ledger: Ledger,
+    /// Who changes the ledger, as long as nobody else does.
+    writer: Mutex<Option<Sender>>,
+    /// Topics that are known to exist, with their numbers of partitions.
+    partitions: Mutex<HashMap<Arc<str>, u32>>,
+    groups: Mutex<HashMap<String, Arc<BaseConsumer<Context>>>>,
+    admin: Mutex<Option<Arc<AdminClient<Context>>>>,
+}
+
+impl fmt::Debug for KafkaBackend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KafkaBackend").field("servers", &self.0.clients.options.servers).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inner").field("servers", &self.clients.options.servers).finish_non_exhaustive()
+    }
+}
+
+impl KafkaBackend {
+    /// Begins to talk to a Kafka; an error where nobody answers. Blocks for some seconds at most.
+    pub fn open(options: KafkaOptions, clock: Clock) -> Result<Self> {
+        let clients = Clients::new(options);
+        let inner = Inner {
+            readers: Readers::new(clients.clone())?,
+            clients,
+            clock,
+            ledger: Ledger::default(),
+            writer: Mutex::default(),
+            partitions: Mutex::default(),
+            groups: Mutex::default(),
+            admin: Mutex::default(),
+        };
+        inner.list_partitions()?;
+        Ok(Self(Arc::new(inner)))
+    }
+}
+
+impl Inner {
+    /// Refuses a partition that does not exist. Blocks where the topic is not known yet.
+    fn check_partition(&self, place: &TopicPartition) -> Result<()> {
+        let known = self.partitions.lock().unwrap_or_else(PoisonError::into_inner).get(&place.topic).copied();
+        if known.is_some_and(|partitions| place.partition < partitions) {
+            return Ok(());
+        }
+        let Some(partitions) = self.find_partitions(&place.topic)? else {
+            return Err(Error::new(ErrorKind::NotFound, "the topic does not exist; create it first").at(place));
+        };
+        self.partitions.lock().unwrap_or_else(PoisonError::into_inner).insert(place.topic.clone(), partitions);
+        if place.partition < partitions {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::NotFound, format!("the topic has partitions 0 to {}", partitions - 1)).at(place))
+    }
+
+    fn forget_partitions(&self, topic: &str) {
+        self.partitions.lock().unwrap_or_else(PoisonError::into_inner).remove(topic);
+    }
+
+    /// Where a partition begins, and where what is committed ends. Blocks.
+    fn offsets(&self, place: &TopicPartition) -> Result<Offsets> {
+        self.check_partition(place)?;
+        let native = self.clients.named(&place.topic);
+        match self.readers.client()?.fetch_watermarks_of(&native, place.partition) {
+            // What is acknowledged is on every replica that is in sync.
+            Ok((start, end)) => Ok(Offsets { start, end, durable: end }),
+            Err(error) => {
+                self.forget_partitions(&place.topic);
+                Err(self.clients.explain("cannot ask where a partition ends", error).at(place))
+            }
+        }
+    }
+
+    /// Reads the ledger to its end. Blocks.
+    fn read_ledger(&self) -> Result<()> {
+        let place = TopicPartition::new(LEDGER, 0);
+        match self.check_partition(&place) {
+            Ok(()) => {}
+            // Nothing was ever written to it.
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(error),
+        }
+        let offsets = self.offsets(&place)?;
+        self.ledger.read_up_to(offsets.end, || self.readers.reader(&place, offsets.start, offsets))
+    }
+
+    /// Reads the ledger up to what was committed at that offset, which may not be seen yet. Blocks.
+    fn read_ledger_past(&self, offset: u64) -> Result<()> {
+        let place = TopicPartition::new(LEDGER, 0);
+        self.ledger.read_up_to(offset + 1, || {
+            let offsets = self.offsets(&place)?;
+            self.readers.reader(&place, offsets.start, offsets)
+        })
+    }
+
+    /// Writes to the ledger, all or nothing. Blocks.
+    fn write(&self, writer: &Sender, entries: &[(Vec<u8>, Option<Vec<u8>>)]) -> Result<()> {
+        // Whoever takes it over finds out.
+        let unknown = |error: Error| match error.kind() {
+            ErrorKind::Io => {
+                Error::new(ErrorKind::Unsettled, "it is not known whether a change counts").with_source(error)
+            }
+            _ => error,
+        };
+        let failed = |error| unknown(self.clients.explain(&format!("cannot write to topic {LEDGER}"), error));
+        let topic = self.clients.named(LEDGER);
+        writer.producer().begin_transaction().map_err(failed)?;
+        for (key, value) in entries {
+            let record = RawRecord {
+                offset: 0,
+                timestamp: self.clock.now_ms(),
+                key: Some(key),
+                value: value.as_deref(),
+                headers: Headers::default(),
+            };
+            writer.send_record(&topic, 0, 0, &record).map_err(unknown)?;
+        }
+        let places = writer.finish().map_err(unknown)?;
+        writer.producer().commit_transaction(ANSWER_TIMEOUT).map_err(failed)?;
+        // Who changes something next must see it.
+        match places.first().copied().flatten() {
+            Some((_, last)) => self.read_ledger_past(last),
+            None => Ok(()),
+        }
+    }
+
+    /// Deletes the records before an offset. Blocks.
+    fn delete_before(&self, place: &TopicPartition, offset: u64) -> Result<Cleaned> {
+        let before = self.offsets(place)?;
+        let offset = offset.min(before.end);
+        if offset <= before.start {
+            return Ok(Cleaned::default());
+        }
+        let failed = |error| self.clients.explain("cannot delete old records", error).at(place);
+        let mut list = TopicPartitionList::new();
+        let until = Offset::Offset(i64::try_from(offset).unwrap_or(i64::MAX));
+        list.add_partition_offset(&self.clients.named(&place.topic), place.partition as i32, until).map_err(failed)?;
+        let admin = self.admin()?;
+        let options = AdminOptions::new().request_timeout(Some(ANSWER_TIMEOUT));
+        let deleted = block_on(admin.delete_records(&list, &options)).map_err(failed)?;
+        for element in deleted.elements() {
+            element.error().map_err(failed)?;
+        }
+        Ok(Cleaned { deleted_records: offset - before.start, ..Cleaned::default() })
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        dispose(std::mem::take(&mut *self.groups.lock().unwrap_or_else(PoisonError::into_inner)));
+        dispose(self.admin.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+}
+
+#[async_trait]
+impl Backend for KafkaBackend {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            replay: true,
+            durable: true,
+            shared: true,
+            deduplicates: true,
+            // Brokers do not sync: what is acknowledged is on several machines, as many as the topic has replicas.
+            survives_power_loss: false,
+            transactions: true,
+            shares_each_set: false,
+            max_record_bytes: self.0.clients.options.max_record_bytes,
+        }
+    }
+
+    async fn create_topic(&self, spec: &TopicSpec) -> Result<Topic> {
+        let (inner, spec) = (self.0.clone(), spec.clone());
+        blocking(move || inner.create(&spec)).await
+    }
+
+    async fn topics(&self) -> Result<Vec<Topic>> {
+        let inner = self.0.clone();
+        blocking(move || inner.list()).await
+    }
+
+    async fn producer(&self, id: ProducerId) -> Result<Box<dyn Producer>> {
+        Ok(Box::new(KafkaProducer::new(self.0.clone(), id)))
+    }
+
+    async fn consumer(&self, group: &str, sets: &[AssignmentSet]) -> Result<Box<dyn Consumer>> {
+        Ok(Box::new(KafkaConsumer::join(&self.0.clients, &self.0.clock, group, sets)?))
+    }
+
+    fn replay(&self) -> Option<Arc<dyn Replay>> {
+        Some(Arc::new(self.clone()))
+    }
+
+    fn transactions(&self) -> Option<Arc<dyn Transactions>> {
+        Some(Arc::new(KafkaTransactions(self.0.clone())))
+    }
+}
+
+#[async_trait]
+impl Replay for KafkaBackend {
+    fn reader(&self, place: &TopicPartition, from: u64) -> Result<Box<dyn Reader>> {
+        let offsets = self.0.offsets(place)?;
+        Ok(Box::new(self.0.readers.reader(place, from, offsets)?))
+    }
+
+    fn offsets(&self, place: &TopicPartition) -> Result<Offsets> {
+        self.0.offsets(place)
+    }
+
+    fn reads_committed(&self) -> bool {
+        true
+    }
+
+    /// What was appended was acknowledged by every replica that is in sync.
+    async fn sync(&self, place: &TopicPartition, _up_to: u64) -> Result<()> {
+        let (inner, place) = (self.0.clone(), place.clone());
+        blocking(move || inner.check_partition(&place)).await
+    }
+
+    fn next_sequence(&self, place: &TopicPartition, producer: ProducerId) -> Result<u64> {
+        self.0.read_ledger()?;
+        Ok(self.0.ledger.sequence(producer, place))
+    }
+
+    fn position(&self, group: &str, place: &TopicPartition) -> Result<Option<u64>> {
+        self.0.position(group, place)
+    }
+
+    fn owners(&self, group: &str, set: &AssignmentSet) -> Result<Vec<Option<Owner>>> {
+        self.0.owners(group, set)
+    }
+
+    fn forget(&self, group: &str, place: &TopicPartition) -> Result<()> {
+        self.0.forget(group, place)
+    }
+
+    fn topic(&self, name: &str) -> Result<Topic> {
+        self.0.read_ledger()?;
+        self.0.found(name)
+    }
+
+    fn schema(&self, topic: &str, fingerprint: u64) -> Result<Option<Arc<str>>> {
+        let known = || -> Result<Option<Arc<str>>> {
+            let topic = self.0.ledger.topic(topic)?;
+            let schema = |topic: &Topic| topic.schemas.iter().find(|schema| schema.fingerprint == fingerprint).cloned();
+            Ok(topic.as_ref().and_then(schema).map(|schema| schema.json))
+        };
+        match known()? {
+            Some(json) => Ok(Some(json)),
+            // Whoever wrote the record has added its schema before.
+            None => {
+                self.0.read_ledger()?;
+                known()
+            }
+        }
+    }
+
+    async fn set_topic(&self, name: &str, settings: &TopicSettings) -> Result<Topic> {
+        let (inner, name, settings) = (self.0.clone(), name.to_owned(), *settings);
+        blocking(move || inner.set(&name, &settings)).await
+    }
+
+    async fn delete_before(&self, place: &TopicPartition, offset: u64) -> Result<Cleaned> {
+        let (inner, place) = (self.0.clone(), place.clone());
+        blocking(move || inner.delete_before(&place, offset)).await
+    }
+
+    async fn delete_topic(&self, name: &str) -> Result<()> {
+        let (inner, name) = (self.0.clone(), name.to_owned());
+        blocking(move || inner.delete(&name)).await
+    }
+}
+
+/// Does what blocks off the threads that others need.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => {
+            Err(Error::new(ErrorKind::Closed, "a call to Kafka was ended with its runtime").with_source(error))
+        }
+    }
+}
+
+/// Drops a client on a thread of its own: that waits for the client's threads, and may take long.
+fn dispose<T: Send + 'static>(client: T) {
+    // Without a thread it is dropped here.
+    let _ = std::thread::Builder::new().name("kafka-farewell".into()).spawn(move || drop(client));
+}
+
+/// Waits on a thread that may be blocked.
+fn pause(time: Duration) {
+    std::thread::park_timeout(time);
+}

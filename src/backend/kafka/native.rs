@@ -1,0 +1,276 @@
+//! What rdkafka does not wrap: one partition read apart from any group, whole batches at a time, and a group's positions
+//! deleted. The only unsafe code of this backend.
+#![allow(unsafe_code)]
+
+use std::ffi::{CStr, CString, c_void};
+use std::fmt;
+use std::future::poll_fn;
+use std::ptr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
+use std::time::Duration;
+
+use futures::task::AtomicWaker;
+use rdkafka::TopicPartitionList;
+use rdkafka::bindings as raw;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{IsError, KafkaError, RDKafkaErrorCode};
+use rdkafka::types::{RDKafka, RDKafkaMessage, RDKafkaQueue, RDKafkaRespErr, RDKafkaTopic};
+
+use super::client::Context;
+
+/// Messages that are taken at once, at most.
+const MOST_MESSAGES: usize = 4096;
+
+/// Rung by librdkafka's threads when a queue that was empty is not any more.
+#[derive(Debug, Default)]
+pub(super) struct Bell {
+    rung: AtomicBool,
+    waker: AtomicWaker,
+}
+
+impl Bell {
+    /// Waits until something has come. Cancel-safe.
+    pub(super) async fn rung(&self) {
+        poll_fn(|cx| {
+            self.waker.register(cx.waker());
+            if self.rung.load(Ordering::SeqCst) { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+    }
+}
+
+/// # Safety
+///
+/// `bell` must point to a [`Bell`] that lives until the call-back is taken off its queue.
+unsafe extern "C" fn ring(_client: *mut RDKafka, bell: *mut c_void) {
+    // SAFETY: as the caller promises.
+    let bell = unsafe { &*bell.cast::<Bell>() };
+    bell.rung.store(true, Ordering::SeqCst);
+    bell.waker.wake();
+}
+
+/// What a partition's queue holds.
+#[derive(Debug)]
+pub(super) enum Polled<'a> {
+    Record {
+        offset: u64,
+        timestamp: i64,
+        key: Option<&'a [u8]>,
+        value: Option<&'a [u8]>,
+        headers: &'a [(&'a str, &'a [u8])],
+    },
+    /// Nothing is left to read; the next record will not come before this offset.
+    End(u64),
+    Failed(RDKafkaErrorCode),
+}
+
+/// One partition as a client fetches it, from an offset on.
+pub(super) struct PartitionQueue {
+    topic: *mut RDKafkaTopic,
+    partition: i32,
+    queue: *mut RDKafkaQueue,
+    batch: Vec<*mut RDKafkaMessage>,
+    // Behind the pointers, so that whoever reads sees: the call-back and the topic need both of them.
+    bell: Arc<Bell>,
+    client: Arc<BaseConsumer<Context>>,
+}
+
+// SAFETY: librdkafka's handles may be used from any thread, and every use here has the queue for itself (`&mut`).
+unsafe impl Send for PartitionQueue {}
+
+impl fmt::Debug for PartitionQueue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PartitionQueue").field("partition", &self.partition).finish_non_exhaustive()
+    }
+}
+
+impl PartitionQueue {
+    /// Begins to fetch. A client fetches a partition for one queue at a time.
+    pub(super) fn start(
+        client: Arc<BaseConsumer<Context>>,
+        topic: &str,
+        partition: i32,
+        offset: i64,
+    ) -> Result<Self, KafkaError> {
+        let name = CString::new(topic)?;
+        let bell = Arc::new(Bell::default());
+        let handle = client.client().native_ptr();
+        // SAFETY: the client outlives topic and queue, which this keeps together; `bell` outlives the call-back, which
+        // `drop` takes off first.
+        unsafe {
+            let topic = raw::rd_kafka_topic_new(handle, name.as_ptr(), ptr::null_mut());
+            if topic.is_null() {
+                return Err(KafkaError::Global(raw::rd_kafka_last_error().into()));
+            }
+            let queue = raw::rd_kafka_queue_new(handle);
+            raw::rd_kafka_queue_cb_event_enable(queue, Some(ring), Arc::as_ptr(&bell).cast_mut().cast());
+            if raw::rd_kafka_consume_start_queue(topic, partition, offset, queue) != 0 {
+                let error = raw::rd_kafka_last_error();
+                raw::rd_kafka_queue_cb_event_enable(queue, None, ptr::null_mut());
+                raw::rd_kafka_queue_destroy(queue);
+                raw::rd_kafka_topic_destroy(topic);
+                return Err(KafkaError::Global(error.into()));
+            }
+            Ok(Self { topic, partition, queue, batch: vec![ptr::null_mut(); MOST_MESSAGES], bell, client })
+        }
+    }
+
+    /// Hands on what is there, `most` at most; waits for a first one if there is nothing. Returns how many there were.
+    pub(super) fn take(&mut self, most: usize, wait: Duration, mut each: impl FnMut(Polled<'_>)) -> usize {
+        let most = most.clamp(1, self.batch.len());
+        let mut taken = self.take_batch(most, Duration::ZERO, &mut each);
+        if taken == 0 && !wait.is_zero() {
+            // A call for several would wait until it has them all.
+            taken = self.take_batch(1, wait, &mut each);
+            if taken > 0 && most > 1 {
+                taken += self.take_batch(most - 1, Duration::ZERO, &mut each);
+            }
+        }
+        taken
+    }
+
+    fn take_batch(&mut self, most: usize, wait: Duration, each: &mut impl FnMut(Polled<'_>)) -> usize {
+        let wait_ms = i32::try_from(wait.as_millis()).unwrap_or(i32::MAX);
+        // SAFETY: `batch` has room for `most` pointers, and librdkafka fills as many as it returns.
+        let count = unsafe { raw::rd_kafka_consume_batch_queue(self.queue, wait_ms, self.batch.as_mut_ptr(), most) };
+        let count = usize::try_from(count).unwrap_or(0);
+        for message in &self.batch[..count] {
+            // SAFETY: the message is ours until it is destroyed, right after its last use.
+            unsafe {
+                hand_on(*message, each);
+                raw::rd_kafka_message_destroy(*message);
+            }
+        }
+        count
+    }
+
+    /// The bell, which is rung by what comes from here on.
+    pub(super) fn cleared_bell(&self) -> Arc<Bell> {
+        self.bell.rung.store(false, Ordering::SeqCst);
+        self.bell.clone()
+    }
+}
+
+/// # Safety
+///
+/// `message` must be a message of librdkafka's that is not destroyed yet.
+unsafe fn hand_on(message: *mut RDKafkaMessage, each: &mut impl FnMut(Polled<'_>)) {
+    // SAFETY: all pointers in a message are valid until it is destroyed, and are null or have the lengths beside them.
+    unsafe {
+        let it = &*message;
+        let offset = u64::try_from(it.offset).unwrap_or(0);
+        match it.err {
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR => {}
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__PARTITION_EOF => return each(Polled::End(offset)),
+            error => return each(Polled::Failed(error.into())),
+        }
+        let bytes =
+            |at: *mut c_void, len: usize| (!at.is_null()).then(|| std::slice::from_raw_parts(at.cast::<u8>(), len));
+        let mut kind = raw::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
+        let timestamp = raw::rd_kafka_message_timestamp(message, &raw mut kind);
+        let mut list = ptr::null_mut();
+        let mut headers: Vec<(&str, &[u8])> = Vec::new();
+        if !raw::rd_kafka_message_headers(message, &raw mut list).is_error() {
+            for at in 0.. {
+                let (mut name, mut value, mut len) = (ptr::null(), ptr::null(), 0);
+                if raw::rd_kafka_header_get_all(list, at, &raw mut name, &raw mut value, &raw mut len).is_error() {
+                    break;
+                }
+                let name = CStr::from_ptr(name).to_str().unwrap_or("\u{fffd}");
+                headers.push((name, bytes(value.cast_mut(), len).unwrap_or_default()));
+            }
+        }
+        each(Polled::Record {
+            offset,
+            timestamp,
+            key: bytes(it.key, it.key_len),
+            value: bytes(it.payload, it.len),
+            headers: &headers,
+        });
+    }
+}
+
+impl Drop for PartitionQueue {
+    fn drop(&mut self) {
+        // SAFETY: the call-back goes first, so that nobody rings a bell that is gone; then nothing is fetched any more, and
+        // the client is still there.
+        unsafe {
+            raw::rd_kafka_queue_cb_event_enable(self.queue, None, ptr::null_mut());
+            raw::rd_kafka_consume_stop(self.topic, self.partition);
+            raw::rd_kafka_queue_destroy(self.queue);
+            raw::rd_kafka_topic_destroy(self.topic);
+        }
+        debug_assert!(Arc::strong_count(&self.client) > 0);
+    }
+}
+
+/// Deletes a group's positions in these partitions.
+pub(super) fn delete_positions(
+    client: &BaseConsumer<Context>,
+    group: &str,
+    places: &TopicPartitionList,
+    timeout: Duration,
+) -> Result<(), KafkaError> {
+    let group = CString::new(group)?;
+    let handle = client.client().native_ptr();
+    let timeout_ms = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
+    // SAFETY: everything that is made here is destroyed here, and nothing of the event is used after it is.
+    let error = unsafe {
+        let queue = raw::rd_kafka_queue_new(handle);
+        let request = raw::rd_kafka_DeleteConsumerGroupOffsets_new(group.as_ptr(), places.ptr());
+        let mut requests = [request];
+        let kind = raw::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DELETECONSUMERGROUPOFFSETS;
+        let options = raw::rd_kafka_AdminOptions_new(handle, kind);
+        raw::rd_kafka_AdminOptions_set_request_timeout(options, timeout_ms, ptr::null_mut(), 0);
+        raw::rd_kafka_DeleteConsumerGroupOffsets(handle, requests.as_mut_ptr(), 1, options, queue);
+        let event = raw::rd_kafka_queue_poll(queue, timeout_ms);
+        let error = deletion_error(event);
+        if !event.is_null() {
+            raw::rd_kafka_event_destroy(event);
+        }
+        raw::rd_kafka_AdminOptions_destroy(options);
+        raw::rd_kafka_DeleteConsumerGroupOffsets_destroy(request);
+        raw::rd_kafka_queue_destroy(queue);
+        error
+    };
+    if error.is_error() { Err(KafkaError::AdminOp(error.into())) } else { Ok(()) }
+}
+
+/// # Safety
+///
+/// `event` must be null or the result of a `DeleteConsumerGroupOffsets`.
+unsafe fn deletion_error(event: *mut raw::rd_kafka_event_t) -> RDKafkaRespErr {
+    if event.is_null() {
+        return RDKafkaRespErr::RD_KAFKA_RESP_ERR__TIMED_OUT;
+    }
+    // SAFETY: the event's parts live as long as it does, and are counted by the lengths beside them.
+    unsafe {
+        let error = raw::rd_kafka_event_error(event);
+        if error.is_error() {
+            return error;
+        }
+        let result = raw::rd_kafka_event_DeleteConsumerGroupOffsets_result(event);
+        let mut count = 0;
+        let groups = raw::rd_kafka_DeleteConsumerGroupOffsets_result_groups(result, &raw mut count);
+        for at in 0..count {
+            let group = *groups.add(at);
+            let error = raw::rd_kafka_group_result_error(group);
+            if !error.is_null() {
+                return raw::rd_kafka_error_code(error);
+            }
+            let list = raw::rd_kafka_group_result_partitions(group);
+            if list.is_null() {
+                continue;
+            }
+            for at in 0..usize::try_from((*list).cnt).unwrap_or(0) {
+                let error = (*(*list).elems.add(at)).err;
+                if error.is_error() {
+                    return error;
+                }
+            }
+        }
+        RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR
+    }
+}

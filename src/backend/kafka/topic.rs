@@ -1,0 +1,323 @@
+//! Topics on the brokers: made with what is asked for, looked at, deleted.
+
+use std::sync::{Arc, PoisonError};
+
+use futures::executor::block_on;
+use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::consumer::Consumer as _;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+
+use super::Inner;
+use super::client::{Context, Role};
+use super::delivery::Sender;
+use super::ledger::{Entry, LEDGER, topic_key};
+use super::options::ANSWER_TIMEOUT;
+use crate::backend::{Topic, check_same_meaning};
+use crate::error::{Error, ErrorKind, Result};
+use crate::topic::{Cleanup, TopicSettings, TopicSpec, check_spec};
+
+/// The largest batch that topics take which are made here: as large as one of the log's frames.
+const MOST_BYTES: &str = "67108864";
+
+/// Time for which the tombstones of changelogs stay: a store may be so old and miss none.
+const INTERNAL_TOMBSTONES_MS: u64 = 30 * 24 * 60 * 60 * 1000;
+
+/// How long everybody may take to hear of a new topic, in steps of [`STEP`](super::STEP).
+const STEPS: u32 = 200;
+
+/// How often another process may come in between while a topic is made.
+const ATTEMPTS: u32 = 50;
+
+/// Keys of the ledger with what is to be written; nothing takes a key away.
+pub(super) type Entries = Vec<(Vec<u8>, Option<Vec<u8>>)>;
+
+/// What a topic's settings are on the broker.
+fn config_of(settings: &TopicSettings, internal: bool) -> Vec<(&'static str, String)> {
+    let number = |bound: Option<u64>| bound.map_or_else(|| "-1".to_owned(), |bound| bound.to_string());
+    let mut config = vec![
+        ("cleanup.policy", settings.cleanup.to_string()),
+        ("max.message.bytes", MOST_BYTES.to_owned()),
+        // Timestamps are those of the records, which may be of any time.
+        ("message.timestamp.type", "CreateTime".to_owned()),
+        ("message.timestamp.after.max.ms", i64::MAX.to_string()),
+        ("retention.ms", number(settings.retention_ms)),
+        ("retention.bytes", number(settings.retention_bytes)),
+    ];
+    let tombstones = settings.delete_retention_ms.or(internal.then_some(INTERNAL_TOMBSTONES_MS));
+    let sizes = [
+        ("delete.retention.ms", tombstones),
+        ("segment.bytes", settings.segment_bytes),
+        ("segment.ms", settings.segment_ms),
+    ];
+    config.extend(sizes.into_iter().filter_map(|(name, size)| Some((name, size?.to_string()))));
+    config
+}
+
+impl Inner {
+    /// The client that makes topics and deletes them.
+    pub(super) fn admin(&self) -> Result<Arc<AdminClient<Context>>> {
+        let mut admin = self.admin.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(admin) = &*admin {
+            return Ok(admin.clone());
+        }
+        let made: Arc<AdminClient<Context>> = Arc::new(self.clients.make(Role::Admin, self.clients.context.clone())?);
+        *admin = Some(Arc::clone(&made));
+        Ok(made)
+    }
+
+    /// The number of a topic's partitions, by its name here; `None` where there is no such topic. Blocks.
+    pub(super) fn find_partitions(&self, name: &str) -> Result<Option<u32>> {
+        let client = self.readers.client()?;
+        let native = self.clients.named(name);
+        let failed = |error| self.clients.explain("cannot ask the broker for its topics", error);
+        let metadata = client.fetch_metadata(Some(&native), ANSWER_TIMEOUT).map_err(failed)?;
+        let Some(topic) = metadata.topics().iter().find(|topic| topic.name() == native) else { return Ok(None) };
+        match topic.error().map(RDKafkaErrorCode::from) {
+            None => Ok(Some(topic.partitions().len() as u32)),
+            Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => Ok(None),
+            Some(RDKafkaErrorCode::LeaderNotAvailable) => Ok(None),
+            Some(code) => Err(failed(KafkaError::MetadataFetch(code))),
+        }
+    }
+
+    /// All topics of this name space with their numbers of partitions. Blocks.
+    pub(super) fn list_partitions(&self) -> Result<Vec<(String, u32)>> {
+        let client = self.readers.client()?;
+        let metadata = client
+            .fetch_metadata(None, ANSWER_TIMEOUT)
+            .map_err(|error| self.clients.explain("cannot ask the broker for its topics", error))?;
+        let ours = |name: &str| name.strip_prefix(&self.clients.options.prefix).map(str::to_owned);
+        let mut list: Vec<_> = metadata
+            .topics()
+            .iter()
+            .filter(|topic| topic.error().is_none() && !topic.name().starts_with("__"))
+            .filter_map(|topic| Some((ours(topic.name())?, topic.partitions().len() as u32)))
+            .filter(|(name, _)| name != LEDGER)
+            .collect();
+        list.sort();
+        Ok(list)
+    }
+
+    /// Makes a topic on the broker. Blocks until everybody knows it.
+    fn make_on_broker(&self, name: &str, partitions: u32, config: &[(&str, String)]) -> Result<()> {
+        let admin = self.admin()?;
+        let native = self.clients.named(name);
+        let options = AdminOptions::new().request_timeout(Some(ANSWER_TIMEOUT)).operation_timeout(Some(ANSWER_TIMEOUT));
+        let replication = TopicReplication::Fixed(self.clients.options.replicas.map_or(-1, i32::from));
+        let mut topic = NewTopic::new(&native, partitions as i32, replication);
+        for (name, value) in config {
+            topic = topic.set(name, value);
+        }
+        let doing = format!("cannot make topic {name}");
+        let failed = |error| self.clients.explain(&doing, error);
+        let made = block_on(admin.create_topics([&topic], &options)).map_err(failed)?;
+        for result in made {
+            match result {
+                Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+                Err((_, RDKafkaErrorCode::InvalidConfig)) => {
+                    let settings: Vec<_> = config.iter().map(|(name, value)| format!("{name}={value}")).collect();
+                    let message =
+                        format!("{doing}: the broker does not take one of its settings ({})", settings.join(", "));
+                    return Err(Error::new(ErrorKind::Config, message));
+                }
+                Err((_, code)) => return Err(failed(KafkaError::AdminOp(code))),
+            }
+        }
+        self.wait_for(name, Some(partitions))
+    }
+
+    /// Waits until the broker says that a topic is there, or is not.
+    fn wait_for(&self, name: &str, partitions: Option<u32>) -> Result<()> {
+        for _ in 0..STEPS {
+            if self.find_partitions(name)? == partitions {
+                return Ok(());
+            }
+            super::pause(super::STEP);
+        }
+        let error = KafkaError::MetadataFetch(RDKafkaErrorCode::OperationTimedOut);
+        Err(self.clients.explain(&format!("topic {name} does not appear, or does not go"), error))
+    }
+
+    /// Makes the topic that the ledger is in, where it is missing. Blocks.
+    pub(super) fn make_ledger(&self) -> Result<()> {
+        if self.find_partitions(LEDGER)?.is_some() {
+            return Ok(());
+        }
+        let settings = TopicSettings { cleanup: Cleanup::Compact, ..TopicSettings::default() };
+        self.make_on_broker(LEDGER, 1, &config_of(&settings, true))
+    }
+
+    /// Creates a topic, or returns the one that exists; adds the schema. Blocks.
+    pub(super) fn create(&self, spec: &TopicSpec) -> Result<Topic> {
+        check_spec(spec)?;
+        self.read_ledger()?;
+        let (topic, had) = self.wanted(spec)?;
+        if had.as_ref() != Some(&Entry::of(&topic)) {
+            self.change(|inner| {
+                let (topic, had) = inner.wanted(spec)?;
+                let entry = Entry::of(&topic);
+                let changed = had.as_ref() != Some(&entry);
+                Ok((topic, changed.then(|| vec![(topic_key(&spec.name), serde_json::to_vec(&entry).ok())])))
+            })?;
+        }
+        // Behind the entry: whoever finds a topic without one takes it for somebody else's.
+        if self.find_partitions(&spec.name)?.is_none() {
+            self.make_on_broker(
+                &spec.name,
+                topic.spec.partitions,
+                &config_of(&topic.spec.settings, topic.spec.internal),
+            )?;
+        }
+        // Somebody may have added a schema since.
+        self.read_ledger()?;
+        Ok(self.ledger.topic(&spec.name)?.unwrap_or(topic))
+    }
+
+    /// The topic as it should be, and the entry that it has.
+    fn wanted(&self, spec: &TopicSpec) -> Result<(Topic, Option<Entry>)> {
+        let found = self.find_partitions(&spec.name)?;
+        let kept = self.ledger.topic(&spec.name)?;
+        let had = kept.as_ref().map(Entry::of);
+        let mut topic = match (kept, found) {
+            (Some(topic), Some(partitions)) => {
+                if topic.spec.partitions != partitions {
+                    let message = format!(
+                        "topic {} was made with {} partitions and has {partitions}: agents and keys go by the number it was \
+                         made with; put its records into a new topic",
+                        spec.name, topic.spec.partitions
+                    );
+                    return Err(Error::new(ErrorKind::Conflict, message));
+                }
+                topic
+            }
+            // What somebody else made is taken as it is.
+            (None, Some(partitions)) => foreign(&spec.name, partitions),
+            (_, None) => Topic {
+                spec: TopicSpec { schema: None, format: Some(spec.format.unwrap_or_default()), ..spec.clone() },
+                schemas: Vec::new(),
+            },
+        };
+        topic.spec.check_fits(spec)?;
+        if let Some(schema) = &spec.schema {
+            check_same_meaning(&spec.name, &topic.schemas, schema)?;
+            if topic.schemas.iter().all(|have| have.fingerprint != schema.fingerprint) {
+                topic.schemas.push(schema.clone());
+                topic.spec.schema = Some(schema.clone());
+            }
+        }
+        Ok((topic, had))
+    }
+
+    /// Changes the ledger: `decide` says what to write, by what was read up to its end, and is asked again when somebody
+    /// else came in between. Blocks.
+    pub(super) fn change<T>(&self, decide: impl Fn(&Self) -> Result<(T, Option<Entries>)>) -> Result<T> {
+        self.make_ledger()?;
+        for attempt in 1.. {
+            let result = self.attempt(&decide);
+            match result {
+                Err(error) if error.kind() == ErrorKind::Unsettled && attempt < ATTEMPTS => {
+                    // Two that shut each other out must not go in step.
+                    let wait_ms = u64::from(std::process::id() % 31 + attempt * 7 % 23);
+                    super::pause(std::time::Duration::from_millis(wait_ms));
+                }
+                result => return result,
+            }
+        }
+        unreachable!("the last attempt returns")
+    }
+
+    fn attempt<T>(&self, decide: &impl Fn(&Self) -> Result<(T, Option<Entries>)>) -> Result<T> {
+        let mut kept = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let writer = match kept.take() {
+            Some(writer) => writer,
+            None => Sender::take_over(&self.clients, &self.clock, LEDGER)?,
+        };
+        self.read_ledger()?;
+        let (result, entries) = decide(self)?;
+        if let Some(entries) = entries {
+            self.write(&writer, &entries)?;
+        }
+        *kept = Some(writer);
+        Ok(result)
+    }
+
+    /// Changes what becomes of a topic's old records. Blocks.
+    pub(super) fn set(&self, name: &str, settings: &TopicSettings) -> Result<Topic> {
+        self.read_ledger()?;
+        let topic = self.found(name)?;
+        topic.spec.check_settable()?;
+        if self.ledger.topic(name)?.is_none() {
+            let message = format!("topic {name} was not made by gretchen; set it with kafka-configs");
+            return Err(Error::new(ErrorKind::Config, message));
+        }
+        let admin = self.admin()?;
+        let native = self.clients.named(name);
+        let config = config_of(settings, false);
+        let mut change = AlterConfig::new(ResourceSpecifier::Topic(&native));
+        for (name, value) in &config {
+            change = change.set(name, value);
+        }
+        let options = AdminOptions::new().request_timeout(Some(ANSWER_TIMEOUT));
+        let failed = |error| self.clients.explain(&format!("cannot set topic {name}"), error);
+        let changed = block_on(admin.alter_configs([&change], &options)).map_err(failed)?;
+        for result in changed {
+            result.map_err(|(_, code)| failed(KafkaError::AdminOp(code)))?;
+        }
+        self.change(|inner| {
+            let mut topic = inner.found(name)?;
+            topic.spec.settings = *settings;
+            let entry = serde_json::to_vec(&Entry::of(&topic)).ok();
+            Ok((topic, Some(vec![(topic_key(name), entry)])))
+        })
+    }
+
+    /// Deletes a topic with its records and what is known of it. Blocks.
+    pub(super) fn delete(&self, name: &str) -> Result<()> {
+        if self.find_partitions(name)?.is_none() {
+            return Err(Error::new(ErrorKind::NotFound, format!("topic {name} does not exist")));
+        }
+        if self.readers.reads(name) {
+            let message = format!("topic {name} is being read in this process; stop its readers first");
+            return Err(Error::new(ErrorKind::Conflict, message));
+        }
+        let admin = self.admin()?;
+        let native = self.clients.named(name);
+        let options = AdminOptions::new().request_timeout(Some(ANSWER_TIMEOUT)).operation_timeout(Some(ANSWER_TIMEOUT));
+        let failed = |error| self.clients.explain(&format!("cannot delete topic {name}"), error);
+        let deleted = block_on(admin.delete_topics(&[&native], &options)).map_err(failed)?;
+        for result in deleted {
+            result.map_err(|(_, code)| failed(KafkaError::AdminOp(code)))?;
+        }
+        self.forget_partitions(name);
+        self.wait_for(name, None)?;
+        self.change(|inner| {
+            let mut entries = vec![(topic_key(name), None)];
+            entries.extend(inner.ledger.sequences_in(name).into_iter().map(|key| (key, None)));
+            Ok(((), Some(entries)))
+        })
+    }
+
+    /// A topic as it is, by what was read of the ledger. Blocks.
+    pub(super) fn found(&self, name: &str) -> Result<Topic> {
+        let Some(partitions) = self.find_partitions(name)? else {
+            return Err(Error::new(ErrorKind::NotFound, format!("topic {name} does not exist")));
+        };
+        Ok(self.ledger.topic(name)?.unwrap_or_else(|| foreign(name, partitions)))
+    }
+
+    /// All topics. Blocks.
+    pub(super) fn list(&self) -> Result<Vec<Topic>> {
+        self.read_ledger()?;
+        let topics = self.list_partitions()?;
+        topics
+            .into_iter()
+            .map(|(name, partitions)| Ok(self.ledger.topic(&name)?.unwrap_or_else(|| foreign(&name, partitions))))
+            .collect()
+    }
+}
+
+/// A topic that somebody else has made.
+fn foreign(name: &str, partitions: u32) -> Topic {
+    let spec = TopicSpec { format: Some(Default::default()), ..TopicSpec::new(Arc::<str>::from(name), partitions) };
+    Topic { spec, schemas: Vec::new() }
+}

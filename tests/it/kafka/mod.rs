@@ -1,0 +1,45 @@
+//! On a real Kafka, which `tests/services/kafka` starts once for all of these tests.
+
+mod conformance;
+mod guarantees;
+mod kill;
+mod unreachable;
+
+use std::path::Path;
+use std::process::Command;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use gretchen::backend::kafka::KafkaOptions;
+
+/// The address of the broker, which ends with this process.
+pub(crate) fn broker() -> &'static str {
+    static ADDRESS: OnceLock<String> = OnceLock::new();
+    ADDRESS.get_or_init(|| {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/services/kafka");
+        let started = Command::new(&script).args(["start", "--while", &std::process::id().to_string()]).output().unwrap();
+        let said = String::from_utf8_lossy(&started.stderr);
+        assert!(
+            started.status.success(),
+            "tests on Kafka need a broker, and {} could not start one. It needs a JRE of 17 or later and Maven (Debian: \
+             apt-get install default-jre-headless maven). It said:\n{said}",
+            script.display()
+        );
+        String::from_utf8(started.stdout).unwrap().trim().to_owned()
+    })
+}
+
+/// A name space of its own on the broker.
+pub(crate) fn fresh_prefix() -> String {
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    format!("t{}-{}.", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed))
+}
+
+/// The broker, under names that begin so; members that are gone are missed soon.
+pub(crate) fn options(prefix: &str) -> KafkaOptions {
+    let mut options = KafkaOptions::new(broker());
+    options.set("gretchen.prefix", prefix).unwrap();
+    options.set("session.timeout.ms", "2000").unwrap();
+    options.set("heartbeat.interval.ms", "300").unwrap();
+    options
+}
