@@ -35,8 +35,11 @@ struct Start {
     partition: u32,
     /// Numbers the tasks of a member, one after another on a partition among them.
     number: u64,
-    opened: mpsc::UnboundedSender<(u64, TaskEvent)>,
+    opened: mpsc::UnboundedSender<Told>,
 }
+
+/// What the task of that number tells its member.
+type Told = (u64, TaskEvent);
 
 /// What a task tells its member.
 enum TaskEvent {
@@ -202,7 +205,7 @@ pub(super) struct Member {
     /// Tasks whose partition was lost and that have not ended, by partition; and whether it has come back since. Their stores
     /// are open as long as they live.
     ending: BTreeMap<u32, (u64, bool)>,
-    task_events: (mpsc::UnboundedSender<(u64, TaskEvent)>, mpsc::UnboundedReceiver<(u64, TaskEvent)>),
+    task_events: (mpsc::UnboundedSender<Told>, mpsc::UnboundedReceiver<Told>),
     summary: Summary,
 }
 
