@@ -45,8 +45,33 @@ fn same(schema: &DynamicSchema) {
     let full = DynamicSchema::parse(&schema.json()).expect("its own JSON");
     assert_eq!((full.json(), full.fingerprint()), (schema.json(), schema.fingerprint()));
     let canonical = schema.canonical();
-    let again = DynamicSchema::parse(&canonical).unwrap_or_else(|error| panic!("{error}: {canonical}"));
-    assert_eq!((again.canonical(), again.fingerprint()), (canonical, schema.fingerprint()));
+    if !mixes_namespaces(&canonical) {
+        let again = DynamicSchema::parse(&canonical).unwrap_or_else(|error| panic!("{error}: {canonical}"));
+        assert_eq!((again.canonical(), again.fingerprint()), (canonical, schema.fingerprint()));
+    }
     assert_eq!(incompatibilities(schema, schema).len(), 0);
     Translation::compile(schema, schema).expect("a schema can be read as itself");
+}
+
+/// Whether some types are in a namespace and others in none. The canonical form leaves out which is which: inside of a type
+/// with a namespace a plain name is read as one of that namespace.
+fn mixes_namespaces(canonical: &str) -> bool {
+    // One that is nested too deeply for this parser is taken for a plain one.
+    let Ok(schema) = serde_json::from_str(canonical) else { return false };
+    let mut names = Vec::new();
+    collect_names(&schema, &mut names);
+    names.iter().any(|name| name.contains('.')) && names.iter().any(|name| !name.contains('.'))
+}
+
+fn collect_names<'a>(schema: &'a serde_json::Value, names: &mut Vec<&'a str>) {
+    match schema {
+        serde_json::Value::Array(parts) => parts.iter().for_each(|part| collect_names(part, names)),
+        serde_json::Value::Object(parts) => {
+            let is_named =
+                matches!(parts.get("type").and_then(|kind| kind.as_str()), Some("record" | "enum" | "fixed"));
+            names.extend(parts.get("name").and_then(|name| name.as_str()).filter(|_| is_named));
+            parts.values().for_each(|part| collect_names(part, names));
+        }
+        _ => {}
+    }
 }
