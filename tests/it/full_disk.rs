@@ -181,6 +181,8 @@ fn eight_mebibytes_are_filled_and_freed() {
                 run(dir, &["send", "shop-orders", "--file", path, "--format", "jsonl", "--producer", &name]);
             if code == 0 {
                 acknowledged += 40;
+                // The worker may have let go of what it does not need.
+                disk.fill();
                 continue;
             }
             assert!(said.contains("make room on that disk"), "{said}");

@@ -18,7 +18,7 @@ use super::segment::{Ends, KIND_LOST, SEGMENT_HEADER_LEN, SegmentHeader, produce
 use super::shared::EndPage;
 use super::survey::{Held, Survey, Surveyed};
 use super::topic::Topics;
-use super::verify::{Only, lost_until, wrong_entry};
+use super::verify::{Only, gap_behind, lost_until, wrong_entry};
 use crate::disk::Disk;
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::{FrameBuilder, FrameError, HEADER_LEN, MAX_FRAME_LEN};
@@ -131,8 +131,12 @@ impl Mending<'_> {
             survey = Survey::take(self.disk, self.folder, &held)?;
         }
         let mut hopeless = !survey.unread.is_empty();
-        for surveyed in &survey.segments {
+        for (i, surveyed) in survey.segments.iter().enumerate() {
             hopeless |= !self.frames(&survey, surveyed)?;
+            if let Some(error) = gap_behind(&survey, i) {
+                self.refused(&surveyed.segment.path, error.to_string());
+                hopeless = true;
+            }
         }
         // What is left is a torn tail at most; the one way to cut it is the one of every opening.
         if !hopeless && let Some(page) = held.page() {

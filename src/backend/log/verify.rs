@@ -188,21 +188,24 @@ pub(super) fn findings(disk: &Disk, folder: &Path, survey: &Survey) -> Result<Ve
         for hole in &surveyed.scanned.holes {
             found.extend(of_hole(survey, surveyed, hole));
         }
-        let next = survey.segments.get(i + 1).filter(|_| survey.unread.is_empty());
-        if let Some(next) = next.filter(|next| next.segment.base != surveyed.scanned.offset)
-            && surveyed.scanned.holes.last().is_none_or(|hole| hole.next.is_some())
-        {
-            let (ends, begins) = (surveyed.scanned.offset, next.segment.base);
-            let error = Error::new(
-                ErrorKind::Corrupt,
-                format!("it ends before offset {ends}, and the next segment begins at {begins}: a segment is missing"),
-            );
+        if let Some(error) = gap_behind(survey, i) {
             let advice = "restore the missing file from a copy";
-            found.push(Finding { offset: Some(ends), ..plain(surveyed.segment.path.clone(), &error, advice) });
+            let offset = Some(surveyed.scanned.offset);
+            found.push(Finding { offset, ..plain(surveyed.segment.path.clone(), &error, advice) });
         }
         found.extend(of_index(disk, surveyed)?);
     }
     Ok(found)
+}
+
+/// What is missing between a segment, in which nothing is damaged, and the next.
+pub(super) fn gap_behind(survey: &Survey, i: usize) -> Option<Error> {
+    let (before, next) = (survey.segments.get(i)?, survey.segments.get(i + 1)?);
+    let (ends, begins) = (before.scanned.offset, next.segment.base);
+    let is_whole = before.scanned.holes.last().is_none_or(|hole| hole.next.is_some());
+    let message =
+        || format!("it ends before offset {ends}, and the next segment begins at {begins}: a segment is missing");
+    (survey.unread.is_empty() && is_whole && ends != begins).then(|| Error::new(ErrorKind::Corrupt, message()))
 }
 
 /// What a hole means; nothing where it is space that was reserved ahead.
