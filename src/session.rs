@@ -108,7 +108,6 @@ impl Session {
             );
             tokio::pin!(work);
             let mut failure = None;
-            let (mut looks, sure) = (0, worker::looks_to_be_sure(&*self.backend));
             loop {
                 tokio::select! {
                     summary = &mut work => {
@@ -121,8 +120,7 @@ impl Session {
                         return failure.map_or(summary, Err);
                     }
                     () = self.clock.sleep(ASK_EVERY) => {
-                        looks = if worker::caught_up(&self.plan, &*self.backend)? { looks + 1 } else { 0 };
-                        if looks >= sure {
+                        if worker::caught_up(&self.plan, &*self.backend)? {
                             let _ = stop.send(true);
                         }
                     }

@@ -1,8 +1,8 @@
 //! Topics on a Kafka, which many machines share.
 //!
-//! Reading by position ([`reader`]) and being a member of a group ([`consumer`]) are apart: a group's members only share
-//! out partitions. What the brokers have no place for is in a topic of its own ([`ledger`]). Positions, outputs and
-//! changelogs are committed by transactions ([`transaction`]).
+//! Reading by position (`reader`) and being a member of a group (`consumer`) are apart: a group's members only share out
+//! partitions. What the brokers have no place for is in a topic of its own (`ledger`). Positions, outputs and changelogs
+//! are committed by transactions (`transaction`).
 
 mod at_least_once;
 mod client;

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use gretchen::backend::kafka::KafkaBackend;
 use gretchen::backend::{Backend, Replay, WireLayer};
-use gretchen::clock::{Clock, Moment};
+use gretchen::clock::Clock;
 use gretchen::error::Result;
 use gretchen::plan::Plan;
 use gretchen::publish::Publisher;
@@ -35,7 +35,6 @@ const WORKER_VAR: &str = "GRETCHEN_TEST_KAFKA_WORKER";
 const APP: &str = "simulated";
 const WORKERS: usize = 3;
 const KILLS: usize = 12;
-const STOPS: usize = 3;
 const ORDERS: usize = 20_000;
 
 /// Time that workers get to catch up or to stop before the test fails.
@@ -153,11 +152,6 @@ impl Worker {
         Self { spec, child }
     }
 
-    /// Sends it a signal.
-    fn signal(&self, signal: rustix::process::Signal) {
-        rustix::process::kill_process(rustix::process::Pid::from_child(&self.child), signal).unwrap();
-    }
-
     /// Ends it with SIGKILL; what is left is its folder.
     fn kill(mut self) -> Spec {
         self.child.kill().unwrap();
@@ -256,23 +250,6 @@ impl Stage {
         }
     }
 
-    /// Waits until all is processed, stops the workers, and checks every figure. Returns the time since `began`, the starts
-    /// of tasks, and those from a store.
-    fn end(&mut self, mut workers: Vec<Worker>, began: Moment) -> (Duration, usize, usize) {
-        self.catch_up(&mut workers);
-        let took = self.clock.moment().since(began);
-        for worker in &mut workers {
-            drop(worker.child.stdin.take());
-        }
-        for mut worker in workers {
-            let status = worker.child.wait().unwrap();
-            assert!(status.success(), "a worker ended with {status}:\n{}", worker.stderr());
-        }
-        shop::check_figures(self);
-        let (starts, from_store) = self.check_starts(WORKERS);
-        (took, starts, from_store)
-    }
-
     /// A worker whose store covered something begins there. Returns the starts, those that read a whole changelog although
     /// the folder had a store, and those that failed.
     fn check_starts(&self, workers: usize) -> (usize, usize) {
@@ -356,41 +333,18 @@ fn kills_change_nothing() {
             workers.push(Worker::start(spec));
         }
     }
-    let (took, starts, from_store) = stage.end(workers, began);
+    stage.catch_up(&mut workers);
+    let caught_up = stage.clock.moment().since(began);
+    for mut worker in std::mem::take(&mut workers) {
+        drop(worker.child.stdin.take());
+        let status = worker.child.wait().unwrap();
+        assert!(status.success(), "a worker ended with {status}:\n{}", worker.stderr());
+    }
+    shop::check_figures(&mut stage);
+    let (starts, from_store) = stage.check_starts(WORKERS);
     println!(
-        "{killed} kills and {} orders, caught up after {took:.1?}; {starts} starts of tasks, {from_store} of them from a store",
+        "{killed} kills and {} orders, caught up after {caught_up:.1?}; {starts} starts of tasks, {from_store} of them from a store",
         stage.orders.len()
     );
     assert!(from_store > 0, "no start found a store");
-}
-
-/// A worker that is stopped for longer than its session is missed, and others take over; when it goes on, nothing that it
-/// had on its way counts. `GRETCHEN_STOPS=20` asks for more of them.
-#[test]
-fn a_stopped_worker_writes_nothing_that_counts() {
-    let random = &mut Random::seeded("kafka::kill::a_stopped_worker_writes_nothing_that_counts");
-    let mut stage = Stage::new();
-    let stops = number_of("GRETCHEN_STOPS", STOPS);
-    let workers: Vec<Worker> = (0..WORKERS).map(|number| Worker::start(stage.spec(number))).collect();
-    let opened = stage.runtime.block_on(Publisher::open(&stage.backend, "orders", Some("orders")));
-    let mut publisher = opened.unwrap();
-    let began = stage.clock.moment();
-    for _ in 0..stops {
-        let stopped = &workers[random.within(0..workers.len() as u64) as usize];
-        for at in 0..24_u64 {
-            let count = random.within(1..40);
-            let more = shop::orders(random, stage.orders.len(), count, false);
-            stage.publish(&mut publisher, more);
-            match at {
-                6 => stopped.signal(rustix::process::Signal::STOP),
-                18 => stopped.signal(rustix::process::Signal::CONT),
-                _ => {}
-            }
-            // A dozen of them is longer than a session.
-            stage.sleep_ms(random.within(250..350));
-        }
-    }
-    let (took, starts, _) = stage.end(workers, began);
-    println!("{stops} stops and {} orders, caught up after {took:.1?}; {starts} starts of tasks", stage.orders.len());
-    assert!(starts > 44, "nobody took over");
 }
