@@ -387,18 +387,21 @@ fn a_value_that_cannot_be_stored_fails_the_record_that_can_be_undone() {
     partition.enable_undo(true);
     partition.mark();
     let table = TableHandle::<String, i64, Never>::new(Rc::clone(&partition)).unwrap();
-    {
+    let fail = || {
         let mut slots = table.partition().slots().unwrap();
-        let error = slots.change(b"k", &AtHand::default(), |state| *state = Some(Never)).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Encode);
-        for part in ["never", "key k", "total", "too large"] {
-            assert!(error.to_string().contains(part), "{part}: {error}");
-        }
+        slots.change(b"k", &AtHand::default(), |state| *state = Some(Never)).unwrap_err()
+    };
+    let error = fail();
+    assert_eq!(error.kind(), ErrorKind::Encode);
+    for part in ["never", "key k", "total", "too large"] {
+        assert!(error.to_string().contains(part), "{part}: {error}");
     }
-    assert!(partition.drain_commit(&mut Commit::default()).is_err());
     partition.rollback();
     assert!(!partition.is_dirty());
     assert!(commit(&*partition).deltas.is_empty());
+    // A commit leaves nothing to go back to, and must not take it in.
+    fail();
+    assert!(partition.drain_commit(&mut Commit::default()).is_err());
 }
 
 #[test]
