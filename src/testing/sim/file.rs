@@ -1,8 +1,10 @@
 //! One file: what the page cache holds, and what would be left of it after a loss of power.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::random::Random;
+use crate::disk::{PAGE_BYTES, PageWords};
 
 /// A disk writes this many bytes as a whole, or not at all.
 const SECTOR: usize = 512;
@@ -88,6 +90,12 @@ impl Content {
                 self.cache[at] = self.disk.get(at).copied().unwrap_or(0);
             }
         }
+    }
+
+    /// Whether memory that processes share is on the disk as it is.
+    pub(super) fn is_written_back(&self, page: &PageWords) -> bool {
+        let same = |(word, bytes): (&AtomicU64, &[u8])| word.load(Ordering::SeqCst).to_ne_bytes() == bytes;
+        self.pending.is_empty() && self.cache.len() >= PAGE_BYTES && page.iter().zip(self.cache.chunks(8)).all(same)
     }
 
     /// The first bytes are memory that processes share, and were written back as they are now.

@@ -179,7 +179,11 @@ impl World {
 
     pub(super) fn listen(&self, process: u64, node: Node, mut look: Look) {
         if look().is_some() {
-            self.state().listeners.push((process, node, look));
+            let mut state = self.state();
+            // One that has ended hears nothing, and what it would hear with holds this world.
+            if !state.has_ended(process) {
+                state.listeners.push((process, node, look));
+            }
         }
     }
 
@@ -270,7 +274,7 @@ impl State {
             return;
         }
         for file in self.files.values_mut() {
-            if let Some(page) = &file.page {
+            if let Some(page) = file.page.as_ref().filter(|page| !file.content.is_written_back(page)) {
                 file.content.write_back_page(&bytes_of(page));
             }
         }
@@ -338,6 +342,9 @@ impl State {
     pub(super) fn close(&mut self, id: u64) {
         self.unlock(id);
         let Some((_, node)) = self.opened.remove(&id) else { return };
+        if self.files.get(&node).is_none_or(|file| file.page.is_none()) {
+            return;
+        }
         if self.opened.values().all(|(_, of)| *of != node) && !self.names.is_linked(node) {
             // A name that the disk still has would lead to it again.
             if let Some(file) = self.files.get_mut(&node) {
@@ -439,5 +446,7 @@ impl State {
 }
 
 fn bytes_of(page: &PageWords) -> Vec<u8> {
-    page.iter().flat_map(|word| word.load(Ordering::SeqCst).to_ne_bytes()).collect()
+    let mut bytes = Vec::with_capacity(PAGE_BYTES);
+    page.iter().for_each(|word| bytes.extend_from_slice(&word.load(Ordering::SeqCst).to_ne_bytes()));
+    bytes
 }
