@@ -9,8 +9,8 @@ use serde_json::Value;
 use crate::backend::{Replay, Topic};
 use crate::error::Result;
 use crate::record::{
-    DynamicSchema, SINGLE_OBJECT_MARKER, avro_to_json, avro_to_json_encoding, json_encoding_to_avro, json_to_avro,
-    key_of, split_single_object,
+    DynamicSchema, SINGLE_OBJECT_HEADER_LEN, SINGLE_OBJECT_MARKER, avro_to_json, avro_to_json_encoding,
+    json_encoding_to_avro, json_to_avro, key_of, split_single_object,
 };
 use crate::topic::WireFormat;
 
@@ -88,6 +88,9 @@ impl Values {
             Json::Avro => json_encoding_to_avro,
         };
         encode(schema, &value, &mut wire).map_err(|error| error.to_string())?;
+        if json == Json::Avro {
+            check_meaning(schema, &wire)?;
+        }
         Ok(wire)
     }
 
@@ -153,6 +156,13 @@ impl Values {
             None => Err(format!("written with schema {fingerprint:016x}, which topic {} does not keep", self.topic)),
         }
     }
+}
+
+/// Whether agents can read a value that came as its bytes: a decimal may have more digits than its schema says, and a day
+/// be in no calendar.
+pub(super) fn check_meaning(schema: &DynamicSchema, wire: &[u8]) -> Result<(), String> {
+    let datum = wire.get(SINGLE_OBJECT_HEADER_LEN..).unwrap_or_default();
+    avro_to_json(schema, datum).map(drop).map_err(|error| error.to_string())
 }
 
 /// The header that a wire value begins with.

@@ -390,6 +390,17 @@ fn an_avro_file_is_sent() {
     assert!(bad(dir, &["send", "shop-orders", "--file", "orders.avro"], 1).contains("nothing was sent"));
 }
 
+/// What comes as its bytes is looked at as closely as what people write.
+#[test]
+fn a_decimal_with_too_many_digits_is_not_sent() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let row = json!({"order_id": 1, "customer": "C1", "ordered_on": 9862, "quantity": 2, "amount": "]u000b\u{ae}"});
+    fs::write(dir.join("orders.jsonl"), row.to_string()).unwrap();
+    let said = bad(dir, &["send", "shop-orders", "--file", "orders.jsonl", "--format", "avro-json"], 1);
+    assert!(said.contains("a decimal of more than 9 digits") && said.contains("nothing was sent"), "{said}");
+}
+
 fn bad_keeping_output(dir: &Path, args: &[&str], code: i32) -> String {
     let (had, stdout, stderr) = run(dir, args);
     assert_eq!(had, code, "{args:?}\n{stdout}\n{stderr}");
