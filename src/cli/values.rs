@@ -160,7 +160,7 @@ impl Values {
 
 /// Whether agents can read a value that came as its bytes: a decimal may have more digits than its schema says, and a day
 /// be in no calendar.
-pub(super) fn check_meaning(schema: &DynamicSchema, wire: &[u8]) -> Result<(), String> {
+fn check_meaning(schema: &DynamicSchema, wire: &[u8]) -> Result<(), String> {
     let datum = wire.get(SINGLE_OBJECT_HEADER_LEN..).unwrap_or_default();
     avro_to_json(schema, datum).map(drop).map_err(|error| error.to_string())
 }
