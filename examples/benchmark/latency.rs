@@ -203,7 +203,7 @@ impl Source {
                 for number in number..end {
                     let (customer, key, wire) = &self.pool[((self.sent + number) % POOL) as usize];
                     self.frame.push(Some(key.as_bytes()), Some(wire), 1_700_000_000_000);
-                    if customer % WATCH_EVERY == 0 {
+                    if customer.is_multiple_of(WATCH_EVERY) {
                         watched.waiting += 1;
                         watched.customers.entry(key.clone()).or_default().due.push(due(number));
                     }
@@ -218,7 +218,7 @@ impl Source {
 
     /// Publishes the next sale of a watched customer alone.
     async fn send_one(&mut self) -> Result<()> {
-        while self.pool[(self.sent % POOL) as usize].0 % WATCH_EVERY != 0 {
+        while !self.pool[(self.sent % POOL) as usize].0.is_multiple_of(WATCH_EVERY) {
             self.sent += 1;
         }
         let now = self.clock.moment();

@@ -91,11 +91,11 @@ impl Transactor {
         //    A crash here: as before, nothing has left memory.
         let positions = self.positions();
         let Some(mut runner) = self.runner.take() else { return Err(not_settled()) };
-        let (states, outputs) = self.collect(&mut runner.outgoing, &positions, table_outputs)?;
+        let collected = self.collect(&mut runner.outgoing, positions, table_outputs)?;
         self.shared.commit_after(self.shared.commit_interval);
 
         // Steps 3 to 5 go on beside the next interval.
-        self.running = Some(self.helpers.spawn(runner.run(Collected { states, outputs, positions })));
+        self.running = Some(self.helpers.spawn(runner.run(collected)));
         Ok(())
     }
 
@@ -103,9 +103,9 @@ impl Transactor {
     fn collect(
         &mut self,
         outgoing: &mut Outgoing,
-        positions: &[(TopicPartition, u64)],
+        positions: Vec<(TopicPartition, u64)>,
         table_outputs: &[Option<usize>],
-    ) -> Result<(Vec<FrameBuilder>, Vec<(TopicPartition, FrameBuilder)>)> {
+    ) -> Result<Collected> {
         // What is taken out cannot be gone back to.
         self.shared.outbox_mark.set(None);
         {
@@ -128,7 +128,7 @@ impl Transactor {
                 }
             }
         }
-        self.collect_mark(positions)?;
+        self.collect_mark(&positions)?;
         let outbox = &mut *self.shared.outbox.borrow_mut();
         let mut outputs = Vec::new();
         for (number, topic, partition, _) in outbox.counts() {
@@ -136,7 +136,7 @@ impl Transactor {
             outputs.extend(outgoing.take(number, true).into_iter().map(|piece| (place.clone(), piece)));
         }
         states.extend(outbox.drain());
-        Ok((states, outputs))
+        Ok(Collected { states, outputs, positions })
     }
 
     /// For each source the offset to be read next.

@@ -463,7 +463,7 @@ fn the_app_and_its_settings_are_shown() {
     let misspelt = finished(command(dir, &["agents"]).env("GRETCHEN_DATADIR", "elsewhere").output().unwrap());
     assert_eq!(misspelt.0, 2);
     assert!(misspelt.2.contains("did you mean GRETCHEN_DATA_DIR?"), "{}", misspelt.2);
-    assert!(bad(dir, &["topics", "--backend", "kafka://broker"], 2).contains("this build has no backend for kafka:"));
+    assert!(bad(dir, &["topics", "--backend", "amqp://broker"], 2).contains("this build has no backend for amqp:"));
     assert!(bad(dir, &["topics", "--backend", "memory:"], 2).contains("one process"));
     assert!(bad(dir, &["wroker"], 2).contains("'worker'"));
     assert!(good(dir, &["completion", "bash"]).contains("complete -F _shop"));

@@ -15,6 +15,9 @@ use crate::backend::{AssignmentSet, Owner};
 use crate::error::{Error, ErrorKind, Result};
 use crate::topic::TopicPartition;
 
+/// A member of a group: its client, and the partitions that it has of each topic.
+type Member = (String, Vec<(String, i32)>);
+
 impl Inner {
     /// A client that asks for a group's positions and is no member of it.
     fn group_client(&self, group: &str) -> Result<Arc<BaseConsumer<Context>>> {
@@ -50,7 +53,7 @@ impl Inner {
     }
 
     /// The members of a group: client and assignment. Blocks.
-    fn members(&self, group: &str) -> Result<Vec<(String, Vec<(String, i32)>)>> {
+    fn members(&self, group: &str) -> Result<Vec<Member>> {
         let client = self.readers.client()?;
         let named = self.clients.named(group);
         let found = client

@@ -223,8 +223,8 @@ impl KafkaReader {
             Polled::Failed(code) => *failed = Some(code),
         });
         let count = (builder.count() - before.1) as usize;
-        if count > 0 {
-            self.record_bytes = ((builder.len() - before.0) / count).max(1);
+        if let Some(bytes) = (builder.len() - before.0).checked_div(count) {
+            self.record_bytes = bytes.max(1);
         }
         match self.failed.take() {
             Some(code) if self.builder.is_empty() => self.fail(code),

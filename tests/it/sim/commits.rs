@@ -32,7 +32,7 @@ static SUM: Table<String, i64> = Table::new("sum");
 /// Sums up and passes on.
 #[agent(topic = "numbers", table = SUM, output = "passed")]
 async fn sum_up(number: i64, mut sum: TableMut<'_, String, i64>) -> Result<i64, BoxError> {
-    sum.update(&KEY.to_owned(), |sum| *sum += number)?;
+    sum.update(KEY, |sum| *sum += number)?;
     Ok(number)
 }
 
