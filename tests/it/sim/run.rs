@@ -193,7 +193,8 @@ impl Run {
     }
 
     fn publish(&mut self) {
-        let bulk = self.random.one_in(40);
+        // Where changelogs are cleaned they must get long enough for it.
+        let bulk = self.random.one_in(if self.clean < self.checkpoint { 8 } else { 40 });
         let more = if bulk { 30 } else { self.random.within(1..12) };
         let first = self.orders.len();
         let random = &mut self.random;
