@@ -121,6 +121,10 @@ struct Tail<'a> {
 }
 
 impl CommitVisitor for Tail<'_> {
+    fn expect(&mut self, table: usize, keys: &[&[u8]]) {
+        self.replaying.expect(table, keys);
+    }
+
     fn delta(&mut self, table: usize, key: &[u8], stored: Option<&[u8]>) -> Result<()> {
         self.replaying.delta(table, key, stored)
     }
