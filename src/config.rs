@@ -54,6 +54,12 @@ const KNOWN: &[Known] = &[
         help: "time between two checkpoints of the tables",
     },
     Known {
+        name: "checkpoint_records",
+        default: "8388608",
+        kind: Kind::Number(1, 1 << 40),
+        help: "changelog records after which a checkpoint begins before its time, so that a restart replays few more",
+    },
+    Known {
         name: "clean_interval_ms",
         default: "60000",
         kind: Kind::Number(10, 86_400_000),
@@ -81,7 +87,7 @@ const KNOWN: &[Known] = &[
         name: "store_memory_mb",
         default: "320",
         kind: Kind::Number(8, 1 << 20),
-        help: "memory of all tables' stores together: read and about to be written",
+        help: "memory of what all tables' stores together have read",
     },
     Known {
         name: "stop_timeout_ms",

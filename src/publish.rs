@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::backend::{Backend, Producer, ProducerId};
+use crate::backend::{Backend, Need, Producer, ProducerId};
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::{FrameBuilder, oversize};
 use crate::topic::{TopicPartition, partition_of};
@@ -15,6 +15,7 @@ const FRAME_BYTES: usize = 256 << 10;
 /// Under a name, the producer counts its records by partition, and the topic drops those that it has already: the same
 /// records published again under the same name add nothing. More records at the end of the same list are added.
 pub struct Publisher {
+    backend: Arc<dyn Backend>,
     producer: Box<dyn Producer>,
     named: bool,
     max_record_bytes: usize,
@@ -52,6 +53,7 @@ impl Publisher {
             sequence: 0,
         };
         Ok(Self {
+            backend: backend.clone(),
             producer: backend.producer(name.map_or(ProducerId::ANONYMOUS, ProducerId::named)).await?,
             named: name.is_some(),
             max_record_bytes: backend.capabilities().max_record_bytes,
@@ -97,6 +99,7 @@ impl Publisher {
         if frame.is_empty() {
             return Ok(());
         }
+        self.backend.check_room(Need::Publish).map_err(|error| error.at(place))?;
         let appended = self.producer.append(place, frame, self.named.then_some(*sequence)).await?;
         *sequence += u64::from(frame.count());
         self.published.added += u64::from(appended.added);

@@ -30,12 +30,15 @@ pub(crate) struct Arguments {
     /// Time between two checkpoints; the kill comes when half of it has passed since one, with records flowing.
     #[arg(long, default_value_t = 10_000)]
     checkpoint_ms: u64,
+    /// Sales a second that flow at the kill; without it as many as there can be.
+    #[arg(long)]
+    rate: Option<u64>,
 }
 
-/// Fills a table, kills its worker while records flow, restarts it, and rebuilds the table from the changelog.
+/// Fills a table, rebuilds it from its changelog alone, kills its worker while records flow, and restarts it.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let Arguments { keys, checkpoint_ms } = *arguments;
+    let Arguments { keys, checkpoint_ms, rate } = *arguments;
     let clock = Clock::system();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async {
@@ -43,44 +46,53 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         let (log, plan) = open(folder.path(), &app, &clock).await?;
         let mut publisher = Publisher::open(&log, "sales", Some("restart")).await?;
         publish(&mut publisher, 0..keys, keys).await?;
-        let mut victim = Command::new(std::env::current_exe()?);
-        let mut worker = Victim(victim.arg("victim").arg(folder.path()).arg(checkpoint_ms.to_string()).spawn()?);
-        while !worker::caught_up(&plan, &*log)? {
-            worker.check()?;
-            clock.sleep(Duration::from_millis(10)).await;
-        }
-        // A checkpoint, and then records that none covers yet.
-        clock.sleep(Duration::from_millis(2 * checkpoint_ms)).await;
-        let mut published = keys;
-        let flows = clock.moment();
-        while clock.moment().since(flows) < Duration::from_millis(checkpoint_ms * 3 / 2) {
-            publish(&mut publisher, published..published + PIECE, keys).await?;
-            published += PIECE;
-        }
-        worker.kill()?;
-        // Nobody has the log open any more, so that whoever starts has to see where it ends, too.
+        // Nobody but the one who is measured has the log open, so that it has to see where it ends, too.
         drop((publisher, plan, log));
+        start(&app, folder.path(), checkpoint_ms, &clock, keys).await?;
         let (state, whole) = (bytes_in(&folder.path().join("state"))?, bytes_in(folder.path())?);
         println!(
             "{keys} customers: {} MB of state in the store, {} MB of log",
             state / 1_000_000,
             (whole - state) / 1_000_000
         );
-
-        let killed = start(&app, folder.path(), checkpoint_ms, &clock, published).await?;
-        println!("killed while records flowed, restarted: {killed}");
-        check(&app, folder.path(), published, keys)?;
         std::fs::remove_dir_all(folder.path().join("state"))?;
-        let rebuilt = start(&app, folder.path(), checkpoint_ms, &clock, published).await?;
+        let rebuilt = start(&app, folder.path(), checkpoint_ms, &clock, keys).await?;
         println!("table lost, rebuilt from the changelog: {rebuilt}");
-        println!(
-            "{:.2} M keys a second, {:.2} M changelog records a second",
-            1e-6 * keys as f64 / rebuilt.at_work,
-            1e-6 * rebuilt.recovered.replayed as f64 / rebuilt.at_work
-        );
+        println!("{:.2} M keys a second", 1e-6 * keys as f64 / rebuilt.at_work);
+
+        let mut victim = Command::new(std::env::current_exe()?);
+        let mut worker = Victim(victim.arg("victim").arg(folder.path()).arg(checkpoint_ms.to_string()).spawn()?);
+        let published = flow(folder.path(), &clock, arguments).await?;
+        worker.kill()?;
+        let killed = start(&app, folder.path(), checkpoint_ms, &clock, published).await?;
+        let flowed = match rate {
+            Some(rate) => format!("{rate} records a second"),
+            None => "as many records as could".to_owned(),
+        };
+        println!("killed while {flowed} flowed, restarted: {killed}");
         check(&app, folder.path(), published, keys)?;
         Ok(())
     })
+}
+
+/// Lets sales flow until half of the time to another checkpoint has passed since one; returns how many were published.
+async fn flow(folder: &Path, clock: &Clock, arguments: &Arguments) -> Result<u64> {
+    let Arguments { keys, checkpoint_ms, rate } = *arguments;
+    let (log, _) = open(folder, &App::new(APP).agent::<declared>(), clock).await?;
+    let mut publisher = Publisher::open(&log, "sales", Some("flow")).await?;
+    let mut published = keys;
+    let began = clock.moment();
+    let time = Duration::from_millis(checkpoint_ms * 3 / 2);
+    while clock.moment().since(began) < time {
+        let now = clock.moment().since(began).as_secs_f64();
+        let due = rate.map_or(PIECE, |rate| PIECE.min((now * rate as f64) as u64 + keys - published));
+        publish(&mut publisher, published..published + due, keys).await?;
+        published += due;
+        if rate.is_some() {
+            clock.sleep(Duration::from_millis(5)).await;
+        }
+    }
+    Ok(published)
 }
 
 async fn open(folder: &Path, app: &App, clock: &Clock) -> Result<(Arc<dyn Backend>, Plan)> {
@@ -118,15 +130,10 @@ pub(crate) fn victim(folder: &Path, checkpoint_ms: u64) -> Result<()> {
 struct Victim(Child);
 
 impl Victim {
-    fn check(&mut self) -> Result<()> {
-        match self.0.try_wait()? {
-            Some(status) => Err(format!("the worker ended with {status}").into()),
-            None => Ok(()),
-        }
-    }
-
     fn kill(&mut self) -> Result<()> {
-        self.check()?;
+        if let Some(status) = self.0.try_wait()? {
+            return Err(format!("the worker ended with {status}").into());
+        }
         self.0.kill()?;
         self.0.wait()?;
         Ok(())
@@ -145,7 +152,9 @@ fn options(folder: &Path, checkpoint_ms: u64) -> WorkerOptions {
         state_dir: Some(folder.join("state").join(APP)),
         checkpoint_interval: Duration::from_millis(checkpoint_ms),
         threads: 1,
-        table_memory_bytes: 2 << 30,
+        table_memory_bytes: 4 << 30,
+        // A last checkpoint of a large table is not cut off, as a worker's own may be.
+        stop_timeout: Duration::from_secs(300),
         ..WorkerOptions::default()
     }
 }
@@ -194,7 +203,10 @@ async fn start(app: &App, folder: &Path, checkpoint_ms: u64, clock: &Clock, reco
     let (mut started, mut done) = (None, 0.0);
     loop {
         tokio::select! {
-            summary = &mut work => { summary?; break; }
+            summary = &mut work => match summary?.stuck {
+                0 => break,
+                _ => return Err("the worker did not end in time".into()),
+            },
             Some(event) = received.recv() => match event {
                 WorkerEvent::Started { recovered, .. } => {
                     started = Some((clock.moment().since(began).as_secs_f64(), recovered));

@@ -178,6 +178,18 @@ pub enum Assignment {
     Withheld(Vec<Withheld>),
 }
 
+/// What is to be written, in the order in which it is held up while a disk fills: first what asks for more work, last what
+/// lets records go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// Records from outside.
+    Publish,
+    /// A task's commit.
+    Commit,
+    /// The commit of a task whose input goes with it.
+    Drain,
+}
+
 /// A store of topics.
 #[async_trait]
 pub trait Backend: Send + Sync + fmt::Debug {
@@ -199,6 +211,11 @@ pub trait Backend: Send + Sync + fmt::Debug {
 
     /// Access by position, where the backend has it.
     fn replay(&self) -> Option<Arc<dyn Replay>>;
+
+    /// An error of kind [`ErrorKind::Full`](crate::error::ErrorKind) when what is left of the disk is kept for others.
+    fn check_room(&self, _need: Need) -> Result<()> {
+        Ok(())
+    }
 
     /// Commits by transaction, where [`Capabilities::transactions`] says that the backend has them.
     fn transactions(&self) -> Option<Arc<dyn Transactions>> {

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 
 use super::{
-    Appended, AssignmentSet, Backend, Capabilities, Cleaned, Compaction, Consumer, Membership, Offsets, Owner,
+    Appended, AssignmentSet, Backend, Capabilities, Cleaned, Compaction, Consumer, Membership, Need, Offsets, Owner,
     Producer, ProducerId, Reader, Replay, Topic, Transaction, Transactions,
 };
 use crate::error::{Error, ErrorKind, Result};
@@ -73,6 +73,10 @@ impl Backend for WireLayer {
 
     async fn consumer(&self, group: &str, sets: &[AssignmentSet]) -> Result<Box<dyn Consumer>> {
         self.inner.consumer(group, sets).await
+    }
+
+    fn check_room(&self, need: Need) -> Result<()> {
+        self.inner.check_room(need)
     }
 
     fn replay(&self) -> Option<Arc<dyn Replay>> {

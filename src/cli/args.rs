@@ -36,6 +36,9 @@ pub(super) struct Global {
     /// Time between two checkpoints of the tables [default: 10000]
     #[arg(long, global = true, value_name = "MS", help_heading = "Settings", hide_short_help = true)]
     checkpoint_interval_ms: Option<String>,
+    /// Changelog records after which a checkpoint begins before its time [default: 8388608]
+    #[arg(long, global = true, value_name = "COUNT", help_heading = "Settings", hide_short_help = true)]
+    checkpoint_records: Option<String>,
     /// Time from one look for records that may go to the next [default: 60000]
     #[arg(long, global = true, value_name = "MS", help_heading = "Settings", hide_short_help = true)]
     clean_interval_ms: Option<String>,
@@ -100,6 +103,7 @@ impl Global {
             ("partitions", &self.partitions),
             ("commit_interval_ms", &self.commit_interval_ms),
             ("checkpoint_interval_ms", &self.checkpoint_interval_ms),
+            ("checkpoint_records", &self.checkpoint_records),
             ("clean_interval_ms", &self.clean_interval_ms),
             ("threads", &self.threads),
             ("table_memory_mb", &self.table_memory_mb),

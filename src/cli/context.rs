@@ -179,6 +179,7 @@ impl Context {
             state_dir: Some(self.state_dir()),
             commit_interval: ms("commit_interval_ms").unwrap_or(default.commit_interval),
             checkpoint_interval: ms("checkpoint_interval_ms").unwrap_or(default.checkpoint_interval),
+            checkpoint_records: self.settings.number("checkpoint_records").unwrap_or(default.checkpoint_records),
             clean_interval: ms("clean_interval_ms").unwrap_or(default.clean_interval),
             threads: self.settings.number("threads").map_or(default.threads, |threads| threads as usize),
             table_memory_bytes: mb("table_memory_mb").unwrap_or(default.table_memory_bytes),

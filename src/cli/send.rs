@@ -12,8 +12,8 @@ use super::failure::{Done, Failure};
 use super::file::{RecordFile, Rows};
 use super::output::{counted, duration, grouped, iso, safe, thousandths};
 use super::values::{Json, Values};
-use crate::backend::ProducerId;
 use crate::backend::Topic;
+use crate::backend::{Need, ProducerId};
 use crate::clock::Moment;
 use crate::plan::topic_schema;
 use crate::publish::{Published, Publisher};
@@ -167,6 +167,7 @@ async fn append(
         let timestamp = context.clock.now_ms();
         frame.push(key, Some(wire), timestamp);
         if sent == repeat || frame.len() >= FRAME_BYTES {
+            store.backend.check_room(Need::Publish).map_err(|error| error.at(&place))?;
             let base = producer.append(&place, &mut frame, None).await?.base_offset;
             appended.extend(frame.records().zip(base..).map(|(record, offset)| (offset, record.timestamp)));
             frame.clear();

@@ -43,6 +43,15 @@ pub enum Open {
     Emptied,
 }
 
+/// Bytes of a disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    /// Those that may still be written.
+    pub free: u64,
+    /// All of them.
+    pub total: u64,
+}
+
 /// A file system as one process sees it.
 pub trait FileSystem: Send + Sync + fmt::Debug {
     /// Opens a file.
@@ -63,6 +72,8 @@ pub trait FileSystem: Send + Sync + fmt::Debug {
     fn remove_folder(&self, path: &Path) -> io::Result<()>;
     /// A name that nobody else makes up.
     fn unique_name(&self) -> String;
+    /// How much of the disk that a path is on is free, where that is known.
+    fn room(&self, path: &Path) -> Option<Room>;
     /// Names this run of the machine, where the system tells.
     fn boot(&self) -> Option<[u64; 2]>;
     /// Whether it is the machine's own, which programs that know nothing of it see, too.

@@ -13,7 +13,7 @@ use rustix::fs::{FallocateFlags, FlockOperation, fallocate, flock};
 use rustix::io::Errno;
 use uuid::Uuid;
 
-use super::{FileSystem, Look, Open, OpenFile, PAGE_BYTES, PageWords, SharedPage, Work};
+use super::{FileSystem, Look, Open, OpenFile, PAGE_BYTES, PageWords, Room, SharedPage, Work};
 
 #[derive(Debug)]
 pub(super) struct System;
@@ -72,6 +72,11 @@ impl FileSystem for System {
 
     fn unique_name(&self) -> String {
         Uuid::new_v4().to_string()
+    }
+
+    fn room(&self, path: &Path) -> Option<Room> {
+        let of = rustix::fs::statvfs(path).ok()?;
+        Some(Room { free: of.f_bavail.saturating_mul(of.f_frsize), total: of.f_blocks.saturating_mul(of.f_frsize) })
     }
 
     fn boot(&self) -> Option<[u64; 2]> {

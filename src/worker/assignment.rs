@@ -104,15 +104,16 @@ impl Start {
     /// owner have taken over, this member is told that the partition is lost.
     async fn work(&self) -> Result<()> {
         let mut stop = self.signals.stop.clone();
-        let mut wait = FIND_OUT.0;
+        let (mut wait, mut was_full) = (FIND_OUT.0, false);
         loop {
             // The agent's own panics are its policy's; one of its types' code in a commit ends here.
-            let result = match AssertUnwindSafe(self.attempt()).catch_unwind().await {
+            let result = match AssertUnwindSafe(self.attempt(was_full)).catch_unwind().await {
                 Ok(result) => result,
                 Err(panic) => Err(panicked(&*panic)),
             };
             match result {
                 Err(error) if is_full(&error) => {
+                    was_full = true;
                     self.tell(TaskEvent::Paused(self.partition, error));
                     self.make_room().await;
                     if self.stops_within(&mut stop, LOOK_FOR_ROOM).await {
@@ -163,8 +164,13 @@ impl Start {
         let _ = self.opened.send((self.number, event));
     }
 
-    async fn attempt(&self) -> Result<()> {
-        let task = TaskRun::open(self.context.clone(), self.signals.clone(), self.plan.clone(), self.partition).await?;
+    async fn attempt(&self, was_full: bool) -> Result<()> {
+        let mut task =
+            TaskRun::open(self.context.clone(), self.signals.clone(), self.plan.clone(), self.partition).await?;
+        if was_full {
+            // What it was full of may be what this task has not let go.
+            task.make_room().await?;
+        }
         self.tell(TaskEvent::Started(self.partition, task.recovered()));
         task.run().await
     }

@@ -4,6 +4,7 @@
 //! `assignment` who owns which partition.
 
 mod assignment;
+mod checkpoints;
 mod cleaning;
 mod commit;
 mod commits;
@@ -57,6 +58,8 @@ pub struct WorkerOptions {
     pub commit_interval: Duration,
     /// Time from one checkpoint of the tables to the next.
     pub checkpoint_interval: Duration,
+    /// Changelog records of a partition after which a checkpoint begins before its time: the next start replays few more.
+    pub checkpoint_records: u64,
     /// Time from one look for records that may go to the next.
     pub clean_interval: Duration,
     /// Threads that agents run on; a partition belongs to one.
@@ -65,8 +68,7 @@ pub struct WorkerOptions {
     pub table_memory_bytes: usize,
     /// Bytes that a partition may put out before it commits early.
     pub output_memory_bytes: usize,
-    /// Memory of all stores on disk together: what they have read, and what they are about to write. The first worker
-    /// of the process decides.
+    /// Memory of what all stores on disk together have read. The first worker of the process decides.
     pub store_memory_bytes: usize,
     /// Time that agents get to finish their records when the worker stops.
     pub stop_timeout: Duration,
@@ -80,6 +82,7 @@ impl Default for WorkerOptions {
             memory_stores: MemoryStores::default(),
             commit_interval: Duration::from_millis(100),
             checkpoint_interval: Duration::from_secs(10),
+            checkpoint_records: 8 << 20,
             clean_interval: Duration::from_secs(60),
             threads: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
             table_memory_bytes: 256 << 20,

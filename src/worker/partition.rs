@@ -16,10 +16,10 @@ use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
 
+use super::checkpoints::Checkpoints;
 use super::cleaning::Needless;
-use super::commit::{Progress, any_dirty, checkpoint};
+use super::commit::{Progress, any_dirty};
 use super::commits::Commits;
 use super::failure::Verdict;
 use super::position_file::PositionFile;
@@ -28,12 +28,12 @@ use super::setup::{open_readers, open_tables, recovered_journal, share, stored_p
 use super::takeover::take_over;
 use super::wakes::Wakes;
 use crate::agent::{AgentFuture, Mail, Pulse, Shape, Shared, Task, panicked};
-use crate::backend::{Backend, Membership, Reader};
-use crate::clock::{Clock, Moment};
+use crate::backend::{Backend, Membership, Need, Reader};
+use crate::clock::Clock;
 use crate::error::{BoxError, Error, ErrorKind, Result};
 use crate::plan::AgentPlan;
 use crate::record::Cursor;
-use crate::table::{AtHand, Checkpoint, CheckpointDone};
+use crate::table::AtHand;
 use crate::topic::TopicPartition;
 
 /// What all tasks of a worker share.
@@ -98,9 +98,6 @@ enum Turn {
 /// How soon to ask again whether the commit before has settled.
 const ASK_AGAIN: Duration = Duration::from_millis(1);
 
-/// What a checkpoint came to: the tables that were written, by their place among the agent's.
-type Checkpointed = Result<Vec<(usize, CheckpointDone)>>;
-
 /// One task at work.
 pub(crate) struct TaskRun {
     pub(super) context: Context,
@@ -109,21 +106,13 @@ pub(crate) struct TaskRun {
     pub(super) shared: Rc<Shared>,
     readers: Vec<Box<dyn Reader>>,
     next_reader: usize,
-    commits: Commits,
+    pub(super) commits: Commits,
     /// A position has passed over offsets without records since the last commit.
     skipped: bool,
     /// It is not known whether there is more to read.
     behind: bool,
-    positions: PositionFile,
-    checkpointing: Option<JoinHandle<Checkpointed>>,
-    checkpointed_at: Moment,
-    /// Commits that no checkpoint covers yet.
-    uncovered: bool,
-    /// What the checkpoint that was begun last makes needless.
-    needless: Option<Needless>,
-    /// Lets it go, beside the records.
-    cleaning: Option<JoinHandle<()>>,
-    cleaned_at: Moment,
+    pub(super) positions: PositionFile,
+    pub(super) checkpoints: Checkpoints,
     committed: u64,
     /// Attempts at the record that failed last: its source and offset, and how many.
     pub(super) attempts: (Option<(usize, u64)>, u32),
@@ -172,7 +161,7 @@ impl TaskRun {
             waker: Waker::from(wakes.clone()),
             wakes,
             loads: shared.tables.iter().map(|_| Cell::new(0)).collect(),
-            uncovered: recovered.commits > 0,
+            checkpoints: Checkpoints::new(now, &commits, recovered),
             context,
             signals,
             plan,
@@ -183,11 +172,6 @@ impl TaskRun {
             skipped: false,
             behind: false,
             positions,
-            checkpointing: None,
-            checkpointed_at: now,
-            needless: None,
-            cleaning: None,
-            cleaned_at: now,
             committed: 0,
             attempts: (None, 0),
             recovered,
@@ -364,7 +348,7 @@ impl TaskRun {
 
     /// Whether what no checkpoint covers takes so much memory that one should begin; while one runs, it has begun.
     fn is_pressed(&self) -> bool {
-        self.checkpointing.is_none() && self.shared.tables.iter().any(|table| table.wants_commit())
+        self.checkpoints.running.is_none() && self.shared.tables.iter().any(|table| table.wants_commit())
     }
 
     fn is_dirty(&self) -> bool {
@@ -430,18 +414,19 @@ impl TaskRun {
 
     /// Waits until there is something to do.
     async fn idle(&mut self) -> Result<()> {
-        let nothing_on_its_way = !self.commits.is_settling() && self.checkpointing.is_none() && !self.behind;
+        let nothing_on_its_way = !self.commits.is_settling() && self.checkpoints.running.is_none() && !self.behind;
         // What is not committed because more may come any moment is not left for longer than usual.
         let unfinished = self.behind && self.is_dirty();
         let interval = self.shared.commit_interval;
         self.signals.idle.store(nothing_on_its_way, Ordering::SeqCst);
         let checkpoint_due = self.checkpoint_due_in();
+        let make_room = self.make_room_in();
         let clock = &self.context.clock;
         let stop = &mut self.signals.stop;
         let readers = &mut self.readers;
         let wakes = &self.wakes;
         let commits = &mut self.commits;
-        let checkpointing = &mut self.checkpointing;
+        let checkpointing = &mut self.checkpoints.running;
         let mut done = None;
         {
             let ready = futures::future::select_all(readers.iter_mut().map(|reader| reader.ready()));
@@ -462,16 +447,20 @@ impl TaskRun {
                 () = wakes.woken() => {}
                 () = clock.sleep(checkpoint_due.unwrap_or(Duration::MAX / 4)), if checkpoint_due.is_some() => {}
                 () = clock.sleep(interval), if unfinished => {}
+                () = clock.sleep(make_room.unwrap_or_default()), if make_room.is_some() => {}
             }
         }
         self.signals.idle.store(false, Ordering::SeqCst);
         if let Some(done) = done {
-            self.checkpointing = None;
+            self.checkpoints.running = None;
             self.end_checkpoint(done)?;
         }
         if self.checkpoint_due_in() == Some(Duration::ZERO) && !self.is_dirty() {
             self.commits.settled().await?;
             self.start_checkpoint()?;
+        }
+        if self.make_room_in() == Some(Duration::ZERO) && !self.is_dirty() {
+            self.make_room().await?;
         }
         Ok(())
     }
@@ -479,10 +468,12 @@ impl TaskRun {
     async fn commit(&mut self) -> Result<()> {
         let finished = self.shared.finished.get();
         self.reap_checkpoint().await?;
+        let need = if self.plan.repartitions.is_empty() { Need::Commit } else { Need::Drain };
+        self.context.backend.check_room(need).map_err(|error| error.at(&self.changelog()))?;
         self.commits.commit(&self.plan.table_outputs).await?;
         self.committed = finished;
         self.skipped = false;
-        self.uncovered = true;
+        self.checkpoints.uncovered = true;
         // Under pressure a checkpoint begins at once; where memory is used up, the records wait for it.
         let pressed = self.is_pressed();
         let full =
@@ -490,106 +481,21 @@ impl TaskRun {
         if full {
             self.finish_checkpoint().await?;
         }
-        if self.checkpointing.is_none() && (pressed || self.checkpoint_due_in() == Some(Duration::ZERO)) {
+        if self.checkpoints.running.is_none() && (pressed || self.checkpoint_due_in() == Some(Duration::ZERO)) {
             self.commits.settled().await?;
             self.start_checkpoint()?;
         }
         if full {
             self.finish_checkpoint().await?;
         }
+        self.look_for_room();
+        if self.make_room_in() == Some(Duration::ZERO) {
+            self.make_room().await?;
+        }
         for table in &self.shared.tables {
             table.evict();
         }
         Ok(())
-    }
-
-    /// Time until the next checkpoint is due; `None` when there is nothing for it to cover or one is running.
-    fn checkpoint_due_in(&self) -> Option<Duration> {
-        let passed = self.context.clock.moment().since(self.checkpointed_at);
-        (self.uncovered && self.checkpointing.is_none())
-            .then(|| self.context.options.checkpoint_interval.saturating_sub(passed))
-    }
-
-    /// Begins to write what is committed to the stores, beside the records. The last commit has settled, and nothing
-    /// has changed since.
-    fn start_checkpoint(&mut self) -> Result<()> {
-        let Some((replay, unsynced)) = self.commits.take_unsynced() else { return Ok(()) };
-        let mut tables: Vec<(usize, Checkpoint)> = Vec::new();
-        for (place, table) in self.shared.tables.iter().enumerate() {
-            tables.extend(table.start_checkpoint()?.map(|checkpoint| (place, checkpoint)));
-        }
-        let begins = self.commits.covers();
-        let positions = self.positions.clone();
-        let write = move || {
-            let done =
-                tables.into_iter().map(|(place, table)| Ok((place, table.run(begins)?))).collect::<Result<Vec<_>>>()?;
-            positions.store(begins)?;
-            Ok(done)
-        };
-        self.checkpointing =
-            Some(self.context.helpers.spawn(checkpoint(self.context.options.disk.clone(), replay, unsynced, write)));
-        self.checkpointed_at = self.context.clock.moment();
-        self.uncovered = false;
-        self.needless = Some(self.needless_after(begins));
-        Ok(())
-    }
-
-    /// Takes note of a checkpoint that has ended meanwhile.
-    async fn reap_checkpoint(&mut self) -> Result<()> {
-        if self.checkpointing.as_ref().is_some_and(JoinHandle::is_finished) {
-            self.finish_checkpoint().await
-        } else {
-            Ok(())
-        }
-    }
-
-    async fn finish_checkpoint(&mut self) -> Result<()> {
-        match self.checkpointing.take() {
-            Some(running) => self.end_checkpoint(running.await),
-            None => Ok(()),
-        }
-    }
-
-    fn end_checkpoint(&mut self, ended: Result<Checkpointed, tokio::task::JoinError>) -> Result<()> {
-        let done = ended.map_err(|error| {
-            Error::new(ErrorKind::Closed, "the checkpoint was ended with its runtime").with_source(error)
-        })??;
-        for (place, done) in done {
-            self.shared.tables[place].finish_checkpoint(done);
-        }
-        if let Some(needless) = self.needless.take() {
-            *self.signals.needless.lock().unwrap_or_else(PoisonError::into_inner) = Some(needless);
-        }
-        self.clean();
-        Ok(())
-    }
-
-    /// What no recovery needs once the stores cover the commits before `begins`.
-    fn needless_after(&self, begins: u64) -> Needless {
-        let partition = self.shared.partition;
-        let sources = self.shared.sources.iter().zip(&self.shared.positions);
-        let repartitions = sources.filter(|(source, _)| self.plan.repartitions.contains(&source.topic));
-        Needless {
-            changelog: TopicPartition::new(self.plan.changelog.clone(), partition),
-            begins,
-            repartitions: repartitions
-                .map(|(source, at)| (TopicPartition::new(source.topic.clone(), partition), at.get()))
-                .collect(),
-        }
-    }
-
-    /// Lets go what a checkpoint that has ended made needless, if it is time.
-    fn clean(&mut self) {
-        let now = self.context.clock.moment();
-        let due = now.since(self.cleaned_at) >= self.context.options.clean_interval;
-        let runs = self.cleaning.as_ref().is_some_and(|cleaning| !cleaning.is_finished());
-        if due
-            && !runs
-            && let (Some(needless), Some(replay)) = (self.signals.take_needless(), self.context.backend.replay())
-        {
-            self.cleaned_at = now;
-            self.cleaning = Some(self.context.helpers.spawn(needless.clean(replay)));
-        }
     }
 
     /// Commits, waits until everything is durable, and writes a last checkpoint so that the next start is quick.
@@ -599,7 +505,7 @@ impl TaskRun {
         }
         self.commits.settled().await?;
         self.finish_checkpoint().await?;
-        if self.uncovered {
+        if self.checkpoints.uncovered {
             self.start_checkpoint()?;
             self.finish_checkpoint().await?;
         }

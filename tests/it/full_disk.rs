@@ -7,7 +7,11 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
+use gretchen::backend::log::{LogBackend, LogOptions};
+use gretchen::backend::{Backend, ProducerId, Replay};
 use gretchen::clock::Clock;
+use gretchen::record::{FrameBuilder, Frames};
+use gretchen::topic::{TopicPartition, TopicSpec};
 
 use crate::cli::{bad, command, good, json_of, order, run};
 
@@ -21,6 +25,13 @@ impl SmallDisk {
         let done = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "gretchen-test"]).arg(at).status();
         assert!(done.is_ok_and(|status| status.success()), "this test mounts a tmpfs, for which it must run as root");
         Self(at.to_owned())
+    }
+
+    /// Takes all the room that is left but so many bytes.
+    fn fill_but(&self, left: u64) {
+        self.fill();
+        let ballast = OpenOptions::new().write(true).open(self.0.join("ballast")).unwrap();
+        ballast.set_len(ballast.metadata().unwrap().len() - left).unwrap();
     }
 
     /// Takes all the room that is left.
@@ -96,6 +107,76 @@ fn a_worker_waits_for_room_and_then_goes_on() {
     assert_eq!((all("by-id"), all("paid")), (there, 250 * there));
     good(dir, &["send", "shop-orders", "--file", "third.jsonl"]);
     assert_eq!(end(), 600_070);
+}
+
+/// Publishers are held up first: the last of the disk is for commits, without which nothing would ever be let go.
+#[test]
+fn a_worker_goes_on_where_publishers_are_held_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = SmallDisk::mount(folder.path(), 8);
+    let dir = folder.path();
+    fs::write(dir.join("gretchen.toml"), "partitions = 1\nsegment_bytes = 65536\n").unwrap();
+    let rows = tempfile::NamedTempFile::new().unwrap();
+    fs::write(rows.path(), orders(0..500)).unwrap();
+    let send = ["send", "shop-orders", "--file", rows.path().to_str().unwrap(), "--format", "jsonl"];
+    good(dir, &send);
+    // An eighth of the disk is kept from publishers, half of that from commits.
+    disk.fill_but(960 << 10);
+
+    let refused = bad(dir, &[&send[..], &["--producer", "second"]].concat(), 1);
+    assert!(refused.contains("1024 KiB are kept") && refused.contains("topic shop-orders"), "{refused}");
+    let refused = bad(dir, &["send", "shop-orders", &order("C1", 1)], 1);
+    assert!(refused.contains("make room on that disk"), "{refused}");
+    good(dir, &["worker", "--until-caught-up"]);
+    let rows = json_of(dir, &["tables", "by-id", "--json"]);
+    assert_eq!(rows.as_array().unwrap().iter().map(|row| row["value"].as_u64().unwrap()).sum::<u64>(), 500);
+}
+
+/// Whoever writes to the last byte meets an append that does not fit: nothing of it is there, and what follows is in its place.
+#[tokio::test]
+async fn an_append_that_does_not_fit_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = SmallDisk::mount(folder.path(), 8);
+    let options = || LogOptions { segment_bytes: 65_536, ..LogOptions::new(folder.path().join("log")) };
+    let log = LogBackend::open(options(), Clock::system()).unwrap();
+    log.create_topic(&TopicSpec::new("letters", 1)).await.unwrap();
+    let place = TopicPartition::new("letters", 0);
+    let mut producer = log.producer(ProducerId::ANONYMOUS).await.unwrap();
+    let mut frame = FrameBuilder::new();
+    frame.push(None, Some(b"the first opens the partition"), 0);
+    producer.append(&place, &mut frame, None).await.unwrap();
+    let mut appended = 1;
+    for round in 0..20_u64 {
+        disk.fill();
+        let error = loop {
+            frame.clear();
+            for _ in 0..40 {
+                frame.push(None, Some(&[7; 500]), 0);
+            }
+            match producer.append(&place, &mut frame, None).await {
+                Ok(_) => appended += 40,
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(error.kind(), gretchen::error::ErrorKind::Full, "{error}");
+        let text = error.to_string();
+        assert!(text.contains("topic letters, partition 0") && text.contains("make room"), "{text}");
+        assert_eq!(log.offsets(&place).unwrap().end, appended, "round {round}");
+        disk.make_room();
+        frame.clear();
+        frame.push(None, Some(&round.to_le_bytes()), 0);
+        assert_eq!(producer.append(&place, &mut frame, None).await.unwrap().base_offset, appended);
+        appended += 1;
+        producer.flush().await.unwrap();
+    }
+    drop((producer, log));
+    let log = LogBackend::open(options(), Clock::system()).unwrap();
+    assert_eq!(log.offsets(&place).unwrap().end, appended);
+    let (mut reader, mut frames, mut read) = (log.reader(&place, 0).unwrap(), Frames::default(), 0);
+    while reader.read(&mut frames).unwrap() {
+        read += frames.iter().flat_map(|frame| frame.records()).count() as u64;
+    }
+    assert_eq!(read, appended);
 }
 
 /// Time in which work must go on when there is room again; the test says how long it took.

@@ -1,9 +1,17 @@
 //! State that is larger than the memory it may take: evicted, read back in batches, right all the same.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
 
-use gretchen::backend::log::{Durability, LogOptions};
+use gretchen::backend::Backend;
+use gretchen::backend::log::{Durability, LogBackend, LogOptions};
+use gretchen::plan::Plan;
 use gretchen::prelude::*;
+use gretchen::publish::Publisher;
+use gretchen::record::Value;
+use gretchen::worker::{self, WorkerOptions};
+use tokio::sync::{mpsc, watch};
 
 records!("schemas/sale.avsc", "schemas/sale_total.avsc");
 
@@ -58,4 +66,50 @@ fn state_larger_than_its_memory_is_right_over_restarts() {
         let by_hand: BTreeMap<String, i64> = session.table(&COUNTS).unwrap().into_iter().collect();
         assert_eq!(by_hand, expected);
     }
+}
+
+/// However seldom checkpoints are to be: a changelog that has grown by so many records gets one, and a start after a kill
+/// replays the rest.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_tail_of_the_changelog_gets_a_checkpoint_before_its_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = LogOptions { durability: Durability::Os, ..LogOptions::new(folder.path().join("log")) };
+    let backend: Arc<dyn Backend> = Arc::new(LogBackend::open(log, Clock::system()).unwrap());
+    let app = App::new("large").agent::<count_sales>();
+    let plan = Plan::make(app.name(), &app.agents(), &*backend, 1).await.unwrap();
+    let mut publisher = Publisher::open(&backend, "sales", None).await.unwrap();
+    let options = WorkerOptions {
+        state_dir: Some(folder.path().join("state")),
+        checkpoint_interval: Duration::from_secs(3_600),
+        checkpoint_records: 1_000,
+        commit_interval: Duration::from_millis(1),
+        ..WorkerOptions::default()
+    };
+    let checkpoint = folder.path().join("state/count_sales/0.position");
+    let (stop, stopped) = watch::channel(false);
+    let (events, _received) = mpsc::unbounded_channel();
+    let work = worker::run(&plan, backend.clone(), options, Clock::system(), stopped, events);
+    let flow = async {
+        let mut wire = Vec::new();
+        let mut published = 0;
+        while !checkpoint.exists() {
+            assert!(published < 5_000_000, "no checkpoint");
+            for _ in 0..500 {
+                let customer = format!("C{published}");
+                let sale = Sale { sale_id: published, customer, price: 1.5, quantity: 1 };
+                wire.clear();
+                sale.encode_value(&mut wire).unwrap();
+                publisher.push(Some(sale.customer.as_bytes()), Some(&wire), 0).await.unwrap();
+                published += 1;
+            }
+            publisher.flush().await.unwrap();
+            Clock::system().sleep(Duration::from_millis(1)).await;
+        }
+        let text = std::fs::read_to_string(&checkpoint).unwrap();
+        let _ = stop.send(true);
+        text.split_once(' ').unwrap().0.parse::<u64>().unwrap()
+    };
+    let (summary, position) = tokio::join!(work, flow);
+    assert_eq!(summary.unwrap().failed, 0);
+    assert!(position >= 1_000, "the checkpoint covers {position}");
 }

@@ -63,8 +63,8 @@ use self::time::LogTime;
 use self::topic::Topics;
 pub use self::verify::{Finding, Only, Report, Severity, verify};
 use super::{
-    AssignmentSet, Backend, Capabilities, Cleaned, Compaction, Consumer, Offsets, Owner, Producer, ProducerId, Reader,
-    Replay, Topic,
+    AssignmentSet, Backend, Capabilities, Cleaned, Compaction, Consumer, Need, Offsets, Owner, Producer, ProducerId,
+    Reader, Replay, Topic,
 };
 use crate::clock::Clock;
 use crate::disk::Disk;
@@ -271,8 +271,35 @@ impl Backend for LogBackend {
         Ok(Box::new(LogConsumer::join(self.disk().clone(), folder, sets, self.0.clock.clone())?))
     }
 
+    fn check_room(&self, need: Need) -> Result<()> {
+        let dir = &self.0.common.options.data_dir;
+        let Some(room) = self.disk().room(dir) else { return Ok(()) };
+        let kept = kept_free(room.total, need);
+        if room.free >= kept {
+            return Ok(());
+        }
+        let message = format!(
+            "{} KiB are free where {} is, and the last {} KiB are kept for what makes room; make room on that disk",
+            room.free >> 10,
+            dir.display(),
+            kept >> 10
+        );
+        Err(Error::new(ErrorKind::Full, message))
+    }
+
     fn replay(&self) -> Option<Arc<dyn Replay>> {
         Some(Arc::new(self.clone()))
+    }
+}
+
+/// Bytes of a disk of so many that must be free before that is written. Nothing could be processed any more on a disk that
+/// publishers have filled to the last byte: a commit needs room, and without it nothing is ever let go.
+fn kept_free(total: u64, need: Need) -> u64 {
+    let most = (total / 8).min(64 << 20);
+    match need {
+        Need::Publish => most,
+        Need::Commit => most / 2,
+        Need::Drain => most / 4,
     }
 }
 

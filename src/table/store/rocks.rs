@@ -1,7 +1,8 @@
 //! Stores on disk: one RocksDB a partition, a lagging copy that carries its own changelog position.
 //!
-//! There is no write-ahead log. A checkpoint is one batch with the position in it and then a flush, so what a crash
-//! leaves is always a whole checkpoint. One column family holds everything: several would be flushed one by one.
+//! There is no write-ahead log, and nothing is ever in a memtable: a checkpoint is sorted as it comes, and becomes a file
+//! of sorted keys with the position in it that the database takes in as it is. What a crash leaves is always a whole
+//! checkpoint, and neither a batch nor a memtable holds it a second time.
 
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
@@ -9,8 +10,8 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use rocksdb::{
-    BlockBasedOptions, Cache, DB, DBCompressionType, Direction, IteratorMode, LogLevel, Options, WriteBatch,
-    WriteBufferManager,
+    BlockBasedOptions, Cache, DB, DBCompressionType, Direction, IngestExternalFileOptions, IteratorMode, LogLevel,
+    Options, SstFileWriter, WaitForCompactOptions, properties,
 };
 
 use super::{DATA, DEFAULT_STORE_BYTES, Identity, META, Store, StoreKey, manifest, placed};
@@ -18,15 +19,16 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::table::checkpoint::Deltas;
 use crate::topic::TopicPartition;
 
-/// Of the memory of all stores this part holds blocks that were read, indexes and filters included; the rest is for
-/// memtables, the largest of which are flushed early beyond it.
-const BLOCK_CACHE_PART: usize = 5;
-
-const MEMTABLE_BYTES: usize = 64 << 20;
 const BLOCK_BYTES: usize = 16 << 10;
 const OPEN_FILES: i32 = 64;
 const MANIFEST_STEP_BYTES: usize = 64 << 10;
 const INFO_LOG_BYTES: usize = 1 << 20;
+
+/// Where a checkpoint stands until the database takes it in. RocksDB leaves files alone whose names are not its own.
+const DRAFT: &str = "checkpoint.sst";
+
+/// As many checkpoints may wait to be merged; a reader looks into each of them.
+const MOST_UNMERGED: u64 = 20;
 
 /// Named at opening: reads of many keys at once want its handle.
 const FAMILY: &str = rocksdb::DEFAULT_COLUMN_FAMILY_NAME;
@@ -37,30 +39,21 @@ const LAYOUT: &[u8] = &[META, b'l'];
 const PARTITION: &[u8] = &[META, b'n'];
 const PARTITIONS: &[u8] = &[META, b'c'];
 
-/// Memory that all instances of the process share.
-fn shared(bytes: usize) -> &'static (Cache, WriteBufferManager) {
-    static SHARED: OnceLock<(Cache, WriteBufferManager)> = OnceLock::new();
-    SHARED.get_or_init(|| memory(bytes))
-}
-
-fn memory(bytes: usize) -> (Cache, WriteBufferManager) {
-    let blocks = bytes / BLOCK_CACHE_PART;
-    (Cache::new_lru_cache(blocks), WriteBufferManager::new_write_buffer_manager(bytes - blocks, false))
+/// Blocks that were read, indexes and filters included, of all instances of the process.
+fn shared(bytes: usize) -> &'static Cache {
+    static SHARED: OnceLock<Cache> = OnceLock::new();
+    SHARED.get_or_init(|| Cache::new_lru_cache(bytes))
 }
 
 fn options(store_bytes: usize) -> Options {
-    let (cache, memtables) = shared(store_bytes);
     let mut blocks = BlockBasedOptions::default();
-    blocks.set_block_cache(cache);
+    blocks.set_block_cache(shared(store_bytes));
     blocks.set_block_size(BLOCK_BYTES);
     blocks.set_bloom_filter(10.0, false);
     blocks.set_cache_index_and_filter_blocks(true);
     let mut options = Options::default();
     options.create_if_missing(true);
     options.set_block_based_table_factory(&blocks);
-    options.set_write_buffer_manager(memtables);
-    options.set_write_buffer_size(MEMTABLE_BYTES);
-    options.set_allow_concurrent_memtable_write(false);
     options.set_compression_type(DBCompressionType::Lz4);
     options.set_max_background_jobs(2);
     options.set_max_open_files(OPEN_FILES);
@@ -80,6 +73,8 @@ pub(in crate::table) struct RocksStore {
     table: &'static str,
     place: Option<TopicPartition>,
     identity: Identity,
+    /// As the database was opened with; its files are made alike.
+    options: Options,
     holds_keys: AtomicBool,
     /// Set by a failed write: RocksDB takes no more before it is opened again, and may have part of it in memory.
     poisoned: AtomicBool,
@@ -103,9 +98,11 @@ impl RocksStore {
         store_bytes: usize,
     ) -> Result<Self> {
         std::fs::create_dir_all(dir).map_err(|error| Error::io(format!("cannot create {}", dir.display()), error))?;
-        let db = DB::open_cf(&options(store_bytes), dir, [FAMILY])
-            .map_err(|error| failed("opened", dir, table, Some(place), error))?;
-        Self::checked(db, None, dir, identity, table, Some(place))
+        let options = options(store_bytes);
+        let db =
+            DB::open_cf(&options, dir, [FAMILY]).map_err(|error| failed("opened", dir, table, Some(place), error))?;
+        remove_draft(dir);
+        Self::checked(db, options, None, dir, identity, table, Some(place))
     }
 
     /// Opens a folder that another process may be writing, as it is now, for reading.
@@ -121,11 +118,12 @@ impl RocksStore {
         let db = DB::open_cf_as_secondary(&options, dir, secondary.0.as_path(), [FAMILY])
             .and_then(|db| db.try_catch_up_with_primary().map(|()| db))
             .map_err(|error| failed("opened for reading", dir, table, None, error))?;
-        Self::checked(db, Some(secondary), dir, identity, table, None)
+        Self::checked(db, options, Some(secondary), dir, identity, table, None)
     }
 
     fn checked(
         db: DB,
+        options: Options,
         secondary: Option<SecondaryDir>,
         dir: &Path,
         identity: Identity,
@@ -138,6 +136,7 @@ impl RocksStore {
             table,
             place: place.cloned(),
             identity,
+            options,
             holds_keys: AtomicBool::new(true),
             poisoned: AtomicBool::new(false),
             _secondary: secondary,
@@ -258,27 +257,57 @@ impl Store for RocksStore {
 
     fn write(&self, deltas: &Deltas, position: u64) -> Result<()> {
         self.check_poison()?;
-        let mut batch = WriteBatch::default();
-        batch.put(POSITION, position.to_le_bytes());
-        batch.put(FORMAT, self.identity.format.to_le_bytes());
-        batch.put(LAYOUT, &self.identity.layout);
-        if let Some((partition, partitions)) = self.identity.numbers {
-            batch.put(PARTITION, partition.to_le_bytes());
-            batch.put(PARTITIONS, partitions.to_le_bytes());
-        }
-        for (key, state) in deltas.iter() {
-            match state {
-                Some(state) => batch.put(key, state),
-                None => batch.delete(key),
-            }
-        }
         // From here on the task's misses have to ask; keys in flight are still in its memory.
         self.holds_keys.store(true, Ordering::Relaxed);
-        self.db.write_without_wal(batch).and_then(|()| self.db.flush()).map_err(|error| {
+        self.take_in(deltas, position).map_err(|error| {
             self.poisoned.store(true, Ordering::Relaxed);
+            // It may be what the disk is full of.
+            remove_draft(&self.dir);
             self.failed("written", error)
         })
     }
+}
+
+impl RocksStore {
+    /// Writes a file of its own, durably, and lets the database have it: that is all or nothing.
+    fn take_in(&self, deltas: &Deltas, position: u64) -> std::result::Result<(), rocksdb::Error> {
+        let draft = self.dir.join(DRAFT);
+        let mut file = SstFileWriter::create(&self.options);
+        file.open(&draft)?;
+        let numbers = self.identity.numbers.map(|(partition, of)| (partition.to_le_bytes(), of.to_le_bytes()));
+        // In the order of these keys, which come before all data.
+        if let Some((_, of)) = &numbers {
+            file.put(PARTITIONS, of)?;
+        }
+        file.put(FORMAT, self.identity.format.to_le_bytes())?;
+        file.put(LAYOUT, &self.identity.layout)?;
+        if let Some((partition, _)) = &numbers {
+            file.put(PARTITION, partition)?;
+        }
+        file.put(POSITION, position.to_le_bytes())?;
+        for (key, state) in deltas.iter() {
+            match state {
+                Some(state) => file.put(key, state)?,
+                None => file.delete(key)?,
+            }
+        }
+        file.finish()?;
+        // Unlike a memtable's flush this does not wait of itself where merging lags behind.
+        if self.db.property_int_value(properties::num_files_at_level(0))?.unwrap_or(0) >= MOST_UNMERGED {
+            self.db.wait_for_compact(&WaitForCompactOptions::default())?;
+        }
+        let mut taken = IngestExternalFileOptions::default();
+        taken.set_move_files(true);
+        // Nobody holds a snapshot; readers of other processes see files, not sequences.
+        taken.set_snapshot_consistency(false);
+        self.db.ingest_external_file_opts(&taken, vec![draft])
+    }
+}
+
+/// Removes what a checkpoint that did not end has left.
+fn remove_draft(dir: &Path) {
+    // Where it stays, the next checkpoint writes over it.
+    let _ = std::fs::remove_file(dir.join(DRAFT));
 }
 
 /// The folder of a secondary instance's own files, removed with it.
@@ -316,13 +345,47 @@ mod tests {
         deltas.push(&[DATA, b'k'], Some(b"state"));
         store.write(&deltas, 1).unwrap();
 
-        // The flush finds no folder to put its file into.
+        // There is no folder to put the file into.
         std::fs::remove_dir_all(&folder).unwrap();
         let error = store.write(&deltas, 2).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::State, "{error}");
         assert!(error.to_string().contains("totals"), "{error}");
         let error = store.write(&deltas, 3).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Poisoned, "{error}");
+    }
+
+    #[test]
+    fn a_draft_that_a_crash_left_is_gone_and_counts_for_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("table");
+        let open = || {
+            let identity = Identity { format: 1, layout: "i64".to_owned(), numbers: Some((0, 1)), evolves: None };
+            let place = TopicPartition::new("changelog", 0);
+            RocksStore::open(&folder, identity, "totals", &place, DEFAULT_STORE_BYTES).unwrap()
+        };
+        let store = open();
+        let (mut first, mut second) = (Deltas::default(), Deltas::default());
+        for (deltas, keys) in [(&mut first, [b'a', b'b']), (&mut second, [b'b', b'c'])] {
+            keys.iter().for_each(|key| deltas.push(&[DATA, *key], Some(&[*key])));
+        }
+        store.write(&first, 1).unwrap();
+        assert!(!folder.join(DRAFT).exists());
+        drop(store);
+
+        std::fs::write(folder.join(DRAFT), b"half of a file").unwrap();
+        let store = open();
+        assert!(!folder.join(DRAFT).exists());
+        assert_eq!(store.position().unwrap(), Some(1));
+        std::fs::write(folder.join(DRAFT), vec![7; 100_000]).unwrap();
+        store.write(&second, 2).unwrap();
+        let mut removal = Deltas::default();
+        removal.push(&[DATA, b'a'], None);
+        store.write(&removal, 3).unwrap();
+        drop(store);
+        let store = open();
+        assert_eq!(store.position().unwrap(), Some(3));
+        let rows = store.scan(Bound::Unbounded, Bound::Unbounded, 9).unwrap();
+        assert_eq!(rows, [(vec![DATA, b'b'], b"b".to_vec()), (vec![DATA, b'c'], b"c".to_vec())]);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 
 use super::names::Node;
 use super::world::{Call, Life, World, ended};
-use crate::disk::{FileSystem, Look, Open, OpenFile, PAGE_BYTES, PageWords, SharedPage, Work};
+use crate::disk::{FileSystem, Look, Open, OpenFile, PAGE_BYTES, PageWords, Room, SharedPage, Work};
 
 /// Work that would block takes up to so many turns of others until it is done.
 const BLOCKED_TURNS: u64 = 4;
@@ -130,6 +130,10 @@ impl FileSystem for SimulatedFiles {
 
     fn unique_name(&self) -> String {
         format!("{:016x}", self.world.state().random.number())
+    }
+
+    fn room(&self, _path: &Path) -> Option<Room> {
+        None
     }
 
     fn boot(&self) -> Option<[u64; 2]> {

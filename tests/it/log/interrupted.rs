@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use gretchen::backend::log::{LogBackend, LogOptions};
 use gretchen::backend::{Backend, ProducerId, Replay};
 use gretchen::clock::Clock;
-use gretchen::disk::{self, Disk, FileSystem, Open, OpenFile, SharedPage};
+use gretchen::disk::{self, Disk, FileSystem, Open, OpenFile, Room, SharedPage};
 use gretchen::record::FrameBuilder;
 use gretchen::topic::{TopicPartition, TopicSettings, TopicSpec};
 
@@ -71,6 +71,9 @@ impl FileSystem for Ending {
     }
     fn unique_name(&self) -> String {
         self.disk.unique_name()
+    }
+    fn room(&self, path: &Path) -> Option<Room> {
+        self.disk.room(path)
     }
     fn boot(&self) -> Option<[u64; 2]> {
         self.disk.boot()
