@@ -260,7 +260,7 @@ fn describe(def: &AgentDef, partitions: u32) -> String {
     for table in &tables {
         text.push_str(&format!(" -> table {}", table.name));
     }
-    for topic in tables.iter().filter_map(|table| table.output).chain(def.output.map(|output| output.topic)) {
+    for topic in tables.iter().filter_map(|table| table.output).chain(def.outputs.iter().map(|output| output.topic)) {
         text.push_str(&format!(" -> topic {topic}"));
     }
     match def.on_error {

@@ -197,6 +197,8 @@ impl Inner {
                 schemas: Vec::new(),
             },
         };
+        // Only who reads or writes a topic of somebody else's knows what is in it.
+        topic.spec.format = topic.spec.format.or(spec.format);
         topic.spec.check_fits(spec)?;
         if let Some(schema) = &spec.schema {
             check_same_meaning(&spec.name, &topic.schemas, schema)?;
@@ -318,6 +320,5 @@ impl Inner {
 
 /// A topic that somebody else has made.
 fn foreign(name: &str, partitions: u32) -> Topic {
-    let spec = TopicSpec { format: Some(Default::default()), ..TopicSpec::new(Arc::<str>::from(name), partitions) };
-    Topic { spec, schemas: Vec::new() }
+    Topic { spec: TopicSpec::new(Arc::<str>::from(name), partitions), schemas: Vec::new() }
 }
