@@ -150,7 +150,7 @@ impl Inner {
     /// Creates a topic, or returns the one that exists; adds the schema. Blocks.
     pub(super) fn create(&self, spec: &TopicSpec) -> Result<Topic> {
         check_spec(spec)?;
-        self.read_ledger()?;
+        self.read_ledger_patiently()?;
         let (topic, had) = self.wanted(spec)?;
         if had.as_ref() != Some(&Entry::of(&topic)) {
             self.change(|inner| {
@@ -169,7 +169,7 @@ impl Inner {
             )?;
         }
         // Somebody may have added a schema since.
-        self.read_ledger()?;
+        self.read_ledger_patiently()?;
         Ok(self.ledger.topic(&spec.name)?.unwrap_or(topic))
     }
 
@@ -309,7 +309,7 @@ impl Inner {
 
     /// All topics. Blocks.
     pub(super) fn list(&self) -> Result<Vec<Topic>> {
-        self.read_ledger()?;
+        self.read_ledger_patiently()?;
         let topics = self.list_partitions()?;
         topics
             .into_iter()
