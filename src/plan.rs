@@ -1,20 +1,23 @@
 //! The plan: every agent with its topics, partitions and tables, checked against the backend before a record flows.
 
+mod formats;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use self::formats::{Formats, check_bare, check_formats};
 use crate::agent::{AgentDef, Destination, OnError, OutputDef, Shape};
 use crate::backend::{Backend, Replay, Topic, check_same_meaning};
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::{RecordSchema, SchemaLookup, StoredSchemas};
 use crate::table::TableDef;
-use crate::topic::{Cleanup, TopicSchema, TopicSettings, TopicSpec, WireFormat, check_name};
+use crate::topic::{Cleanup, TopicSchema, TopicSettings, TopicSpec, check_name};
 
 /// One agent as it will run.
 pub struct AgentPlan {
     /// The agent.
     pub def: &'static AgentDef,
-    /// The consumer group whose members share the agent's partitions: app and agent.
+    /// The consumer group whose members share the agent's partitions: app and agent, or what the agent says.
     pub group: String,
     /// Number of partitions of every topic that it reads.
     pub partitions: u32,
@@ -28,8 +31,8 @@ pub struct AgentPlan {
     pub stored: StoredSchemas,
     /// The topics that it writes.
     pub destinations: Vec<Destination>,
-    /// Place of its `output` among the destinations.
-    pub output: Option<usize>,
+    /// Places of its outputs among the destinations.
+    pub outputs: Vec<usize>,
     /// Place of its dead-letter topic among the destinations.
     pub dead_letters: Option<usize>,
     /// Its tables.
@@ -53,9 +56,14 @@ pub fn changelog_name(app: &str, agent: &str) -> String {
     format!("{app}-{agent}-changelog")
 }
 
-/// The consumer group of an agent.
+/// The consumer group of an agent that says nothing else.
 pub fn group_name(app: &str, agent: &str) -> String {
     format!("{app}.{agent}")
+}
+
+/// The consumer group of an agent.
+fn group_of(app: &str, def: &AgentDef) -> String {
+    def.group.map_or_else(|| group_name(app, def.name), str::to_owned)
 }
 
 /// Looks a topic's schemas up where the topic keeps them.
@@ -108,7 +116,7 @@ impl Plan {
     pub async fn make(app: &str, agents: &[&'static AgentDef], backend: &dyn Backend, partitions: u32) -> Result<Self> {
         let (planner, drafts, replay) = Planner::draft_all(app, agents, backend, partitions).await?;
         planner.report()?;
-        let mut formats = BTreeMap::new();
+        let mut formats = Formats::new();
         for spec in planner.topics.values() {
             let kept = backend.create_topic(spec).await?;
             formats.insert(spec.name.clone(), kept.spec.format.unwrap_or_default());
@@ -139,44 +147,6 @@ impl Plan {
     }
 }
 
-/// What an agent puts out must fit its topic's format before anything is committed: what names no schema cannot be put
-/// into a topic whose values all have one.
-fn check_formats(agent: &AgentDef, formats: &BTreeMap<Arc<str>, WireFormat>) -> Result<()> {
-    let dead_letters = match agent.on_error {
-        OnError::DeadLetter(topic) => Some((topic, "dead letters")),
-        _ => None,
-    };
-    let plain = agent.output.filter(|output| output.schema.is_none()).map(|output| (output.topic, "plain values"));
-    let tables = agent.tables.iter().map(|table| table()).filter(|table| table.schema.is_none());
-    let tables = tables.filter_map(|table| Some((table.output?, "a table's plain values")));
-    for (topic, what) in dead_letters.into_iter().chain(plain).chain(tables) {
-        let format = formats.get(topic).copied().unwrap_or_default();
-        if format != WireFormat::SingleObject {
-            let message = format!(
-                "agent {} ({}:{}) writes {what} to topic {topic}, whose values are {format}: these name no schema; give \
-                 them a topic of single objects",
-                agent.name, agent.file, agent.line
-            );
-            return Err(Error::new(ErrorKind::Plan, message));
-        }
-    }
-    Ok(())
-}
-
-/// Values without a header are all of one schema: no agent may write another.
-fn check_bare(topic: &Topic, written: &TopicSchema) -> Result<()> {
-    let first = topic.schemas.first().map_or(written.fingerprint, |first| first.fingerprint);
-    if topic.spec.format != Some(WireFormat::Bare) || first == written.fingerprint {
-        return Ok(());
-    }
-    let message = format!(
-        "topic {} holds bare values of schema {first:016x}, and an agent writes {:016x} there; write to a new topic, \
-         or make one in another format",
-        topic.spec.name, written.fingerprint
-    );
-    Err(Error::new(ErrorKind::Plan, message))
-}
-
 /// The agents in such an order that whoever writes to a topic comes before those that read it: then it is known what the
 /// topic is keyed by. In a circle the first agent begins.
 fn producers_first(agents: &[&'static AgentDef]) -> Vec<&'static AgentDef> {
@@ -197,14 +167,17 @@ fn feeds(from: &AgentDef, to: &AgentDef) -> bool {
         _ => None,
     };
     let tables = from.tables.iter().filter_map(|table| table().output);
-    tables.chain(dead_letters).chain(from.output.map(|output| output.topic)).any(|topic| to.topics.contains(&topic))
+    tables
+        .chain(dead_letters)
+        .chain(from.outputs.iter().map(|output| output.topic))
+        .any(|topic| to.topics.contains(&topic))
 }
 
 /// An agent whose sources are known.
 struct Draft {
     def: &'static AgentDef,
     sources: Vec<Arc<str>>,
-    output: Option<Arc<str>>,
+    outputs: Vec<Arc<str>>,
     tables: Vec<TableDef>,
     keyed: bool,
 }
@@ -273,7 +246,7 @@ impl<'a> Planner<'a> {
             self.problems.push(error.message().to_owned());
         }
         let mut names = BTreeMap::new();
-        let mut tables = BTreeMap::new();
+        let (mut tables, mut groups) = (BTreeMap::new(), BTreeMap::new());
         for def in agents {
             if let Some(first) = names.insert(def.name, *def) {
                 self.problem(
@@ -281,6 +254,17 @@ impl<'a> Planner<'a> {
                     format!(
                         "the name is taken by {}:{}; give one of them another with name = \"…\"",
                         first.file, first.line
+                    ),
+                );
+            }
+            let group = group_of(self.app, def);
+            if let Some(first) = groups.insert(group.clone(), *def).filter(|first| first.name != def.name) {
+                self.problem(
+                    def,
+                    format!(
+                        "group {group} is that of agent {} ({}:{}): agents of a group would share the partitions and not all see \
+                         every record; give one of them another with group = \"…\"",
+                        first.name, first.file, first.line
                     ),
                 );
             }
@@ -327,7 +311,7 @@ impl<'a> Planner<'a> {
             drafts.push(Draft {
                 def,
                 sources,
-                output: def.output.map(|output| output.topic.into()),
+                outputs: def.outputs.iter().map(|output| output.topic.into()).collect(),
                 tables,
                 keyed: def.key.is_some() || !def.tables.is_empty(),
             });
@@ -364,7 +348,7 @@ impl<'a> Planner<'a> {
             return spec.name;
         }
         let rekey = rekey_def(def, topic, self.app);
-        let name: Arc<str> = rekey.output.map_or_else(|| topic.into(), |output| output.topic.into());
+        let name: Arc<str> = rekey.outputs.first().map_or_else(|| topic.into(), |output| output.topic.into());
         let repartition = TopicSpec {
             key_field: Some(key.field.into()),
             internal: true,
@@ -386,7 +370,7 @@ impl<'a> Planner<'a> {
         drafts.push(Draft {
             def: rekey,
             sources: vec![topic.into()],
-            output: Some(name.clone()),
+            outputs: vec![name.clone()],
             tables: Vec::new(),
             keyed: false,
         });
@@ -395,7 +379,7 @@ impl<'a> Planner<'a> {
 
     fn outputs(&mut self, def: &AgentDef, sources: &[Arc<str>], tables: &[TableDef]) {
         let mut wanted: Vec<(&str, Option<&'static RecordSchema>, bool)> = Vec::new();
-        wanted.extend(def.output.map(|output| (output.topic, output.schema, output.keeps_key)));
+        wanted.extend(def.outputs.iter().map(|output| (output.topic, output.schema, output.keeps_key)));
         wanted.extend(tables.iter().filter_map(|table| Some((table.output?, table.schema, true))));
         if let OnError::DeadLetter(topic) = def.on_error {
             wanted.push((topic, None, true));
@@ -474,7 +458,7 @@ impl<'a> Planner<'a> {
                 destinations.len() - 1
             })
         };
-        let output = draft.output.map(&mut place_of);
+        let outputs = draft.outputs.into_iter().map(&mut place_of).collect();
         let table_outputs = draft.tables.iter().map(|table| table.output.map(|topic| place_of(topic.into()))).collect();
         let dead_letters = match draft.def.on_error {
             OnError::DeadLetter(topic) => Some(place_of(topic.into())),
@@ -484,7 +468,7 @@ impl<'a> Planner<'a> {
         AgentPlan {
             repartitions: draft.sources.iter().filter(is_internal).cloned().collect(),
             def: draft.def,
-            group: group_name(self.app, draft.def.name),
+            group: group_of(self.app, draft.def),
             partitions: draft
                 .sources
                 .first()
@@ -501,7 +485,7 @@ impl<'a> Planner<'a> {
             changelog: changelog_name(self.app, draft.def.name).into(),
             stored: stored_schemas(replay.clone(), &changelog_name(self.app, draft.def.name)),
             destinations,
-            output,
+            outputs,
             dead_letters,
             tables: draft.tables,
             table_outputs,
@@ -534,7 +518,8 @@ fn rekey_def(def: &'static AgentDef, topic: &str, app: &str) -> &'static AgentDe
             topics: topics.leak(),
             key: None,
             tables: &[],
-            output: Some(OutputDef { topic: output.leak(), schema: def.input, keeps_key: false }),
+            outputs: vec![OutputDef { topic: output.leak(), schema: def.input, plain: None, keeps_key: false }].leak(),
+            group: None,
             concurrency: 1,
             shape: Shape::Rekey,
             start: def.key.map_or(def.start, |key| key.start_rekey),

@@ -108,6 +108,7 @@ impl Session {
             );
             tokio::pin!(work);
             let mut failure = None;
+            let (mut looks, sure) = (0, worker::looks_to_be_sure(&*self.backend));
             loop {
                 tokio::select! {
                     summary = &mut work => {
@@ -120,7 +121,8 @@ impl Session {
                         return failure.map_or(summary, Err);
                     }
                     () = self.clock.sleep(ASK_EVERY) => {
-                        if worker::caught_up(&self.plan, &*self.backend)? {
+                        looks = if worker::caught_up(&self.plan, &*self.backend)? { looks + 1 } else { 0 };
+                        if looks >= sure {
                             let _ = stop.send(true);
                         }
                     }

@@ -53,6 +53,19 @@ pub enum WireFormat {
     /// As Confluent's serializers write it: a zero, the number of the schema in four bytes, big-endian, the datum.
     /// Without a registry the number is the schema's place among those that the topic keeps, from 1.
     Confluent,
+    /// Plain texts, UTF-8: what Kafka's `StringSerializer` writes. Its name is `string`.
+    #[serde(rename = "string")]
+    Text,
+    /// Bytes as they are.
+    Bytes,
+    /// Plain numbers of 4 bytes, big-endian: what Kafka's `IntegerSerializer` writes.
+    Int,
+    /// Plain numbers of 8 bytes, big-endian: what Kafka's `LongSerializer` writes.
+    Long,
+    /// Plain floating-point numbers of 4 bytes: what Kafka's `FloatSerializer` writes.
+    Float,
+    /// Plain floating-point numbers of 8 bytes: what Kafka's `DoubleSerializer` writes.
+    Double,
 }
 
 impl fmt::Display for WireFormat {
@@ -61,6 +74,12 @@ impl fmt::Display for WireFormat {
             Self::SingleObject => "single-object",
             Self::Bare => "bare",
             Self::Confluent => "confluent",
+            Self::Text => "string",
+            Self::Bytes => "bytes",
+            Self::Int => "int",
+            Self::Long => "long",
+            Self::Float => "float",
+            Self::Double => "double",
         })
     }
 }

@@ -83,12 +83,12 @@ fn check_tables(arguments: &Arguments, handler: &Handler, errors: &mut Errors) {
 }
 
 fn check_output(arguments: &Arguments, handler: &Handler, errors: &mut Errors) {
-    match (&arguments.output, handler.output()) {
+    match (&arguments.outputs, handler.output()) {
         (None, Some(output)) => {
             errors.on(&output.whole, "where to? name the topic in `#[agent(…, output = \"order-totals\")]`");
         }
-        (Some((word, topic)), None) => {
-            let topic = topic.value();
+        (Some((word, topics)), None) => {
+            let topic = topics.first().map(syn::LitStr::value).unwrap_or_default();
             let message = if arguments.tables.is_empty() {
                 "nothing is put out: return a record, or take an `Output<T>` parameter".to_owned()
             } else {
@@ -99,6 +99,26 @@ fn check_output(arguments: &Arguments, handler: &Handler, errors: &mut Errors) {
             };
             errors.on(word, message);
         }
-        _ => {}
+        (Some((_, topics)), Some(_)) => check_each_output(topics, handler, errors),
+        (None, None) => {}
+    }
+}
+
+/// A returned record goes to one topic; each `Output` parameter has one of its own.
+fn check_each_output(topics: &[syn::LitStr], handler: &Handler, errors: &mut Errors) {
+    if handler.returns.is_some() {
+        for more in topics.iter().skip(1) {
+            errors.on(more, "what is returned goes to one topic; for several take an `Output<T>` parameter for each");
+        }
+        return;
+    }
+    let parameters: Vec<_> = handler.outputs().collect();
+    for more in parameters.iter().skip(topics.len()) {
+        let message =
+            "which topic? name one for each `Output` parameter, in their order: `outputs = [\"alerts\", \"totals\"]`";
+        errors.on(&more.whole, message);
+    }
+    for topic in topics.iter().skip(parameters.len()) {
+        errors.on(topic, "the function has no parameter for this topic: add `mut output: Output<T>`");
     }
 }

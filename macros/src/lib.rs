@@ -33,15 +33,17 @@ use proc_macro::TokenStream;
 /// | `key = customer` | the field that the topics must be keyed by; where they are not, they are repartitioned |
 /// | `table = TOTALS`, `tables = [A, B]` | the statics of its `TableMut` parameters, in their order |
 /// | `output = "order-totals"` | where what it returns, or sends through its `Output`, goes |
+/// | `outputs = ["totals", "alerts"]` | the topics of its `Output` parameters, in their order |
 /// | `concurrency = 4` | records or events of one partition at once; not with tables |
 /// | `on_error = fail` | the task stops at a record that fails; this is the default |
 /// | `on_error = retry(3)`, `retry(3, "2s")` | tried again first, after a wait (`ms`, `s`, `m`; 100 ms) that doubles |
 /// | `on_error = skip` | counted and logged |
 /// | `on_error = dead_letter("orders-failed")` | the original bytes go to a topic |
 /// | `name = "totals"` | its name, which is part of the stored format; by default the function's |
+/// | `group = "billing"` | its consumer group; by default `APP.AGENT` |
 ///
 /// The first parameter is a record `R` (or another value), `Event<R>`, `Batch<R>` or `Stream<R>`; after it come a
-/// `TableMut<'_, K, V>` for each table and at most one `Output<T>`. It returns nothing, a record, `Option`, `Vec` or
+/// `TableMut<'_, K, V>` for each table and an `Output<T>` for each output. It returns nothing, a record, `Option`, `Vec` or
 /// `Keyed` of it, or a `Result` of those; a stream agent returns nothing or a `Result` of it. It need not be `Send`.
 #[proc_macro_attribute]
 pub fn agent(attribute: TokenStream, item: TokenStream) -> TokenStream {
@@ -72,7 +74,7 @@ pub fn agent(attribute: TokenStream, item: TokenStream) -> TokenStream {
 /// `key` is filled with the key; every other one must be given. A record whose figures overflow, or whose fold fails,
 /// changes none of them and goes to the agent's `on_error`.
 ///
-/// The attribute takes `topic`, `topics`, `key`, `output`, `on_error` and `name` as `#[agent]` does, and
+/// The attribute takes `topic`, `topics`, `key`, `output`, `on_error`, `name` and `group` as `#[agent]` does, and
 /// `table = "…"`, the table's name. By default the agent is named as the static in lower case (`totals`, also the name
 /// of its type), and the table so with dashes.
 #[proc_macro]

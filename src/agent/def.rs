@@ -5,7 +5,7 @@ use std::pin::Pin;
 
 use super::task::Task;
 use crate::error::BoxError;
-use crate::record::RecordSchema;
+use crate::record::{Plain, RecordSchema};
 use crate::table::TableDef;
 
 /// An agent at work on one partition. It stays on the thread of its partition, so it need not be `Send`.
@@ -69,13 +69,15 @@ pub struct KeyDef {
     pub start_rekey: fn(Task) -> AgentFuture,
 }
 
-/// Where an agent's returned records go.
+/// Where records go that an agent returns or sends.
 #[derive(Clone, Copy, Debug)]
 pub struct OutputDef {
     /// The topic.
     pub topic: &'static str,
-    /// The schema of what is returned, for records.
+    /// The schema of what is put out, for records.
     pub schema: Option<&'static RecordSchema>,
+    /// What is put out, for plain values.
+    pub plain: Option<Plain>,
     /// Whether each has the key of the record that it comes from, for certain.
     pub keeps_key: bool,
 }
@@ -97,8 +99,10 @@ pub struct AgentDef {
     pub key: Option<KeyDef>,
     /// The tables that it writes.
     pub tables: &'static [fn() -> TableDef],
-    /// Where what it returns goes.
-    pub output: Option<OutputDef>,
+    /// Where what it returns goes, or what it sends through each of its outputs.
+    pub outputs: &'static [OutputDef],
+    /// The consumer group whose members share its partitions, where it is not the agent's own.
+    pub group: Option<&'static str>,
     /// Records of one partition that are worked on at once.
     pub concurrency: usize,
     /// What happens to a record that it fails on.
@@ -107,6 +111,8 @@ pub struct AgentDef {
     pub shape: Shape,
     /// The schema that it reads with, for records.
     pub input: Option<&'static RecordSchema>,
+    /// What it reads, for plain values.
+    pub plain: Option<Plain>,
     /// Begins the work on one partition.
     pub start: fn(Task) -> AgentFuture,
 }

@@ -279,7 +279,7 @@ impl<R: Value> Input<R> {
     #[inline]
     pub fn finish<T: Outcome>(&mut self, outcome: T) -> Result<(), BoxError> {
         let outputs = outcome.outputs()?;
-        let Some(destination) = self.task.output else { return Ok(()) };
+        let Some(&destination) = self.task.outputs.first() else { return Ok(()) };
         let Some(mail) = &self.mail else { return Ok(()) };
         let outbox = &mut *self.task.outbox.borrow_mut();
         let mut emit = Emit { outbox, destination, key: None, timestamp: self.task.at_hand.timestamp() };

@@ -92,7 +92,7 @@ where
         loop {
             poll_fn(|cx| input.poll_step(cx)).await;
             let Some((raw, decoder)) = input.current() else { continue };
-            let (Some(value), Some(destination)) = (raw.value, shared.output) else { continue };
+            let (Some(value), Some(&destination)) = (raw.value, shared.outputs.first()) else { continue };
             let view = decoder.view(value)?;
             let field = R::get(&view);
             match <R as HasField<F>>::Type::key_bytes(field, &mut scratch) {

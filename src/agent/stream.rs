@@ -60,16 +60,18 @@ impl<R: Value> Stream<R> {
     }
 }
 
-/// The topic that the agent's `output` names.
+/// A topic that the agent puts records out to: the one that `output` names, or that of the same place in `outputs`.
 #[derive(Clone, Debug)]
 pub struct Output<T: Value> {
     task: Rc<Shared>,
+    /// Among the agent's outputs.
+    place: usize,
     value: PhantomData<fn(T)>,
 }
 
 impl<T: Value> Output<T> {
-    pub(super) fn new(task: Rc<Shared>) -> Self {
-        Self { task, value: PhantomData }
+    pub(super) fn new(task: Rc<Shared>, place: usize) -> Self {
+        Self { task, place, value: PhantomData }
     }
 
     /// Puts out a record under the key of the record at hand. It becomes visible with the next commit.
@@ -89,7 +91,7 @@ impl<T: Value> Output<T> {
     }
 
     fn push(&self, key: Option<&[u8]>, value: Option<&T>) -> Result<()> {
-        let Some(destination) = self.task.output else {
+        let Some(&destination) = self.task.outputs.get(self.place) else {
             return Err(Error::new(
                 ErrorKind::Plan,
                 format!("agent {} has no output topic: add `output = \"…\"` to its #[agent]", self.task.agent.name),

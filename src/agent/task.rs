@@ -79,8 +79,8 @@ pub(crate) struct Shared {
     pub stream_time: Cell<i64>,
     /// What was put out since the last commit.
     pub outbox: RefCell<Outbox>,
-    /// Place of the agent's `output` among the outbox's destinations.
-    pub output: Option<usize>,
+    /// Places of the agent's outputs among the outbox's destinations; what it returns goes to the first.
+    pub outputs: Vec<usize>,
     /// Why the record at hand could not be read.
     pub failure: RefCell<Option<BoxError>>,
     /// The tables that the agent writes.
@@ -248,10 +248,10 @@ impl Task {
         }
     }
 
-    /// The topic that the agent's `output` names, for records that are put out while it runs.
-    pub fn output<T: Value>(&self) -> Output<T> {
+    /// The topic that the agent names at this place among its outputs, for records that are put out while it runs.
+    pub fn output<T: Value>(&self, place: usize) -> Output<T> {
         self.0.keeps_key.set(true);
         self.0.prepares.set(true);
-        Output::new(Rc::clone(&self.0))
+        Output::new(Rc::clone(&self.0), place)
     }
 }

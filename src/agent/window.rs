@@ -94,7 +94,7 @@ impl<R: Value> Window<R> {
 
     /// Puts out what the agent returned for a record: all of it, or nothing.
     pub(super) fn put_out(&self, place: &Place, outputs: impl IntoOutputs) -> Result<(), BoxError> {
-        let Some(destination) = self.task.output else { return Ok(()) };
+        let Some(&destination) = self.task.outputs.first() else { return Ok(()) };
         let Some((_, raw)) = self.raw(place) else { return Ok(()) };
         let outbox = &mut *self.task.outbox.borrow_mut();
         let before = outbox.mark();

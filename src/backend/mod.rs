@@ -29,7 +29,7 @@ use crate::topic::{TopicPartition, TopicSchema, TopicSettings, TopicSpec};
 
 pub use compaction::{Compaction, LastOffsets, Stays};
 pub use secret::{Secret, is_secret, without_secrets};
-pub use wire::WireLayer;
+pub use wire::{WireLayer, plain_of};
 
 /// What a backend can do; the conformance suite and the plan choose by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,7 +1,8 @@
 //! Topics whose values have another form on the wire than single objects, as a layer over any backend.
 //!
 //! Above the layer every value of a record is a single object, whatever its topic holds: readers put the header in
-//! front that names the schema, producers take it off. Topics of single objects pass untouched.
+//! front that names the schema, producers take it off. Topics of single objects pass untouched, and so do those of plain
+//! values, of which producers only see whether they are such.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,7 +14,7 @@ use super::{
     Producer, ProducerId, Reader, Replay, Topic, Transaction, Transactions,
 };
 use crate::error::{Error, ErrorKind, Result};
-use crate::record::{FrameBuilder, FrameHeader, Frames, SINGLE_OBJECT_MARKER, split_single_object};
+use crate::record::{FrameBuilder, FrameHeader, Frames, Plain, SINGLE_OBJECT_MARKER, split_single_object};
 use crate::topic::{TopicPartition, TopicSettings, TopicSpec, WireFormat};
 
 /// Byte that begins a value with a Confluent header; the number of its schema follows, big-endian.
@@ -21,6 +22,19 @@ const CONFLUENT_MAGIC: u8 = 0;
 
 /// Length of that header.
 const CONFLUENT_HEADER_LEN: usize = 5;
+
+/// The plain values that a topic of this format holds; `None` for records.
+pub fn plain_of(format: WireFormat) -> Option<Plain> {
+    match format {
+        WireFormat::SingleObject | WireFormat::Bare | WireFormat::Confluent => None,
+        WireFormat::Text => Some(Plain::Text),
+        WireFormat::Bytes => Some(Plain::Bytes),
+        WireFormat::Int => Some(Plain::Int),
+        WireFormat::Long => Some(Plain::Long),
+        WireFormat::Float => Some(Plain::Float),
+        WireFormat::Double => Some(Plain::Double),
+    }
+}
 
 /// A backend whose topics may hold values in any [`WireFormat`].
 #[derive(Clone, Debug)]
@@ -105,18 +119,17 @@ impl WireReplay {
         self.formats.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How the topic's values are turned into single objects and back; `None` where they are that.
-    fn wire(&self, topic: &Arc<str>) -> Result<Option<Wire>> {
-        if self.formats().get(topic) == Some(&WireFormat::SingleObject) {
-            return Ok(None);
+    /// What is done with the topic's values.
+    fn form(&self, topic: &Arc<str>) -> Result<Form> {
+        let known = self.formats().get(topic).copied();
+        if let Some(form) = known.and_then(Form::of_untouched) {
+            return Ok(form);
         }
         let found = self.inner.topic(topic)?;
         let format = found.spec.format.unwrap_or_default();
         self.formats().insert(topic.clone(), format);
-        Ok(match format {
-            WireFormat::SingleObject => None,
-            WireFormat::Bare | WireFormat::Confluent => Some(Wire::new(self.inner.clone(), format, &found)),
-        })
+        Ok(Form::of_untouched(format)
+            .unwrap_or_else(|| Form::Wire(Box::new(Wire::new(self.inner.clone(), format, &found)))))
     }
 }
 
@@ -124,9 +137,11 @@ impl WireReplay {
 impl Replay for WireReplay {
     fn reader(&self, partition: &TopicPartition, from: u64) -> Result<Box<dyn Reader>> {
         let inner = self.inner.reader(partition, from)?;
-        Ok(match self.wire(&partition.topic)? {
-            Some(wire) => Box::new(WireReader { inner, wire, raw: Frames::default(), frame: FrameBuilder::new() }),
-            None => inner,
+        Ok(match self.form(&partition.topic)? {
+            Form::Wire(wire) => {
+                Box::new(WireReader { inner, wire: *wire, raw: Frames::default(), frame: FrameBuilder::new() })
+            }
+            Form::Single | Form::Plain(_) => inner,
         })
     }
 
@@ -195,6 +210,26 @@ impl Replay for WireReplay {
     }
 }
 
+/// What is done with the values of one topic.
+enum Form {
+    /// They are single objects already.
+    Single,
+    /// They go as they are; those that are appended must be such.
+    Plain(Plain),
+    /// They are turned into single objects and back.
+    Wire(Box<Wire>),
+}
+
+impl Form {
+    /// The form of values that go as they are.
+    fn of_untouched(format: WireFormat) -> Option<Self> {
+        match plain_of(format) {
+            Some(plain) => Some(Self::Plain(plain)),
+            None => (format == WireFormat::SingleObject).then_some(Self::Single),
+        }
+    }
+}
+
 /// Turns values of one topic into single objects and back.
 struct Wire {
     replay: Arc<dyn Replay>,
@@ -230,7 +265,7 @@ impl Wire {
                 (None, value)
             }
             WireFormat::Bare => (self.schemas.first().copied(), value),
-            WireFormat::SingleObject => (None, value),
+            _ => (None, value),
         };
         if let Some(fingerprint) = fingerprint {
             out.extend_from_slice(&SINGLE_OBJECT_MARKER);
@@ -262,7 +297,7 @@ impl Wire {
         }
         let place = self.schemas.iter().position(|known| *known == fingerprint);
         match (self.format, place) {
-            (WireFormat::Bare, Some(0)) | (WireFormat::SingleObject, _) => {}
+            (WireFormat::Bare, Some(0)) => {}
             (WireFormat::Bare, _) => {
                 let first = self.schemas.first().copied().unwrap_or_default();
                 return refused(format!(
@@ -276,8 +311,13 @@ impl Wire {
             (WireFormat::Confluent, None) => {
                 return refused(format!("it does not keep schema {fingerprint:016x} of this one; add it"));
             }
+            // Of these no `Wire` is made.
+            _ => {
+                out.extend_from_slice(value);
+                return Ok(());
+            }
         }
-        out.extend_from_slice(if self.format == WireFormat::SingleObject { value } else { datum });
+        out.extend_from_slice(datum);
         Ok(())
     }
 }
@@ -420,22 +460,28 @@ impl Transaction for WireTransaction {
 /// Puts records into the formats of their topics.
 struct Converter {
     replay: Arc<WireReplay>,
-    /// `None` for topics of single objects.
-    wires: HashMap<Arc<str>, Option<Wire>>,
+    forms: HashMap<Arc<str>, Form>,
     frame: FrameBuilder,
 }
 
 impl Converter {
     fn new(replay: Arc<WireReplay>) -> Self {
-        Self { replay, wires: HashMap::new(), frame: FrameBuilder::new() }
+        Self { replay, forms: HashMap::new(), frame: FrameBuilder::new() }
     }
 
     /// The records in the topic's format; the frame itself where they go as they are.
     fn convert<'a>(&'a mut self, to: &TopicPartition, frame: &'a mut FrameBuilder) -> Result<&'a mut FrameBuilder> {
-        if !self.wires.contains_key(&to.topic) {
-            self.wires.insert(to.topic.clone(), self.replay.wire(&to.topic)?);
+        if !self.forms.contains_key(&to.topic) {
+            self.forms.insert(to.topic.clone(), self.replay.form(&to.topic)?);
         }
-        let Some(Some(wire)) = self.wires.get_mut(&to.topic) else { return Ok(frame) };
+        let wire = match self.forms.get_mut(&to.topic) {
+            Some(Form::Wire(wire)) => wire,
+            Some(Form::Plain(plain)) => {
+                check_plain(*plain, to, frame)?;
+                return Ok(frame);
+            }
+            Some(Form::Single) | None => return Ok(frame),
+        };
         self.frame.clear();
         let mut value = Vec::new();
         for mut record in frame.records() {
@@ -448,4 +494,15 @@ impl Converter {
         }
         Ok(&mut self.frame)
     }
+}
+
+/// Refuses values that nobody could read as what the topic holds.
+fn check_plain(plain: Plain, to: &TopicPartition, frame: &FrameBuilder) -> Result<()> {
+    for value in frame.records().filter_map(|record| record.value) {
+        plain.check(value).map_err(|error| {
+            let message = format!("topic {} has values in the format {plain}: this one is none", to.topic);
+            Error::new(ErrorKind::Encode, message).with_source(error).at(to)
+        })?;
+    }
+    Ok(())
 }

@@ -18,7 +18,7 @@ pub(super) fn agents(context: &mut Context) -> Done {
     let mut rows = Vec::new();
     for def in context.agents() {
         let tables: Vec<_> = def.tables.iter().map(|table| table()).collect();
-        let mut outputs: Vec<&str> = def.output.iter().map(|output| output.topic).collect();
+        let mut outputs: Vec<&str> = def.outputs.iter().map(|output| output.topic).collect();
         outputs.extend(tables.iter().filter_map(|table| table.output));
         let on_error = match def.on_error {
             OnError::Fail => "fail".to_owned(),
@@ -106,8 +106,8 @@ fn schemas(context: &Context) -> BTreeMap<&'static str, &'static RecordSchema> {
         .iter()
         .flat_map(|def| {
             let tables = def.tables.iter().filter_map(|table| table().schema);
-            let output = def.output.and_then(|output| output.schema);
-            def.input.into_iter().chain(tables).chain(output)
+            let outputs = def.outputs.iter().filter_map(|output| output.schema);
+            def.input.into_iter().chain(tables).chain(outputs)
         })
         .map(|schema| (schema.name, schema))
         .collect()

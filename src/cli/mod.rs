@@ -11,6 +11,7 @@ mod groups;
 mod log;
 mod logging;
 mod output;
+mod plain;
 mod read;
 mod reset;
 mod schema;

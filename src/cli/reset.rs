@@ -115,7 +115,8 @@ async fn collect(context: &Context, store: &Store, only: Option<&str>) -> Done<D
     doomed.state.sort();
     doomed.state.dedup();
     for name in &names {
-        let group = group_name(app, name);
+        let planned = plan.agents.iter().find(|agent| agent.def.name == name);
+        let group = planned.map_or_else(|| group_name(app, name), |agent| agent.group.clone());
         for topic in topics
             .iter()
             .filter(|topic| !topic.spec.internal || doomed.topics.iter().any(|gone| **gone == *topic.spec.name))

@@ -118,11 +118,13 @@ async fn send_one(
         }
         value => value.unwrap_or_default().to_owned(),
     };
-    let wire =
-        values.encode_text(&text, json).map_err(|why| {
-            Failure::new(format!("this is not a {} for topic {}: {why}", values.describe(), values.topic))
-                .help(format!("`{} model {}` shows its fields", context.program, values.describe()))
-        })?;
+    let wire = values.encode_text(&text, json).map_err(|why| {
+        let failure = Failure::new(format!("this is not a {} for topic {}: {why}", values.describe(), values.topic));
+        match &values.schema {
+            Some(schema) => failure.help(format!("`{} model {}` shows its fields", context.program, schema.name())),
+            None => failure,
+        }
+    })?;
     let most = store.backend.capabilities().max_record_bytes;
     let key = match &args.key {
         Some(key) => Some(values.parse_key(key).map_err(|why| Failure::usage(format!("--key {key}: {why}")))?),

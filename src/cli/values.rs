@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::backend::{Replay, Topic};
+use super::plain;
+use crate::backend::{Replay, Topic, plain_of};
 use crate::error::Result;
 use crate::record::{
-    DynamicSchema, SINGLE_OBJECT_HEADER_LEN, SINGLE_OBJECT_MARKER, avro_to_json, avro_to_json_encoding,
+    DynamicSchema, Plain, SINGLE_OBJECT_HEADER_LEN, SINGLE_OBJECT_MARKER, avro_to_json, avro_to_json_encoding,
     json_encoding_to_avro, json_to_avro, key_of, split_single_object,
 };
 use crate::topic::WireFormat;
@@ -37,6 +38,8 @@ pub(super) struct Values {
     replay: Arc<dyn Replay>,
     /// What new values are written with; a topic without it holds plain values.
     pub(super) schema: Option<DynamicSchema>,
+    /// Which ones, where the topic's format says so.
+    plain: Option<Plain>,
     pub(super) key_field: Option<Arc<str>>,
     key_kind: KeyKind,
     /// Topics that may know a schema which this one does not: a dead-letter topic holds what others held.
@@ -46,9 +49,11 @@ pub(super) struct Values {
 
 impl Values {
     pub(super) fn of(topic: &Topic, replay: Arc<dyn Replay>) -> Result<Self> {
+        let plain = plain_of(topic.spec.format.unwrap_or_default());
         // Values without a header are of the topic's first schema, whatever came later.
         let newest = match topic.spec.format {
             Some(WireFormat::Bare) => topic.schemas.first(),
+            _ if plain.is_some() => None,
             _ => topic.spec.schema.as_ref().or(topic.schemas.last()),
         };
         let schema = newest.map(|schema| DynamicSchema::parse_named(&topic.spec.name, &schema.json)).transpose()?;
@@ -61,6 +66,7 @@ impl Values {
             topic: topic.spec.name.clone(),
             replay,
             schema,
+            plain,
             key_field,
             key_kind,
             others: Vec::new(),
@@ -75,11 +81,18 @@ impl Values {
 
     /// What the topic holds, for people.
     pub(super) fn describe(&self) -> String {
-        self.schema.as_ref().map_or_else(|| "plain values".to_owned(), DynamicSchema::name)
+        match (&self.schema, self.plain) {
+            (Some(schema), _) => schema.name(),
+            (None, Some(plain)) => format!("plain {plain}"),
+            (None, None) => "plain value".to_owned(),
+        }
     }
 
     /// The wire value of what somebody typed: JSON by the schema, or the text itself where there is none.
     pub(super) fn encode_text(&self, text: &str, json: Json) -> Result<Vec<u8>, String> {
+        if let Some(plain) = self.plain {
+            return plain::encode(plain, text);
+        }
         let Some(schema) = &self.schema else { return Ok(text.as_bytes().to_vec()) };
         let value: Value = serde_json::from_str(text).map_err(|error| format!("this is not JSON: {error}"))?;
         let mut wire = begin(schema);
@@ -133,6 +146,9 @@ impl Values {
 
     /// A wire value for people and programs, by the schema that it names.
     pub(super) fn decode(&mut self, wire: &[u8], json: Json) -> Result<Value, String> {
+        if let Some(plain) = self.plain {
+            return plain::decode(plain, wire);
+        }
         let Some((schema, datum)) = self.split(wire)? else { return Ok(text_or_hex(wire)) };
         let decode = match json {
             Json::People => avro_to_json,
@@ -143,7 +159,9 @@ impl Values {
 
     /// The schema that a wire value names, and the datum behind its header; `None` for a plain value.
     pub(super) fn split<'a, 'w>(&'a mut self, wire: &'w [u8]) -> Result<Option<(&'a DynamicSchema, &'w [u8])>, String> {
-        let Some((fingerprint, datum)) = split_single_object(wire) else { return Ok(None) };
+        // A number may look like a header.
+        let single = self.plain.is_none().then(|| split_single_object(wire)).flatten();
+        let Some((fingerprint, datum)) = single else { return Ok(None) };
         if !self.known.contains_key(&fingerprint) {
             let found = self.look_up(fingerprint).map_err(|error| error.to_string())?;
             // A schema that is not known yet may be known later, when somebody follows the topic.

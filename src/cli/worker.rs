@@ -60,6 +60,7 @@ pub(super) async fn run(context: &mut Context, args: &WorkerArgs) -> Done {
     let mut signals = 0;
     let mut failed = 0;
     let mut busy_until = began;
+    let (mut looks, sure) = (0, worker::looks_to_be_sure(&*store.backend));
     let summary = loop {
         tokio::select! {
             summary = &mut work => break summary.unwrap_or_else(|error| end_failed(error)),
@@ -75,11 +76,12 @@ pub(super) async fn run(context: &mut Context, args: &WorkerArgs) -> Done {
             }
             () = clock.sleep(ASK_EVERY), if args.until_caught_up && !*stop.borrow() => {
                 let caught_up = worker::caught_up(&plan, &*store.backend).unwrap_or_else(|error| end_failed(error));
-                if caught_up {
+                looks = if caught_up { looks + 1 } else { 0 };
+                if looks == 1 {
                     busy_until = clock.moment();
                 }
                 // A partition that failed never catches up.
-                if caught_up || failed > 0 {
+                if looks >= sure || failed > 0 {
                     let _ = stop.send(true);
                 }
             }
@@ -260,7 +262,7 @@ fn describe(def: &AgentDef, partitions: u32) -> String {
     for table in &tables {
         text.push_str(&format!(" -> table {}", table.name));
     }
-    for topic in tables.iter().filter_map(|table| table.output).chain(def.output.map(|output| output.topic)) {
+    for topic in tables.iter().filter_map(|table| table.output).chain(def.outputs.iter().map(|output| output.topic)) {
         text.push_str(&format!(" -> topic {topic}"));
     }
     match def.on_error {

@@ -3,9 +3,10 @@
 use std::fmt;
 
 use super::codec::{Codec, Nested};
+use super::plain::not_utf8;
 use super::plan::no_plan;
 use super::{
-    DecodeError, EncodeError, Input, Record, RecordSchema, SINGLE_OBJECT_HEADER_LEN, SINGLE_OBJECT_MARKER, Step,
+    DecodeError, EncodeError, Input, Plain, Record, RecordSchema, SINGLE_OBJECT_HEADER_LEN, SINGLE_OBJECT_MARKER, Step,
     looks_like,
 };
 
@@ -21,6 +22,9 @@ pub trait Value: Sized + Clone + fmt::Debug + Send + 'static {
 
     /// The schema, for records.
     const SCHEMA: Option<&'static RecordSchema>;
+
+    /// What it is, for plain values.
+    const PLAIN: Option<Plain> = None;
 
     /// Appends the value as it goes on the wire.
     fn encode_value(&self, out: &mut Vec<u8>) -> Result<(), EncodeError>;
@@ -155,6 +159,7 @@ fn check_end(input: &Input<'_>) -> Result<(), DecodeError> {
 impl Value for String {
     type View<'a> = &'a str;
     const SCHEMA: Option<&'static RecordSchema> = None;
+    const PLAIN: Option<Plain> = Some(Plain::Text);
 
     fn encode_value(&self, out: &mut Vec<u8>) -> Result<(), EncodeError> {
         out.extend_from_slice(self.as_bytes());
@@ -166,7 +171,7 @@ impl Value for String {
     }
 
     fn view_value(wire: &[u8]) -> Result<&str, DecodeError> {
-        std::str::from_utf8(wire).map_err(|error| DecodeError::at_field("-", error.valid_up_to(), "not UTF-8"))
+        std::str::from_utf8(wire).map_err(not_utf8)
     }
 
     fn own(view: &&str) -> Self {
@@ -177,6 +182,7 @@ impl Value for String {
 impl Value for Vec<u8> {
     type View<'a> = &'a [u8];
     const SCHEMA: Option<&'static RecordSchema> = None;
+    const PLAIN: Option<Plain> = Some(Plain::Bytes);
 
     fn encode_value(&self, out: &mut Vec<u8>) -> Result<(), EncodeError> {
         out.extend_from_slice(self);
@@ -197,10 +203,11 @@ impl Value for Vec<u8> {
 }
 
 macro_rules! number_value {
-    ($($type:ty),*) => {$(
+    ($($type:ty as $plain:ident),*) => {$(
         impl Value for $type {
             type View<'a> = Self;
             const SCHEMA: Option<&'static RecordSchema> = None;
+            const PLAIN: Option<Plain> = Some(Plain::$plain);
 
             fn encode_value(&self, out: &mut Vec<u8>) -> Result<(), EncodeError> {
                 out.extend_from_slice(&self.to_be_bytes());
@@ -208,10 +215,7 @@ macro_rules! number_value {
             }
 
             fn decode_value(wire: &[u8]) -> Result<Self, DecodeError> {
-                wire.try_into().map(Self::from_be_bytes).map_err(|_| {
-                    let (name, need, have) = (stringify!($type), size_of::<Self>(), wire.len());
-                    DecodeError::at_field("-", 0, format!("a plain {name} has {need} bytes, this value has {have}"))
-                })
+                wire.try_into().map(Self::from_be_bytes).map_err(|_| Plain::$plain.wrong_length(wire.len()))
             }
 
             fn view_value(wire: &[u8]) -> Result<Self, DecodeError> {
@@ -225,4 +229,4 @@ macro_rules! number_value {
     )*};
 }
 
-number_value!(i32, i64, f32, f64);
+number_value!(i32 as Int, i64 as Long, f32 as Float, f64 as Double);

@@ -11,7 +11,7 @@ use super::store::MemoryStores;
 use super::{TableState, key_text};
 use crate::disk::Disk;
 use crate::error::{Error, ErrorKind, Result};
-use crate::record::{DecodeError, EncodeError, Key, RecordSchema, StoredSchemas, Value};
+use crate::record::{DecodeError, EncodeError, Key, Plain, RecordSchema, StoredSchemas, Value};
 use crate::topic::TopicPartition;
 
 /// Bytes of the timestamp before every stored state.
@@ -90,6 +90,8 @@ pub struct TableDef {
     pub help: &'static str,
     /// The schema of the values, when they are records.
     pub schema: Option<&'static RecordSchema>,
+    /// What the values are, when they are plain.
+    pub plain: Option<Plain>,
     /// Whether keys are signed numbers, which are stored with the sign flipped so that they sort as numbers do.
     pub(super) signed: bool,
     key: fn() -> TypeId,
@@ -112,6 +114,7 @@ impl TableDef {
             output,
             help,
             schema: V::SCHEMA,
+            plain: V::PLAIN,
             signed: K::SIGNED,
             key: TypeId::of::<K>,
             layout: <S as TableState<K, V>>::layout,

@@ -272,6 +272,12 @@ impl Drop for Beside {
     }
 }
 
+/// How many looks in a row must find everything processed. Where commits are transactions, positions may be seen a moment
+/// before what was committed with them.
+pub(crate) fn looks_to_be_sure(backend: &dyn Backend) -> u32 {
+    if backend.capabilities().transactions { 5 } else { 1 }
+}
+
 /// Whether everything in the agents' topics has been processed and committed, the outputs of one agent that are the
 /// input of another included.
 pub fn caught_up(plan: &Plan, backend: &dyn Backend) -> Result<bool> {

@@ -58,7 +58,7 @@ pub(super) fn share(
     at_hand: Rc<AtHand>,
 ) -> Shared {
     // Where tables keep no undo, a failed record ends the task at the commit before, outputs and all.
-    let undoes_outputs = plan.output.is_some() && (tables.is_empty() || needs_undo(plan));
+    let undoes_outputs = !plan.outputs.is_empty() && (tables.is_empty() || needs_undo(plan));
     Shared {
         agent: plan.def,
         partition,
@@ -86,7 +86,7 @@ pub(super) fn share(
                 bytes: context.options.output_memory_bytes,
             },
         )),
-        output: plan.output,
+        outputs: plan.outputs.clone(),
         expects: plan.keyed && !tables.is_empty() && plan.def.shape != Shape::Aggregate,
         failure: RefCell::new(None),
         undo: needs_undo(plan),

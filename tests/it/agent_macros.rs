@@ -78,7 +78,7 @@ fn a_definition_holds_what_was_said() {
     assert_eq!(def.topics, ["visits", "visits-old"]);
     assert_eq!(def.key.unwrap().field, "customerId");
     assert_eq!(def.tables.iter().map(|table| table().name).collect::<Vec<_>>(), ["visits-by-hand", "limits"]);
-    let output = def.output.unwrap();
+    let [output] = def.outputs else { panic!("{:?}", def.outputs) };
     assert_eq!((output.topic, output.schema.unwrap().name), ("alerts", "shop.Visit"));
     assert_eq!((def.concurrency, def.shape), (1, Shape::Record));
     assert_eq!(def.on_error, OnError::Retry { times: 3, backoff_ms: 2000 });
@@ -90,14 +90,14 @@ fn every_shape_has_its_definition() {
     let def = <notify as Agent>::DEF;
     assert_eq!((def.name, def.help, def.concurrency, def.shape), ("notifier", "", 4, Shape::Event));
     assert_eq!(def.on_error, OnError::DeadLetter("visits-failed"));
-    assert!(def.key.is_none() && def.output.is_none() && def.tables.is_empty());
+    assert!(def.key.is_none() && def.outputs.is_empty() && def.tables.is_empty());
 
     let def = <batches as Agent>::DEF;
     assert_eq!((def.shape, def.on_error), (Shape::Batch, OnError::Skip));
 
     let def = <start as Agent>::DEF;
     assert_eq!((def.shape, def.on_error), (Shape::Stream, OnError::Retry { times: 1, backoff_ms: 100 }));
-    assert!(def.input.is_none() && def.output.unwrap().schema.is_none());
+    assert!(def.input.is_none() && def.outputs[0].schema.is_none());
 
     let def = <visit_totals as Agent>::DEF;
     assert_eq!((def.name, def.help), ("visit_totals", "What each customer saw."));

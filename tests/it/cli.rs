@@ -78,6 +78,8 @@ fn command_line() {
     let app = match fs::read_to_string(FORMAT).ok().as_deref() {
         Some("bare") => app.format("shop-orders", WireFormat::Bare),
         Some("confluent") => app.format("shop-orders", WireFormat::Confluent),
+        Some("plain") => crate::plain::app(),
+        Some("plain-long") => crate::plain::app().format("ints", WireFormat::Long),
         _ => app,
     };
     let code = app.run_with(std::iter::once("shop".to_owned()).chain(args).map(OsString::from));

@@ -25,6 +25,8 @@ mod limits;
 mod log;
 mod log_commands;
 mod operator;
+mod outputs;
+mod plain;
 mod policies;
 mod records;
 mod schema_commands;

@@ -23,10 +23,20 @@ pub(crate) enum Carrier {
 impl Carrier {
     fn arguments(self) -> &'static [&'static str] {
         match self {
-            Self::Function => {
-                &["topic", "topics", "key", "table", "tables", "output", "concurrency", "on_error", "name"]
-            }
-            Self::Aggregation => &["topic", "topics", "key", "table", "output", "on_error", "name"],
+            Self::Function => &[
+                "topic",
+                "topics",
+                "key",
+                "table",
+                "tables",
+                "output",
+                "outputs",
+                "concurrency",
+                "on_error",
+                "name",
+                "group",
+            ],
+            Self::Aggregation => &["topic", "topics", "key", "table", "output", "on_error", "name", "group"],
         }
     }
 }
@@ -42,14 +52,16 @@ pub(crate) struct Arguments {
     pub(crate) tables: Vec<ExprPath>,
     /// The name of an aggregation's table.
     pub(crate) table_name: Option<LitStr>,
-    /// The word `output` and the topic that is written.
-    pub(crate) output: Option<(Ident, LitStr)>,
+    /// The word `output` or `outputs`, and the topics that are written, at least one unless an error was reported.
+    pub(crate) outputs: Option<(Ident, Vec<LitStr>)>,
     /// How many records run at once, and the literal that says it.
     pub(crate) concurrency: Option<(usize, LitInt)>,
     /// What happens to a record that fails.
     pub(crate) on_error: OnError,
     /// The agent's name.
     pub(crate) name: Option<LitStr>,
+    /// The consumer group, where it is not the agent's own.
+    pub(crate) group: Option<LitStr>,
 }
 
 /// One `name = value`.
@@ -118,9 +130,22 @@ impl Arguments {
                     self.tables.extend(errors.keep(table(element, "tables = [TOTALS, LIMITS]")));
                 }
             }
-            "output" => self.output = Some((name.clone(), topic(value, "output = \"order-totals\"")?)),
+            "output" => self.outputs = Some((name.clone(), vec![topic(value, "output = \"order-totals\"")?])),
+            "outputs" => {
+                let example = "outputs = [\"order-totals\", \"alerts\"]";
+                let mut topics = Vec::new();
+                for element in elements(value, example)? {
+                    topics.extend(errors.keep(topic(element, example)));
+                }
+                self.outputs = Some((name.clone(), topics));
+            }
             "concurrency" => self.concurrency = Some(concurrency(value)?),
             "on_error" => self.on_error = policy::parse(value, errors)?,
+            "group" => {
+                let literal = string(value, "group = \"totals\"")?;
+                names::check("a group", &literal)?;
+                self.group = Some(literal);
+            }
             _ => {
                 let literal = string(value, "name = \"total-orders\"")?;
                 names::check("an agent", &literal)?;
@@ -131,7 +156,7 @@ impl Arguments {
     }
 
     fn check_topics(&self, seen: &[Ident], place: Span, errors: &mut Errors) {
-        for (one, many) in [("topic", "topics"), ("table", "tables")] {
+        for (one, many) in [("topic", "topics"), ("table", "tables"), ("output", "outputs")] {
             if let (Some(_), Some(second)) = (position(seen, one), position(seen, many)) {
                 errors.on(&seen[second], format!("give either `{one}` or `{many}`"));
             }
@@ -154,17 +179,21 @@ impl Arguments {
     /// Refuses outputs that the agent would read again.
     fn check_loops(&self, errors: &mut Errors) {
         let is_input = |topic: &LitStr| self.topics.iter().any(|input| input.value() == topic.value());
-        if let Some((_, output)) = &self.output
-            && is_input(output)
-        {
-            let message =
-                "the agent reads this topic: it would process its own output again and again, so write another";
-            errors.on(output, message);
+        let outputs = self.outputs.as_ref().map_or(&[][..], |(_, topics)| topics);
+        for (i, output) in outputs.iter().enumerate() {
+            if is_input(output) {
+                let message =
+                    "the agent reads this topic: it would process its own output again and again, so write another";
+                errors.on(output, message);
+            }
+            if outputs[..i].iter().any(|before| before.value() == output.value()) {
+                errors.on(output, format!("topic {:?} is given twice", output.value()));
+            }
         }
         let OnError::DeadLetter(dead) = &self.on_error else { return };
         if is_input(dead) {
             errors.on(dead, "the agent reads this topic: a failed record would fail again and again");
-        } else if self.output.as_ref().is_some_and(|(_, output)| output.value() == dead.value()) {
+        } else if outputs.iter().any(|output| output.value() == dead.value()) {
             errors.on(dead, "the agent's output goes to this topic: failed records need one of their own");
         }
     }
@@ -179,6 +208,9 @@ fn unknown(name: &Ident, carrier: Carrier) -> syn::Error {
     let message = match (carrier, word.as_str()) {
         (Carrier::Aggregation, "concurrency") => {
             "an aggregation has a table, whose records are processed one after the other".to_owned()
+        }
+        (Carrier::Aggregation, "outputs") => {
+            "an aggregation puts its table's values out to one topic, named by `output = \"…\"`".to_owned()
         }
         (Carrier::Aggregation, "tables") => "an aggregation has one table, named by `table = \"…\"`".to_owned(),
         _ => match names::closest(&word, carrier.arguments()) {

@@ -10,7 +10,7 @@ use syn::spanned::Spanned;
 use syn::{Attribute, LitStr, Type, Visibility};
 
 use super::arguments::Arguments;
-use super::signature::{Extra, Function, Handler, Shape, help};
+use super::signature::{Extra, Function, Handler, Records, Shape, help};
 
 /// An `AgentDef` in the making, for functions and aggregations.
 pub(crate) struct Definition<'a> {
@@ -27,8 +27,8 @@ pub(crate) struct Definition<'a> {
     pub(crate) shape: TokenStream,
     /// Paths of the tables' statics.
     pub(crate) tables: Vec<TokenStream>,
-    /// Expression of an `Option<OutputDef>`.
-    pub(crate) output: TokenStream,
+    /// Expressions of an `OutputDef` each.
+    pub(crate) outputs: Vec<TokenStream>,
     /// Expression of a `fn(Task) -> AgentFuture`.
     pub(crate) start: TokenStream,
 }
@@ -36,7 +36,7 @@ pub(crate) struct Definition<'a> {
 impl Definition<'_> {
     /// The brace struct, its `Agent` and its submission.
     pub(crate) fn emit(&self) -> TokenStream {
-        let Self { visibility, agent, record, shape, tables, output, start, .. } = self;
+        let Self { visibility, agent, record, shape, tables, outputs, start, .. } = self;
         let name = self.arguments.name.as_ref().map_or_else(|| self.name.clone(), LitStr::value);
         let help = help(self.attributes);
         let topics = &self.arguments.topics;
@@ -46,6 +46,10 @@ impl Definition<'_> {
         let line = quote_spanned!(place=> ::core::line!());
         let concurrency = self.arguments.concurrency.as_ref().map_or(1, |(limit, _)| *limit);
         let on_error = self.arguments.on_error.emit();
+        let group = match &self.arguments.group {
+            Some(group) => quote!(::core::option::Option::Some(#group)),
+            None => quote!(::core::option::Option::None),
+        };
         quote! {
             #[doc(hidden)]
             #[allow(non_camel_case_types)]
@@ -60,11 +64,13 @@ impl Definition<'_> {
                     topics: &[#(#topics),*],
                     key: #key,
                     tables: &[#(|| #tables.def()),*],
-                    output: #output,
+                    outputs: &[#(#outputs),*],
+                    group: #group,
                     concurrency: #concurrency,
                     on_error: #on_error,
                     shape: ::gretchen::__private::Shape::#shape,
                     input: <#record as ::gretchen::__private::Value>::SCHEMA,
+                    plain: <#record as ::gretchen::__private::Value>::PLAIN,
                     start: #start,
                 };
             }
@@ -154,13 +160,14 @@ fn field_check(record: &Type, fields: &[Ident]) -> TokenStream {
 }
 
 /// The definition of where records go.
-pub(crate) fn output_def(topic: &LitStr, record: &Type, keeps_key: bool) -> TokenStream {
+fn output_def(topic: &LitStr, record: &Type, keeps_key: bool) -> TokenStream {
     quote! {
-        ::core::option::Option::Some(::gretchen::__private::OutputDef {
+        ::gretchen::__private::OutputDef {
             topic: #topic,
             schema: <#record as ::gretchen::__private::Value>::SCHEMA,
+            plain: <#record as ::gretchen::__private::Value>::PLAIN,
             keeps_key: #keeps_key,
-        })
+        }
     }
 }
 
@@ -173,13 +180,12 @@ pub(super) fn registration(function: &Function, arguments: &Arguments, handler: 
         Shape::Batch => quote!(Batch),
         Shape::Stream => quote!(Stream),
     };
-    let output = match (&arguments.output, handler.output()) {
-        (Some((_, topic)), Some(records)) => {
-            // The outputs of a batch come from many records.
-            output_def(topic, &records.record, !records.keyed && handler.input.shape != Shape::Batch)
-        }
-        _ => quote!(::core::option::Option::None),
-    };
+    let topics = arguments.outputs.iter().flat_map(|(_, topics)| topics);
+    let records = handler.returns.iter().chain(handler.outputs());
+    // The outputs of a batch come from many records.
+    let keeps_key = |records: &Records| !records.keyed && handler.input.shape != Shape::Batch;
+    let outputs =
+        topics.zip(records).map(|(topic, records)| output_def(topic, &records.record, keeps_key(records))).collect();
     Definition {
         arguments,
         attributes: &function.attributes,
@@ -190,7 +196,7 @@ pub(super) fn registration(function: &Function, arguments: &Arguments, handler: 
         record: &handler.input.record,
         shape,
         tables: arguments.tables.iter().map(|table| quote!(#table)).collect(),
-        output,
+        outputs,
         start: start(ident, arguments, handler),
     }
     .emit()
@@ -200,14 +206,13 @@ pub(super) fn registration(function: &Function, arguments: &Arguments, handler: 
 struct Locals {
     task: Ident,
     input: Ident,
-    output: Ident,
     item: Ident,
 }
 
 impl Locals {
     fn new() -> Self {
         let local = |name| Ident::new(name, Span::mixed_site());
-        Self { task: local("task"), input: local("input"), output: local("output"), item: local("item") }
+        Self { task: local("task"), input: local("input"), item: local("item") }
     }
 }
 
@@ -289,7 +294,8 @@ fn returned(handler: &Handler, name: TokenStream) -> TokenStream {
 
 /// Statements that open tables, and the arguments after the first.
 fn extras(arguments: &Arguments, handler: &Handler, locals: &Locals) -> (TokenStream, Vec<TokenStream>) {
-    let Locals { task, output, .. } = locals;
+    let Locals { task, .. } = locals;
+    let mut outputs = 0_usize;
     let mut tables = arguments.tables.iter().enumerate();
     let mut open = TokenStream::new();
     let mut given = Vec::new();
@@ -304,8 +310,10 @@ fn extras(arguments: &Arguments, handler: &Handler, locals: &Locals) -> (TokenSt
             }
             Extra::Output(records) => {
                 let record = &records.record;
-                open.extend(quote!(let #output = #task.output::<#record>();));
-                given.push(quote!(#output.clone()));
+                let local = Ident::new(&format!("output{outputs}"), Span::mixed_site());
+                open.extend(quote!(let #local = #task.output::<#record>(#outputs);));
+                given.push(quote!(#local.clone()));
+                outputs += 1;
             }
         }
     }

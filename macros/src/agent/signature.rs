@@ -107,7 +107,7 @@ impl Handler {
     }
 
     /// The `Output` parameters.
-    fn outputs(&self) -> impl Iterator<Item = &Records> {
+    pub(super) fn outputs(&self) -> impl Iterator<Item = &Records> {
         self.extras.iter().filter_map(|extra| match extra {
             Extra::Output(records) => Some(&**records),
             Extra::Table(_) => None,
@@ -120,9 +120,6 @@ impl Handler {
     }
 
     fn check_outputs(&self, errors: &mut Errors) {
-        for more in self.outputs().skip(1) {
-            errors.on(&more.whole, "an agent has one output topic, so one `Output` parameter");
-        }
         let Some(Records { whole, .. }) = &self.returns else { return };
         if self.input.shape == Shape::Stream {
             let message =
@@ -246,7 +243,7 @@ fn read_extra(whole: &Type) -> syn::Result<Extra> {
         _ => Err(syn::Error::new_spanned(
             whole,
             "nothing can be given for this parameter: after the records come `TableMut<'_, K, V>` for each table and \
-             one `Output<T>`",
+             `Output<T>` for each output",
         )),
     }
 }

@@ -120,7 +120,7 @@ fn emit_static(declaration: &Declaration, names: &Names) -> TokenStream {
         arguments.args.push(GenericArgument::Type(parse_quote!(#state)));
     }
     let name = &names.table;
-    let output = arguments.output.as_ref().map(|(_, topic)| quote!(.output(#topic)));
+    let output = arguments.outputs.as_ref().and_then(|(_, topics)| topics.first()).map(|topic| quote!(.output(#topic)));
     let help = help(attributes);
     let help = (!help.is_empty()).then(|| quote!(.help(#help)));
     quote! {
@@ -378,7 +378,7 @@ fn emit_agent(declaration: &Declaration, names: &Names) -> TokenStream {
         shape: quote!(Aggregate),
         tables: vec![quote!(#ident)],
         // The table puts its values out itself.
-        output: quote!(::core::option::Option::None),
+        outputs: Vec::new(),
         start: quote!(|task| ::gretchen::__private::aggregate::<#agent>(task, &#ident)),
     }
     .emit()

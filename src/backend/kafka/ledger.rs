@@ -33,8 +33,9 @@ pub(super) struct Entry {
     settings: TopicSettings,
     #[serde(default)]
     internal: bool,
-    #[serde(default)]
-    format: WireFormat,
+    /// `None` for a topic that somebody else made, as long as nobody has said what it holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    format: Option<WireFormat>,
     /// Fingerprints with their schemas, oldest first.
     #[serde(default)]
     schemas: Vec<(String, String)>,
@@ -49,7 +50,7 @@ impl Entry {
             key: topic.spec.key_field.as_deref().map(str::to_owned),
             settings: topic.spec.settings,
             internal: topic.spec.internal,
-            format: topic.spec.format.unwrap_or_default(),
+            format: topic.spec.format,
             schemas: schemas.collect(),
         }
     }
@@ -65,7 +66,7 @@ impl Entry {
             schema: schemas.last().cloned(),
             settings: self.settings,
             internal: self.internal,
-            format: Some(self.format),
+            format: self.format,
             ..TopicSpec::new(name, self.partitions)
         };
         Topic { spec, schemas }

@@ -50,6 +50,9 @@ use crate::topic::{TopicPartition, TopicSettings, TopicSpec};
 /// What is asked for again and again is asked for this often.
 const STEP: Duration = Duration::from_millis(50);
 
+/// How often it is asked again for what a broker had that is gone, while others answer: until another has taken its place.
+const FAILOVER_ATTEMPTS: u32 = 4;
+
 /// A backend on a Kafka. Clones are handles to the same clients.
 #[derive(Clone)]
 pub struct KafkaBackend(Arc<Inner>);
@@ -144,6 +147,19 @@ impl Inner {
         }
         let offsets = self.offsets(&place)?;
         self.ledger.read_up_to(offsets.end, || self.readers.reader(&place, offsets.start, offsets))
+    }
+
+    /// The same for who begins: a broker that has gone just now is no reason to give up. Blocks.
+    fn read_ledger_patiently(&self) -> Result<()> {
+        for _ in 1..FAILOVER_ATTEMPTS {
+            match self.read_ledger() {
+                Err(error) if error.kind() == ErrorKind::Io && self.list_partitions().is_ok() => {
+                    tracing::warn!(%error, "asking again, because another broker should take over");
+                }
+                result => return result,
+            }
+        }
+        self.read_ledger()
     }
 
     /// Reads the ledger up to what was committed at that offset, which may not be seen yet. Blocks.

@@ -150,7 +150,7 @@ impl Inner {
     /// Creates a topic, or returns the one that exists; adds the schema. Blocks.
     pub(super) fn create(&self, spec: &TopicSpec) -> Result<Topic> {
         check_spec(spec)?;
-        self.read_ledger()?;
+        self.read_ledger_patiently()?;
         let (topic, had) = self.wanted(spec)?;
         if had.as_ref() != Some(&Entry::of(&topic)) {
             self.change(|inner| {
@@ -169,7 +169,7 @@ impl Inner {
             )?;
         }
         // Somebody may have added a schema since.
-        self.read_ledger()?;
+        self.read_ledger_patiently()?;
         Ok(self.ledger.topic(&spec.name)?.unwrap_or(topic))
     }
 
@@ -197,6 +197,8 @@ impl Inner {
                 schemas: Vec::new(),
             },
         };
+        // Only who reads or writes a topic of somebody else's knows what is in it.
+        topic.spec.format = topic.spec.format.or(spec.format);
         topic.spec.check_fits(spec)?;
         if let Some(schema) = &spec.schema {
             check_same_meaning(&spec.name, &topic.schemas, schema)?;
@@ -307,7 +309,7 @@ impl Inner {
 
     /// All topics. Blocks.
     pub(super) fn list(&self) -> Result<Vec<Topic>> {
-        self.read_ledger()?;
+        self.read_ledger_patiently()?;
         let topics = self.list_partitions()?;
         topics
             .into_iter()
@@ -318,6 +320,5 @@ impl Inner {
 
 /// A topic that somebody else has made.
 fn foreign(name: &str, partitions: u32) -> Topic {
-    let spec = TopicSpec { format: Some(Default::default()), ..TopicSpec::new(Arc::<str>::from(name), partitions) };
-    Topic { spec, schemas: Vec::new() }
+    Topic { spec: TopicSpec::new(Arc::<str>::from(name), partitions), schemas: Vec::new() }
 }

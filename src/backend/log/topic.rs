@@ -10,13 +10,17 @@ use super::files::{
     create_folder, io_error, lock, lock_shared, names_in, open_or_create, read_if_there, replace, sync_folder, try_lock,
 };
 use super::partition::users_path;
-use crate::backend::{Topic, check_same_meaning};
+use crate::backend::{Topic, check_same_meaning, plain_of};
 use crate::disk::{Disk, DiskFile, Unlock};
 use crate::error::{Error, ErrorKind, Result};
 use crate::topic::{TopicSchema, TopicSettings, TopicSpec, WireFormat, check_name, check_spec};
 
-/// The version of `topic.json` that this build writes.
-const FORMAT: u32 = 2;
+/// The newest version of `topic.json` that this build writes: the topic holds plain values of a kind, of which releases
+/// before know nothing.
+const FORMAT: u32 = 3;
+
+/// The version of a topic that may hold compacted segments, or of which it is said when records go.
+const SETTINGS_FORMAT: u32 = 2;
 
 /// The version of a topic that is as the first releases knew it: its partitions hold no compacted segment, which they
 /// would take for none, and nothing is said of when records go.
@@ -173,7 +177,11 @@ impl Topics {
             create_folder(disk, &draft.join(partition.to_string()))?;
         }
         let stored = Stored {
-            format: if spec.settings.is_plain() { PLAIN_FORMAT } else { FORMAT },
+            format: match (plain_of(spec.format.unwrap_or_default()), spec.settings.is_plain()) {
+                (Some(_), _) => FORMAT,
+                (None, true) => PLAIN_FORMAT,
+                (None, false) => SETTINGS_FORMAT,
+            },
             name: spec.name.to_string(),
             partitions: spec.partitions,
             key_field: spec.key_field.as_deref().map(str::to_owned),
@@ -225,7 +233,7 @@ impl Topics {
         let folder = self.topic_folder(name)?;
         change(&self.disk, &folder, |stored| {
             if stored.settings != *settings {
-                stored.format = FORMAT;
+                stored.format = stored.format.max(SETTINGS_FORMAT);
                 stored.settings = *settings;
             }
         })?;
@@ -297,8 +305,8 @@ impl Topics {
 /// Notes that the partitions of a topic may hold compacted segments from now on, so that releases that do not know
 /// them refuse the topic.
 pub(super) fn note_compaction(disk: &Disk, topic_folder: &Path) -> Result<()> {
-    if read_stored(disk, topic_folder)?.is_some_and(|stored| stored.format < FORMAT) {
-        change(disk, topic_folder, |stored| stored.format = FORMAT)?;
+    if read_stored(disk, topic_folder)?.is_some_and(|stored| stored.format < SETTINGS_FORMAT) {
+        change(disk, topic_folder, |stored| stored.format = SETTINGS_FORMAT)?;
     }
     Ok(())
 }

@@ -10,7 +10,7 @@ use gretchen::record::Value;
 use gretchen::session::Session;
 use gretchen::topic::TopicPartition;
 
-use super::kill::records_of;
+use super::stage::records_of;
 use super::{fresh_prefix, options};
 use crate::shop::{self, Evidence, Order};
 use crate::support::{PARTITIONS, Random};

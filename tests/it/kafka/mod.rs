@@ -1,9 +1,13 @@
 //! On a real Kafka, which `tests/services/kafka` starts once for all of these tests.
 
 mod conformance;
+mod eos;
 mod guarantees;
 mod kill;
+mod stage;
+mod stopped;
 mod unreachable;
+mod worker;
 
 use std::path::Path;
 use std::process::Command;

@@ -13,11 +13,13 @@ impl ::gretchen::__private::Agent for notify {
         topics: &["orders", "returns"],
         key: ::core::option::Option::None,
         tables: &[],
-        output: ::core::option::Option::None,
+        outputs: &[],
+        group: ::core::option::Option::None,
         concurrency: 4usize,
         on_error: ::gretchen::__private::OnError::DeadLetter("failed"),
         shape: ::gretchen::__private::Shape::Event,
         input: <model::Order as ::gretchen::__private::Value>::SCHEMA,
+        plain: <model::Order as ::gretchen::__private::Value>::PLAIN,
         start: |task| ::std::boxed::Box::pin(async move {
             let input = task.input::<model::Order>()?;
             ::gretchen::__private::concurrently_events(

@@ -16,22 +16,27 @@ impl ::gretchen::__private::Agent for watch {
         topics: &["orders"],
         key: ::core::option::Option::None,
         tables: &[|| TOTALS.def(), || LIMITS.def()],
-        output: ::core::option::Option::Some(::gretchen::__private::OutputDef {
-            topic: "alerts",
-            schema: <Alert as ::gretchen::__private::Value>::SCHEMA,
-            keeps_key: false,
-        }),
+        outputs: &[
+            ::gretchen::__private::OutputDef {
+                topic: "alerts",
+                schema: <Alert as ::gretchen::__private::Value>::SCHEMA,
+                plain: <Alert as ::gretchen::__private::Value>::PLAIN,
+                keeps_key: false,
+            },
+        ],
+        group: ::core::option::Option::None,
         concurrency: 1usize,
         on_error: ::gretchen::__private::OnError::Fail,
         shape: ::gretchen::__private::Shape::Stream,
         input: <Order as ::gretchen::__private::Value>::SCHEMA,
+        plain: <Order as ::gretchen::__private::Value>::PLAIN,
         start: |task| ::std::boxed::Box::pin(async move {
             let input = task.input::<Order>()?.into_stream();
             let mut table0 = task.table(&TOTALS)?;
-            let output = task.output::<Alert>();
+            let output0 = task.output::<Alert>(0usize);
             let mut table1 = task.table(&LIMITS)?;
             ::gretchen::__private::finish_stream(
-                watch(input, table0.as_mut(), output.clone(), table1.as_mut()).await,
+                watch(input, table0.as_mut(), output0.clone(), table1.as_mut()).await,
             )
         }),
     };

@@ -27,11 +27,15 @@ impl ::gretchen::__private::Agent for total_orders {
             >,
         }),
         tables: &[|| TOTALS.def()],
-        output: ::core::option::Option::Some(::gretchen::__private::OutputDef {
-            topic: "order-totals",
-            schema: <OrderTotal as ::gretchen::__private::Value>::SCHEMA,
-            keeps_key: false,
-        }),
+        outputs: &[
+            ::gretchen::__private::OutputDef {
+                topic: "order-totals",
+                schema: <OrderTotal as ::gretchen::__private::Value>::SCHEMA,
+                plain: <OrderTotal as ::gretchen::__private::Value>::PLAIN,
+                keeps_key: false,
+            },
+        ],
+        group: ::core::option::Option::None,
         concurrency: 1usize,
         on_error: ::gretchen::__private::OnError::Retry {
             times: 3u32,
@@ -39,6 +43,7 @@ impl ::gretchen::__private::Agent for total_orders {
         },
         shape: ::gretchen::__private::Shape::Record,
         input: <Order as ::gretchen::__private::Value>::SCHEMA,
+        plain: <Order as ::gretchen::__private::Value>::PLAIN,
         start: |task| ::std::boxed::Box::pin(async move {
             let mut input = task.input::<Order>()?;
             let mut table0 = task.table(&TOTALS)?;

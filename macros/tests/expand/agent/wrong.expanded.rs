@@ -14,5 +14,5 @@ fn watch(order: &Order, other: u32) -> Order {
     "an agent owns what it is given: take it by value, `Order`"
 }
 ::core::compile_error! {
-    "nothing can be given for this parameter: after the records come `TableMut<'_, K, V>` for each table and one `Output<T>`"
+    "nothing can be given for this parameter: after the records come `TableMut<'_, K, V>` for each table and `Output<T>` for each output"
 }

@@ -28,4 +28,12 @@ async fn table_itself(order: Order, totals: Table<String, OrderTotal>) {}
 #[agent(topic = "orders", output = "alerts")]
 async fn two_outputs(order: Order, a: Output<Order>, b: Output<Order>) {}
 
+#[agent(topic = "orders", outputs = ["alerts", "alerts", "orders"])]
+async fn three_topics(order: Order, a: Output<Order>, b: Output<Order>) {}
+
+#[agent(topic = "orders", outputs = ["alerts", "large"])]
+async fn returned(order: Order) -> Order {
+    order
+}
+
 fn main() {}

@@ -1,0 +1,147 @@
+//! Orders that are published while workers work on them, and a reader of what is committed.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use gretchen::backend::kafka::KafkaBackend;
+use gretchen::backend::{Backend, Replay, WireLayer};
+use gretchen::clock::{Clock, Moment};
+use gretchen::plan::Plan;
+use gretchen::publish::Publisher;
+use gretchen::record::{Frames, Value};
+use gretchen::session::Session;
+use gretchen::topic::TopicPartition;
+use gretchen::worker;
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+use super::worker::{Spec, Worker, check_starts};
+use super::{fresh_prefix, options};
+use crate::shop::{self, Evidence, Order};
+use crate::support::PARTITIONS;
+
+const APP: &str = "simulated";
+
+/// Workers of a test.
+pub(super) const WORKERS: usize = 3;
+
+/// How soon a worker is missed.
+pub(super) const SESSION_MS: u64 = 2_000;
+
+/// Time that workers get to catch up or to notice something before the test fails.
+pub(super) const PATIENCE: Duration = Duration::from_secs(300);
+
+/// What was published, and a reader of what is committed.
+pub(super) struct Stage {
+    folder: TempDir,
+    prefix: String,
+    pub(super) clock: Clock,
+    runtime: Runtime,
+    backend: Arc<dyn Backend>,
+    plan: Plan,
+    publisher: Publisher,
+    pub(super) orders: Vec<Order>,
+}
+
+impl Stage {
+    pub(super) fn new() -> Self {
+        let prefix = fresh_prefix();
+        let clock = Clock::system();
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let app = shop::app(APP);
+        let kafka = KafkaBackend::open(options(&prefix), clock.clone()).unwrap();
+        let backend: Arc<dyn Backend> = Arc::new(WireLayer::new(Arc::new(kafka), BTreeMap::new()));
+        let plan = runtime.block_on(Plan::make(app.name(), &app.agents(), &*backend, PARTITIONS)).unwrap();
+        let publisher = runtime.block_on(Publisher::open(&backend, "orders", Some("orders"))).unwrap();
+        let folder = TempDir::with_prefix("gretchen-kafka-").unwrap();
+        Self { folder, prefix, clock, runtime, backend, plan, publisher, orders: Vec::new() }
+    }
+
+    /// What a worker of that number is told.
+    pub(super) fn spec(&self, number: usize) -> Spec {
+        Spec {
+            app: APP.to_owned(),
+            servers: super::broker().to_owned(),
+            prefix: self.prefix.clone(),
+            partitions: PARTITIONS,
+            session_ms: SESSION_MS,
+            folder: self.folder.path().join(number.to_string()),
+        }
+    }
+
+    pub(super) fn workers(&self) -> Vec<Worker> {
+        (0..WORKERS).map(|number| Worker::start(self.spec(number))).collect()
+    }
+
+    pub(super) fn publish(&mut self, more: Vec<Order>) {
+        self.runtime.block_on(async {
+            let mut wire = Vec::new();
+            for order in &more {
+                wire.clear();
+                order.encode_value(&mut wire).unwrap();
+                let key = Some(order.customer.as_bytes());
+                self.publisher.push(key, Some(&wire), 1_000 + order.order_id).await.unwrap();
+            }
+            self.publisher.flush().await.unwrap();
+        });
+        self.orders.extend(more);
+    }
+
+    pub(super) fn sleep_ms(&self, ms: u64) {
+        self.runtime.block_on(self.clock.sleep(Duration::from_millis(ms)));
+    }
+
+    fn catch_up(&self, workers: &mut [Worker]) {
+        let began = self.clock.moment();
+        while !worker::caught_up(&self.plan, &*self.backend).unwrap() {
+            for worker in &mut *workers {
+                assert!(!worker.is_gone(), "a worker has ended:\n{}", worker.stderr());
+            }
+            if self.clock.moment().since(began) > PATIENCE {
+                let stderr: Vec<String> = workers.iter().map(Worker::stderr).collect();
+                panic!("the workers do not catch up:\n{}", stderr.join("\n----\n"));
+            }
+            self.sleep_ms(200);
+        }
+    }
+
+    /// Waits until all is processed, stops the workers, and checks every figure. Returns the time since `began`, the starts
+    /// of tasks, and those from a store.
+    pub(super) fn end(&mut self, mut workers: Vec<Worker>, began: Moment) -> (Duration, usize, usize) {
+        self.catch_up(&mut workers);
+        let took = self.clock.moment().since(began);
+        workers.into_iter().for_each(Worker::stop);
+        shop::check_figures(self);
+        let specs: Vec<Spec> = (0..WORKERS).map(|number| self.spec(number)).collect();
+        let (starts, from_store) = check_starts(&specs);
+        (took, starts, from_store)
+    }
+}
+
+impl Evidence for Stage {
+    fn orders(&self) -> Vec<Order> {
+        self.orders.clone()
+    }
+
+    fn topic<V: Value>(&mut self, topic: &str) -> Vec<Vec<(Vec<u8>, V)>> {
+        let replay = self.backend.replay().unwrap();
+        (0..PARTITIONS).map(|partition| records_of(&*replay, &TopicPartition::new(topic, partition))).collect()
+    }
+
+    fn session(&mut self) -> Session {
+        let spec = self.spec(usize::MAX);
+        Session::on(shop::app(APP), &spec.folder, PARTITIONS, |clock| spec.open(&clock)).unwrap()
+    }
+}
+
+pub(super) fn records_of<V: Value>(replay: &dyn Replay, place: &TopicPartition) -> Vec<(Vec<u8>, V)> {
+    let mut reader = replay.reader(place, 0).unwrap();
+    let (mut frames, mut records) = (Frames::default(), Vec::new());
+    while reader.read(&mut frames).unwrap() {
+        for record in frames.iter().flat_map(|frame| frame.records()) {
+            records.push((record.key.unwrap().to_vec(), V::decode_value(record.value.unwrap()).unwrap()));
+        }
+    }
+    records
+}
