@@ -59,11 +59,15 @@ pub(super) async fn run(context: &mut Context, args: &WorkerArgs) -> Done {
     tokio::pin!(work);
     let mut signals = 0;
     let mut failed = 0;
+    let mut unopened = plan.agents.len();
     let mut busy_until = began;
     let summary = loop {
         tokio::select! {
             summary = &mut work => break summary.unwrap_or_else(|error| end_failed(error)),
-            Some(event) = received.recv() => failed += usize::from(told(&event)),
+            Some(event) = received.recv() => {
+                failed += usize::from(told(&event));
+                unopened -= usize::from(matches!(event, WorkerEvent::Opened { .. }));
+            }
             name = stops.next() => {
                 signals += 1;
                 if signals > 1 {
@@ -74,7 +78,9 @@ pub(super) async fn run(context: &mut Context, args: &WorkerArgs) -> Done {
                 let _ = stop.send(true);
             }
             () = clock.sleep(ASK_EVERY), if args.until_caught_up && !*stop.borrow() => {
-                let caught_up = worker::caught_up(&plan, &*store.backend).unwrap_or_else(|error| end_failed(error));
+                // A table that cannot be opened is an error also where nothing is left to process.
+                let caught_up = unopened == 0
+                    && worker::caught_up(&plan, &*store.backend).unwrap_or_else(|error| end_failed(error));
                 if caught_up {
                     busy_until = clock.moment();
                 }
@@ -139,6 +145,10 @@ fn told(event: &WorkerEvent) -> bool {
         }
         WorkerEvent::Stopped { agent, partition } => {
             tracing::info!(agent, partition, "stopped");
+            false
+        }
+        WorkerEvent::Opened { agent } => {
+            tracing::debug!(agent, "open");
             false
         }
         WorkerEvent::CaughtUp => {
