@@ -93,7 +93,8 @@ impl Session {
         })
     }
 
-    /// Processes everything that is there, commits it, and stops. An agent that failed is an error.
+    /// Processes everything that is there, commits it, and stops. An agent that failed is an error, and so is a table that
+    /// cannot be opened, also where nothing was left to process.
     pub fn process(&self) -> Result<Summary> {
         let (stop, stopped) = watch::channel(false);
         let (events, mut received) = mpsc::unbounded_channel();
@@ -109,6 +110,7 @@ impl Session {
             tokio::pin!(work);
             let mut failure = None;
             let (mut looks, sure) = (0, worker::looks_to_be_sure(&*self.backend));
+            let mut unopened = self.plan.agents.len();
             loop {
                 tokio::select! {
                     summary = &mut work => {
@@ -121,14 +123,19 @@ impl Session {
                         return failure.map_or(summary, Err);
                     }
                     () = self.clock.sleep(ASK_EVERY) => {
-                        looks = if worker::caught_up(&self.plan, &*self.backend)? { looks + 1 } else { 0 };
+                        let caught_up = unopened == 0 && worker::caught_up(&self.plan, &*self.backend)?;
+                        looks = if caught_up { looks + 1 } else { 0 };
                         if looks >= sure {
                             let _ = stop.send(true);
                         }
                     }
-                    Some(event) = received.recv() => if let WorkerEvent::Failed { error, .. } | WorkerEvent::Paused { error, .. } = event {
-                        failure.get_or_insert(error);
-                        let _ = stop.send(true);
+                    Some(event) = received.recv() => match event {
+                        WorkerEvent::Failed { error, .. } | WorkerEvent::Paused { error, .. } => {
+                            failure.get_or_insert(error);
+                            let _ = stop.send(true);
+                        }
+                        WorkerEvent::Opened { .. } => unopened -= 1,
+                        _ => {}
                     }
                 }
             }

@@ -380,18 +380,19 @@ impl std::str::FromStr for PartitionArg {
 pub(super) enum SchemaCommand {
     /// Checks files, which may name each other's types, and shows what is in them
     Check {
-        /// The .avsc files; - is the standard input
+        /// The .avsc files, or folders of them; - is the standard input
         #[arg(value_name = "FILE", required = true)]
         files: Vec<String>,
     },
     /// Shows field by field what is another in the second schema, and who can read whom
     Diff {
-        /// A file, or topic:NAME for the newest schema of a topic
-        #[arg(value_name = "BEFORE")]
-        before: String,
-        /// The same, of what is compared with it
-        #[arg(value_name = "AFTER")]
-        after: String,
+        /// BEFORE AFTER: each a file, topic:NAME for the newest schema of a topic, or a folder, whose files are one version;
+        /// with --to the files of the first alone, which may name each other's types
+        #[arg(value_name = "SCHEMA", required = true)]
+        schemas: Vec<String>,
+        /// The files of the second, which may name each other's types
+        #[arg(long, value_name = "SCHEMA", num_args = 1..)]
+        to: Vec<String>,
     },
     /// Checks the latest schema against older ones; exit code 1 when they do not fit
     Compat {
@@ -399,16 +400,20 @@ pub(super) enum SchemaCommand {
         /// full: both; -transitive: the same with all earlier ones
         #[arg(long, value_name = "MODE", default_value = "backward", hide_possible_values = true)]
         mode: Mode,
-        /// Files, the latest last; topic:NAME stands for all schemas that a topic keeps
+        /// Versions, the latest last: each a file, topic:NAME for all schemas that a topic keeps, or a folder, whose files
+        /// are one version; with --to the earlier ones alone, and all files are of one
         #[arg(value_name = "SCHEMA", required = true)]
         schemas: Vec<String>,
+        /// The files of the latest, which may name each other's types
+        #[arg(long, value_name = "SCHEMA", num_args = 1..)]
+        to: Vec<String>,
     },
     /// Prints the fingerprint of the canonical form
     Fingerprint {
         /// How it is computed; records in topics carry crc64
         #[arg(long, value_name = "crc64|md5|sha256", default_value = "crc64", hide_possible_values = true)]
         algorithm: Algorithm,
-        /// Files, which may name each other's types, or topic:NAME for all schemas that a topic keeps
+        /// Files or folders of them, which may name each other's types, or topic:NAME for all schemas that a topic keeps
         #[arg(value_name = "SCHEMA", required = true)]
         schemas: Vec<String>,
     },
@@ -424,7 +429,7 @@ pub(super) enum SchemaCommand {
         /// All types beside each other, as records! makes them with namespaces = flat, not in modules by their namespaces
         #[arg(long)]
         flat: bool,
-        /// The .avsc files as records! gets them; - is the standard input
+        /// The .avsc files as records! gets them, or folders of them; - is the standard input
         #[arg(value_name = "FILE", required = true)]
         files: Vec<String>,
     },

@@ -59,12 +59,16 @@ pub(super) async fn run(context: &mut Context, args: &WorkerArgs) -> Done {
     tokio::pin!(work);
     let mut signals = 0;
     let mut failed = 0;
+    let mut unopened = plan.agents.len();
     let mut busy_until = began;
     let (mut looks, sure) = (0, worker::looks_to_be_sure(&*store.backend));
     let summary = loop {
         tokio::select! {
             summary = &mut work => break summary.unwrap_or_else(|error| end_failed(error)),
-            Some(event) = received.recv() => failed += usize::from(told(&event)),
+            Some(event) = received.recv() => {
+                failed += usize::from(told(&event));
+                unopened -= usize::from(matches!(event, WorkerEvent::Opened { .. }));
+            }
             name = stops.next() => {
                 signals += 1;
                 if signals > 1 {
@@ -75,7 +79,9 @@ pub(super) async fn run(context: &mut Context, args: &WorkerArgs) -> Done {
                 let _ = stop.send(true);
             }
             () = clock.sleep(ASK_EVERY), if args.until_caught_up && !*stop.borrow() => {
-                let caught_up = worker::caught_up(&plan, &*store.backend).unwrap_or_else(|error| end_failed(error));
+                // A table that cannot be opened is an error also where nothing is left to process.
+                let caught_up = unopened == 0
+                    && worker::caught_up(&plan, &*store.backend).unwrap_or_else(|error| end_failed(error));
                 looks = if caught_up { looks + 1 } else { 0 };
                 if looks == 1 {
                     busy_until = clock.moment();
@@ -141,6 +147,10 @@ fn told(event: &WorkerEvent) -> bool {
         }
         WorkerEvent::Stopped { agent, partition } => {
             tracing::info!(agent, partition, "stopped");
+            false
+        }
+        WorkerEvent::Opened { agent } => {
+            tracing::debug!(agent, "open");
             false
         }
         WorkerEvent::CaughtUp => {

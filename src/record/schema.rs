@@ -32,7 +32,7 @@ impl DynamicSchema {
         let schemas = Schemas::parse(&[Source { name: source, text: json }])
             .map_err(|error| Error::new(ErrorKind::Schema, error.to_string()))?;
         let root = schemas.roots().first().cloned().unwrap_or(Type::Null);
-        let (json, fingerprint) = (schemas.full_json(&root).into(), schemas.fingerprint(&root));
+        let (json, fingerprint) = (schemas.root_json(0).into(), schemas.fingerprint(&root));
         Ok(Self(Arc::new(Inner { schemas, json, fingerprint })))
     }
 
@@ -59,7 +59,7 @@ impl DynamicSchema {
         }
     }
 
-    /// The whole schema as JSON, every named type defined at its first use.
+    /// The whole schema as JSON, every named type defined at its first use, with all attributes, known or not.
     pub fn json(&self) -> Arc<str> {
         Arc::clone(&self.0.json)
     }

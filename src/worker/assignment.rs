@@ -15,7 +15,7 @@ use super::lookout::{LOOK_EVERY, Stuck, Watch};
 use super::partition::{Context, Signals, TaskRun};
 use super::{Recovered, Summary, WorkerEvent, WorkerOptions, partition_set};
 use crate::agent::panicked;
-use crate::backend::{Assignment, Backend, Consumer, Unit, Withheld};
+use crate::backend::{Assignment, Backend, Consumer, Owner, Unit, Withheld};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::AgentPlan;
@@ -188,9 +188,14 @@ fn is_full(error: &Error) -> bool {
     false
 }
 
+/// How often a member looks whether others have the partitions that it has not, until every one is with somebody.
+const LOOK_AT_OTHERS: Duration = Duration::from_millis(50);
+
 /// A task that runs, or has failed and keeps its partition.
 struct Running {
     number: u64,
+    /// Whether its tables have been opened.
+    open: bool,
     stop: watch::Sender<bool>,
     idle: Arc<AtomicBool>,
     finished: Arc<AtomicU64>,
@@ -272,9 +277,10 @@ impl Member {
         stop: &mut watch::Receiver<bool>,
         events: &mpsc::UnboundedSender<WorkerEvent>,
     ) -> Result<()> {
-        let mut caught_up = false;
+        let (mut caught_up, mut opened, mut others) = (false, false, Vec::new());
         let clock = self.context.clock.clone();
         let mut look = std::pin::pin!(clock.sleep(LOOK_EVERY));
+        let mut look_at_others = std::pin::pin!(clock.sleep(LOOK_AT_OTHERS));
         while !*stop.borrow() {
             // In this order, which a simulation repeats: what is ready seldom must not wait for the rest to cease.
             tokio::select! {
@@ -285,11 +291,19 @@ impl Member {
                     self.name_stuck(events);
                     look.set(clock.sleep(LOOK_EVERY));
                 }
+                () = &mut look_at_others, if !opened => {
+                    others = self.owners();
+                    look_at_others.set(clock.sleep(LOOK_AT_OTHERS));
+                }
                 Some((partition, position)) = self.progress.recv() => self.ack(&partition, position),
                 _ = stop.changed() => {}
             }
             if self.has_failed() {
                 break;
+            }
+            if !opened && self.all_open(&others) {
+                opened = true;
+                let _ = events.send(WorkerEvent::Opened { agent: self.plan.def.name });
             }
             let idle = !self.tasks.is_empty() && self.tasks.values().all(|task| task.idle.load(Ordering::SeqCst));
             if idle && !caught_up {
@@ -298,6 +312,21 @@ impl Member {
             caught_up = idle;
         }
         Ok(())
+    }
+
+    /// Which process has each partition, as far as that can be seen.
+    fn owners(&self) -> Vec<Option<Owner>> {
+        let replay = self.context.backend.replay();
+        // Who cannot be seen now is looked for again.
+        replay.and_then(|replay| replay.owners(&self.plan.group, &partition_set(&self.plan)).ok()).unwrap_or_default()
+    }
+
+    /// Whether every partition has been opened here, or has failed, or is another's.
+    fn all_open(&self, others: &[Option<Owner>]) -> bool {
+        (0..self.plan.partitions).all(|partition| match self.tasks.get(&partition) {
+            Some(task) => task.open || task.ended,
+            None => others.get(partition as usize).is_some_and(Option::is_some),
+        })
     }
 
     /// Names agents that have stayed at one record for long.
@@ -375,7 +404,7 @@ impl Member {
         let signals = Signals::new(stopped, idle.clone(), finished.clone(), pulse);
         self.begun += 1;
         let number = self.begun;
-        self.tasks.insert(partition, Running { number, stop, idle, finished, watch, ended: false });
+        self.tasks.insert(partition, Running { number, open: false, stop, idle, finished, watch, ended: false });
         let place = partition as usize;
         self.pool.start(
             place,
@@ -412,6 +441,9 @@ impl Member {
         }
         match event {
             TaskEvent::Started(partition, recovered) => {
+                if let Some(task) = self.tasks.get_mut(&partition) {
+                    task.open = true;
+                }
                 let _ = events.send(WorkerEvent::Started { agent, partition, recovered });
             }
             TaskEvent::Paused(partition, error) => {

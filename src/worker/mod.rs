@@ -158,6 +158,12 @@ pub enum WorkerEvent {
         /// Why.
         error: Error,
     },
+    /// Every partition of an agent has been opened, or has failed, here or where it is at work: from then on nothing that
+    /// is stored can turn out to be of another kind.
+    Opened {
+        /// The agent.
+        agent: &'static str,
+    },
     /// All partitions of an agent are caught up: nothing is left to read.
     CaughtUp,
 }
@@ -280,6 +286,8 @@ pub(crate) fn looks_to_be_sure(backend: &dyn Backend) -> u32 {
 
 /// Whether everything in the agents' topics has been processed and committed, the outputs of one agent that are the
 /// input of another included.
+///
+/// It says nothing of whether a partition can be opened: who wants to know waits for [`WorkerEvent::Opened`], too.
 pub fn caught_up(plan: &Plan, backend: &dyn Backend) -> Result<bool> {
     let Some(replay) = backend.replay() else { return Ok(false) };
     let mut ends = Vec::new();

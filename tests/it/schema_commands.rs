@@ -3,11 +3,21 @@
 use std::fs;
 use std::path::Path;
 
-use gretchen::record::{Compression, ContainerWriter, DynamicSchema, Record, container_to_datums};
+use gretchen::backend::log::{LogBackend, LogOptions};
+use gretchen::backend::{Backend, ProducerId};
+use gretchen::clock::Clock;
+use gretchen::record::{Compression, ContainerWriter, DynamicSchema, FrameBuilder, Record, container_to_datums};
+use gretchen::topic::{TopicPartition, TopicSchema, TopicSpec};
 use serde_json::{Value, json};
 
 use crate::cli::shop::Order;
 use crate::cli::{bad, command, good, json_of, order, run};
+
+gretchen::records!("tests/schemas/remarks.avsc");
+
+use remarks::Visit;
+
+const REMARKS: &str = include_str!("../schemas/remarks.avsc");
 
 const V1: &str = include_str!("../../schemas/order.avsc");
 
@@ -152,6 +162,182 @@ fn canonical_forms_fingerprints_and_rust_are_printed() {
     let rust = good(dir, &["schema", "expand", "v1.avsc", "--flat"]);
     assert!(!rust.contains("pub mod shop") && rust.contains("\n    pub order_id: i64,\n"), "{rust}");
     assert!(bad(dir, &["schema", "expand", "v1.avsc", "v2.avsc"], 1).contains("is defined already at v1.avsc:3:11"));
+}
+
+/// A folder with two versions of schemas that name each other: in the second a line has one more field.
+fn baskets(fields: &str) -> tempfile::TempDir {
+    let dir = folder();
+    let line = |fields: &str| {
+        format!(
+            r#"{{"type": "record", "name": "Line", "namespace": "shop", "fields": [{{"name": "n", "type": "int"}}{fields}]}}"#
+        )
+    };
+    let basket = BASKET.replace(r#""Order""#, r#""shop.Line""#);
+    for (version, fields) in [("one", ""), ("two", fields)] {
+        fs::create_dir_all(dir.path().join(version).join("parts")).unwrap();
+        fs::write(dir.path().join(version).join("a-basket.avsc"), &basket).unwrap();
+        fs::write(dir.path().join(version).join("parts/line.avsc"), line(fields)).unwrap();
+        fs::write(dir.path().join(version).join("notes.txt"), "no schema").unwrap();
+    }
+    dir
+}
+
+#[test]
+fn schemas_of_several_files_are_compared() {
+    let dir = baskets(r#", {"name": "note", "type": "string"}"#);
+    let dir = dir.path();
+    let (basket, line) =
+        (|version: &str| format!("{version}/a-basket.avsc"), |version: &str| format!("{version}/parts/line.avsc"));
+    let (old_basket, old_line, basket, line) = (&*basket("one"), &*line("one"), &*basket("two"), &*line("two"));
+    // In any order, as files or as folders.
+    for sides in [
+        [old_basket, old_line, "--to", basket, line].as_slice(),
+        &[old_line, old_basket, "--to", line, basket],
+        &["one", "two"],
+        &["one", "--to", "two"],
+        &["one/", "--to", line, basket],
+    ] {
+        for (mode, code) in [("backward", 1), ("forward", 0), ("full", 1), ("full-transitive", 1)] {
+            let (had, said, error) = run(dir, &[&["schema", "compat", "--mode", mode], sides].concat());
+            assert_eq!(had, code, "{sides:?} {mode}\n{said}\n{error}");
+            let problems = said.matches("missing default").count();
+            assert_eq!(problems, 2 * usize::from(code == 1), "the line, and the basket that holds it: {said}");
+            assert!(code == 0 || said.contains("orders[].note: missing default"), "{said}");
+        }
+        let diff = json_of(dir, &[&["schema", "diff", "--json"], sides].concat());
+        let types = diff["types"].as_array().unwrap();
+        let change = |path: &str| json!([{"path": path, "change": "added", "before": null, "after": "string"}]);
+        let mut changes: Vec<&Value> = types.iter().map(|one| &one["changes"]).collect();
+        changes.sort_by_key(|one| one.to_string());
+        assert_eq!(changes, [&change("note"), &change("orders[].note")], "{diff}");
+        let diff = good(dir, &[&["schema", "diff"], sides].concat());
+        assert!(
+            diff.contains("shop.Basket of ") && diff.contains("backward: after reads what before wrote: no"),
+            "{diff}"
+        );
+    }
+    let same = baskets("");
+    let same = same.path();
+    assert!(!good(same, &["schema", "compat", "--mode", "full", "one", "two"]).contains(": no"));
+    assert!(good(same, &["schema", "diff", "one", "two"]).contains("shop.Line of two: the same"));
+    // More than two versions, one of them a file.
+    fs::write(same.join("line.avsc"), fs::read(same.join("one/parts/line.avsc")).unwrap()).unwrap();
+    let said = good(same, &["schema", "compat", "--mode", "full-transitive", "one", "line.avsc", "two"]);
+    assert!(said.contains("shop.Line of two reads what line.avsc wrote: yes"), "{said}");
+
+    // What took the place of a type names it among its aliases; what nothing took the place of is read by nobody.
+    let renamed = fs::read_to_string(same.join(line)).unwrap().replace("Line", "Row");
+    fs::write(same.join(line), renamed.replace(r#""namespace""#, r#""aliases": ["Line"], "namespace""#)).unwrap();
+    fs::write(same.join(basket), BASKET.replace(r#""Order""#, r#""Row""#)).unwrap();
+    assert!(
+        good(same, &["schema", "compat", "one", "two"])
+            .contains("shop.Row of two reads what shop.Line of one wrote: yes")
+    );
+    fs::write(same.join(line), &renamed).unwrap();
+    let (code, said, _) = run(same, &["schema", "compat", "one", "two"]);
+    assert!(code == 1 && said.contains("backward: two reads what shop.Line of one wrote: no"), "{said}");
+    assert!(said.contains("missing type: it is not there; add its file"), "{said}");
+    let diff = good(same, &["schema", "diff", "one", "two"]);
+    assert!(diff.contains("shop.Line is not in two") && diff.contains("shop.Row is not in one"), "{diff}");
+    assert!(bad(same, &["schema", "compat", "two", "--to", "v1.avsc"], 1).contains("no type in common"));
+
+    // What is wrong with the sides.
+    let error = bad(dir, &["schema", "compat", old_basket, basket], 1);
+    assert!(error.contains("unknown type \"shop.Line\"") && error.contains("FILE… --to FILE…"), "{error}");
+    assert!(bad(dir, &["schema", "diff", "one", "two", "v1.avsc"], 2).contains("--to"));
+    assert!(bad(dir, &["schema", "compat", "one"], 2).contains("--to"));
+    fs::create_dir(dir.join("empty")).unwrap();
+    assert!(bad(dir, &["schema", "compat", "empty", "two"], 1).contains("no file in the folder empty ends in .avsc"));
+    assert!(bad(dir, &["schema", "compat", "one", "--to", basket, basket], 2).contains("named twice"));
+    assert!(bad(dir, &["schema", "compat", "v1.avsc", "--to", "topic:a", "v1.avsc"], 2).contains("topic a is whole"));
+    // A topic keeps its schemas whole; what is new may be in parts.
+    good(dir, &["send", "shop-orders", &order("a", 1)]);
+    let said = good(dir, &["schema", "compat", "topic:shop-orders", "--to", "v2.avsc", basket, line]);
+    assert_eq!(
+        said.trim(),
+        "backward: shop.Order of v2.avsc + two/a-basket.avsc + two/parts/line.avsc reads what topic:shop-orders wrote: yes"
+    );
+    // Folders stand for their files elsewhere, too.
+    let shown = good(dir, &["schema", "check", "one"]);
+    assert!(shown.contains("shop.Basket") && shown.contains("one/parts/line.avsc"), "{shown}");
+    assert_eq!(good(dir, &["schema", "fingerprint", "one"]).lines().count(), 2);
+    assert_eq!(good(dir, &["schema", "canonical", "one"]).lines().count(), 2);
+    assert!(good(dir, &["schema", "expand", "one"]).contains("pub struct Basket"));
+}
+
+/// `order`, unknown logical types and attributes of anybody's go with a schema wherever it goes.
+#[tokio::test]
+async fn what_has_no_meaning_is_kept() {
+    let text: Value = serde_json::from_str(REMARKS).unwrap();
+    // The full form names types by their full names.
+    let flat = |value: &Value| {
+        let text = value.to_string().replace(r#""namespace":"remarks","#, "");
+        let text = ["Visit", "Way", "Colour"].into_iter().fold(text, |text, name| {
+            text.replace(&format!(r#""name":"{name}""#), &format!(r#""name":"remarks.{name}""#))
+        });
+        serde_json::from_str::<Value>(&text).unwrap()
+    };
+    let of = |json: &str| serde_json::from_str::<Value>(json).unwrap();
+    assert_eq!(of(Visit::SCHEMA.json), flat(&text));
+    let parsed = DynamicSchema::parse(REMARKS).unwrap();
+    assert_eq!((&*parsed.json(), parsed.fingerprint()), (Visit::SCHEMA.json, Visit::SCHEMA.fingerprint));
+
+    // Into a topic, and out of it in the header of a container.
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let backend = LogBackend::open(LogOptions::new(dir.join("data")), Clock::system()).unwrap();
+    let schema = TopicSchema { fingerprint: Visit::SCHEMA.fingerprint, json: Visit::SCHEMA.json.into() };
+    let spec = TopicSpec { schema: Some(schema), ..TopicSpec::new("visits", 1) };
+    backend.create_topic(&spec).await.unwrap();
+    let (mut frame, mut wire) = (FrameBuilder::new(), Vec::new());
+    let visit = Visit { visitor: "C".into(), ticks: 8, ..Visit::default() };
+    gretchen::record::Value::encode_value(&visit, &mut wire).unwrap();
+    frame.push(None, Some(&wire), 0);
+    let mut producer = backend.producer(ProducerId::ANONYMOUS).await.unwrap();
+    producer.append(&TopicPartition::new("visits", 0), &mut frame, None).await.unwrap();
+    drop((producer, backend));
+    let kept = LogBackend::open(LogOptions::new(dir.join("data")), Clock::system()).unwrap();
+    let kept = kept.topics().await.unwrap().remove(0).schemas.remove(0);
+    assert_eq!(of(&kept.json), flat(&text));
+    let file = exported(dir, &["read", "visits", "--format", "avro", "--codec", "null", "--data-dir", "data"]);
+    let reader = apache_avro::Reader::new(file.as_slice()).unwrap();
+    let header = &reader.user_metadata().len();
+    assert_eq!(*header, 0);
+    let begins = file.windows(11).position(|bytes| bytes == b"avro.schema").unwrap();
+    let (from, to) = (file[begins..].iter().position(|byte| *byte == b'{').unwrap(), json_end(&file[begins..]));
+    assert_eq!(of(std::str::from_utf8(&file[begins..][from..to]).unwrap()), flat(&text));
+    assert_eq!(reader.map(Result::unwrap).count(), 1, "another implementation reads it");
+
+    // Commands see them; the canonical form and the fingerprint do not.
+    fs::write(dir.join("a.avsc"), REMARKS).unwrap();
+    fs::write(
+        dir.join("b.avsc"),
+        REMARKS.replace(r#""order": "ignore""#, r#""order": "ascending""#).replace("rgb", "hsv"),
+    )
+    .unwrap();
+    assert!(
+        good(dir, &["schema", "diff", "topic:visits", "a.avsc", "--data-dir", "data"]).contains("they are the same")
+    );
+    let diff = good(dir, &["schema", "diff", "a.avsc", "b.avsc"]);
+    assert!(diff.contains(r#"order: "ignore"      order: "ascending""#), "{diff}");
+    assert!(diff.contains(r#"logicalType: "rgb"  logicalType: "hsv""#), "{diff}");
+    let canonical = good(dir, &["schema", "canonical", "a.avsc"]);
+    assert_eq!(canonical, good(dir, &["schema", "canonical", "b.avsc"]));
+    assert!(
+        ["order\"", "ticks\":", "unit", "pii", "java", "owner", "rgb"].iter().all(|word| !canonical.contains(word))
+    );
+    assert!(good(dir, &["schema", "compat", "--mode", "full", "a.avsc", "b.avsc"]).contains(": yes"));
+    assert!(good(dir, &["schema", "expand", "a.avsc"]).contains("currency"), "the text that goes with the type");
+}
+
+/// Where a JSON object in these bytes ends.
+fn json_end(bytes: &[u8]) -> usize {
+    let mut depth = 0;
+    let end = bytes.iter().position(|byte| {
+        depth += i32::from(*byte == b'{') - i32::from(*byte == b'}');
+        *byte == b'}' && depth == 0
+    });
+    end.unwrap() + 1
 }
 
 /// What `read --format avro` writes.

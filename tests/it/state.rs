@@ -116,6 +116,10 @@ fn a_table_on_disk_opens_with_a_new_schema() -> Result<(), BoxError> {
     // What cannot read the first version's values does not start, although the second's checkpoint came after.
     let session = open(app_three(), folder.path())?;
     check_refusal("state.second.Latest", &session.table(&third::LATEST).expect_err("incompatible"));
+    // Also where nothing is left to process.
+    for _ in 0..3 {
+        check_refusal("state.second.Latest", &session.process().expect_err("incompatible"));
+    }
     send(&session, &[("b", 20)]);
     check_refusal("state.second.Latest", &session.process().expect_err("incompatible"));
     drop(session);

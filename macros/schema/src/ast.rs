@@ -1,8 +1,12 @@
 //! The schema as types.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::{Place, SchemaError};
+
+/// What a schema says beyond the attributes that have a meaning here, in its order: of no effect on values, but kept. A
+/// logical type that nobody knows and the `order` of a field are among them.
+pub type Attributes = Map<String, Value>;
 
 /// Number of a named type among all of a [`Schemas`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -13,6 +17,8 @@ pub struct TypeId(pub(crate) usize);
 pub struct Schemas {
     pub(crate) named: Vec<Named>,
     pub(crate) roots: Vec<Type>,
+    /// Those of each root.
+    pub(crate) remarks: Vec<Remarks>,
     /// For each named type what is known of it once all are read.
     pub(crate) measures: Vec<Measure>,
     pub(crate) ignored: Vec<SchemaError>,
@@ -35,6 +41,11 @@ impl Schemas {
     /// The schema of each source, in their order.
     pub fn roots(&self) -> &[Type] {
         &self.roots
+    }
+
+    /// What each root says beside its type, in the order of the sources.
+    pub fn remarks(&self) -> &[Remarks] {
+        &self.remarks
     }
 
     /// Every named type, in the order of the texts.
@@ -187,6 +198,28 @@ impl Type {
     }
 }
 
+/// The attributes of a type where it stands, and of the types within it. Those of a definition are with its
+/// [`Named`].
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Remarks {
+    /// Its own.
+    pub own: Attributes,
+    /// Of the items, the values or each branch; empty if none of them has any.
+    pub inner: Vec<Remarks>,
+}
+
+impl Remarks {
+    /// Those of the items, the values or a branch.
+    pub fn inner(&self, index: usize) -> Option<&Self> {
+        self.inner.get(index)
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.own.is_empty() && self.inner.is_empty()
+    }
+}
+
 /// What a primitive, or a fixed, means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Logical {
@@ -277,6 +310,8 @@ pub struct Named {
     pub place: Place,
     /// What it is.
     pub definition: Definition,
+    /// What else is said of it.
+    pub attributes: Attributes,
 }
 
 impl Named {
@@ -323,8 +358,12 @@ pub struct Field {
     pub aliases: Vec<String>,
     /// Its type.
     pub ty: Type,
+    /// What is said of the type where it stands here.
+    pub remarks: Remarks,
     /// Its default as the schema writes it.
     pub default: Option<Value>,
+    /// What else is said of the field, `order` included.
+    pub attributes: Attributes,
     /// Where it is defined.
     pub place: Place,
 }

@@ -1,6 +1,6 @@
 //! JSON with positions.
 
-use jsonc_parser::ast::Value;
+use jsonc_parser::ast::{Object, Value};
 use jsonc_parser::common::Ranged;
 use jsonc_parser::{CollectOptions, ParseOptions, parse_to_ast};
 
@@ -81,6 +81,12 @@ pub(crate) fn start(value: &Value<'_>) -> usize {
     value.range().start
 }
 
+/// The plain values of an object, but for those of some keys.
+pub(crate) fn without(object: &Object<'_>, keys: &[&str]) -> serde_json::Map<String, serde_json::Value> {
+    let rest = object.properties.iter().filter(|property| !keys.contains(&property.name.as_str()));
+    rest.map(|property| (property.name.as_str().to_owned(), plain(&property.value))).collect()
+}
+
 /// The plain value; numbers that JSON cannot hold are refused by the parser before.
 pub(crate) fn plain(value: &Value<'_>) -> serde_json::Value {
     match value {
@@ -89,13 +95,7 @@ pub(crate) fn plain(value: &Value<'_>) -> serde_json::Value {
             serde_json::from_str(number.value).unwrap_or_else(|_| serde_json::Value::String(number.value.to_owned()))
         }
         Value::BooleanLit(boolean) => serde_json::Value::Bool(boolean.value),
-        Value::Object(object) => serde_json::Value::Object(
-            object
-                .properties
-                .iter()
-                .map(|property| (property.name.as_str().to_owned(), plain(&property.value)))
-                .collect(),
-        ),
+        Value::Object(object) => serde_json::Value::Object(without(object, &[])),
         Value::Array(array) => serde_json::Value::Array(array.elements.iter().map(plain).collect()),
         Value::NullKeyword(_) => serde_json::Value::Null,
     }

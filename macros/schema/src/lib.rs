@@ -20,7 +20,7 @@ mod measure;
 mod parse;
 mod write;
 
-pub use ast::{Definition, Field, Logical, Named, Schemas, Type, TypeId};
+pub use ast::{Attributes, Definition, Field, Logical, Named, Remarks, Schemas, Type, TypeId};
 pub use defaults::latin1_bytes;
 pub use error::{Place, SchemaError, Source, did_you_mean};
 pub use fingerprint::fingerprint;

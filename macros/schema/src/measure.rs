@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::ast::Measure;
 use crate::cycles::cycles;
-use crate::{Definition, Field, MAX_DEPTH, Place, SchemaError, Schemas, Type, TypeId};
+use crate::{Attributes, Definition, Field, MAX_DEPTH, Place, Remarks, SchemaError, Schemas, Type, TypeId};
 
 /// JSON levels of a record around the type of a field: the record, its list of fields, the field.
 const RECORD_LEVELS: usize = 3;
@@ -26,9 +26,9 @@ pub(crate) fn measure(schemas: &mut Schemas) -> Result<(), SchemaError> {
         min_len(schemas, TypeId(index), &mut min_lens);
     }
     let mut seen = vec![false; schemas.named.len()];
-    for root in &schemas.roots {
+    for (root, remarks) in schemas.roots.iter().zip(&schemas.remarks) {
         let place = schemas.named.first().map(|named| &named.place);
-        json_depth(schemas, root, 0, place, &mut seen)?;
+        json_depth(schemas, (root, Some(remarks)), 0, place, &mut seen)?;
     }
     let measures = ranks.into_iter().zip(min_lens).zip(all.into_iter().zip(direct));
     schemas.measures = measures
@@ -161,7 +161,7 @@ fn min_len(schemas: &Schemas, id: TypeId, known: &mut [Option<usize>]) {
 /// Walks as the full JSON is written: every named type where it is first used.
 fn json_depth(
     schemas: &Schemas,
-    ty: &Type,
+    (ty, remarks): (&Type, Option<&Remarks>),
     level: usize,
     place: Option<&Place>,
     seen: &mut [bool],
@@ -173,23 +173,38 @@ fn json_depth(
         }),
         _ => Ok(()),
     };
+    let own = remarks.map(|remarks| &remarks.own).filter(|own| !own.is_empty());
+    if let Some(own) = own {
+        check(level + 1 + attributes_depth(own), place)?;
+    }
+    // Where a definition or a list would stand there is an object around it.
+    let level = level + usize::from(own.is_some() && matches!(ty, Type::Named(_) | Type::Union(_)));
+    let within = |index: usize| remarks.and_then(|remarks| remarks.inner(index));
     match ty {
-        Type::Array(inner) | Type::Map(inner) => json_depth(schemas, inner, level + 1, place, seen),
+        Type::Array(inner) | Type::Map(inner) => json_depth(schemas, (inner, within(0)), level + 1, place, seen),
         Type::Union(branches) => {
-            branches.iter().try_for_each(|branch| json_depth(schemas, branch, level + 1, place, seen))
+            let mut branches = branches.iter().enumerate();
+            branches
+                .try_for_each(|(index, branch)| json_depth(schemas, (branch, within(index)), level + 1, place, seen))
         }
         Type::Named(id) if !std::mem::replace(&mut seen[id.0], true) => {
-            let place = Some(&schemas.named[id.0].place);
+            let named = &schemas.named[id.0];
+            check(level + 1 + attributes_depth(&named.attributes), Some(&named.place))?;
             let level = level + RECORD_LEVELS;
-            check(level, place)?;
+            check(level, Some(&named.place))?;
             fields(schemas, *id).iter().try_for_each(|field| {
-                check(level + field.default.as_ref().map_or(0, value_depth), Some(&field.place))?;
-                json_depth(schemas, &field.ty, level, Some(&field.place), seen)
+                let default = field.default.as_ref().map_or(0, value_depth);
+                check(level + default.max(attributes_depth(&field.attributes)), Some(&field.place))?;
+                json_depth(schemas, (&field.ty, Some(&field.remarks)), level, Some(&field.place), seen)
             })
         }
         // An object with the logical type.
         _ => check(level + 1, place),
     }
+}
+
+fn attributes_depth(attributes: &Attributes) -> usize {
+    attributes.values().map(value_depth).max().unwrap_or_default()
 }
 
 fn value_depth(value: &Value) -> usize {

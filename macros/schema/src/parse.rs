@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use jsonc_parser::ast::{Object, Value};
 
-use crate::ast::{Definition, Field, Named, Schemas, Type, TypeId};
+use crate::ast::{Attributes, Definition, Field, Logical, Named, Remarks, Schemas, Type, TypeId};
 use crate::error::Text;
 use crate::measure::measure;
 use crate::{Place, SchemaError, Source, defaults, did_you_mean, json};
@@ -13,6 +13,18 @@ use crate::{Place, SchemaError, Source, defaults, did_you_mean, json};
 const KINDS: [&str; 6] = ["record", "enum", "fixed", "array", "map", "error"];
 
 const PRIMITIVES: [&str; 8] = ["null", "boolean", "int", "long", "float", "double", "bytes", "string"];
+
+/// How the values of a field may be sorted.
+const ORDERS: [&str; 3] = ["ascending", "descending", "ignore"];
+
+/// The attributes that a logical type takes.
+fn understood(logical: Option<Logical>) -> &'static [&'static str] {
+    match logical {
+        Some(Logical::Decimal { .. }) => &["logicalType", "precision", "scale"],
+        Some(_) => &["logicalType"],
+        None => &[],
+    }
+}
 
 impl Schemas {
     /// Reads schemas that may name each other's types.
@@ -24,13 +36,15 @@ impl Schemas {
             Names { text, names: &mut names }.collect(value, "")?;
         }
         let (mut named, mut checks, mut ignored) = (BTreeMap::new(), Vec::new(), Vec::new());
-        let mut roots = Vec::new();
+        let (mut roots, mut remarks) = (Vec::new(), Vec::new());
         for (text, value) in texts.iter().zip(&values) {
             let mut builder =
                 Builder { text, names: &names, named: &mut named, checks: &mut checks, ignored: &mut ignored };
-            roots.push(builder.ty(value, "")?);
+            let (root, said) = builder.ty(value, "")?;
+            roots.push(root);
+            remarks.push(said);
         }
-        let mut schemas = Self { named: named.into_values().collect(), roots, measures: Vec::new(), ignored };
+        let mut schemas = Self { named: named.into_values().collect(), roots, remarks, measures: Vec::new(), ignored };
         measure(&mut schemas)?;
         // Defaults last: they may be of a type that is defined further down.
         for (place, ty, default) in checks {
@@ -164,9 +178,11 @@ impl Builder<'_, '_> {
         Err(SchemaError { place: self.place(byte), message: message.into() })
     }
 
-    fn ty(&mut self, value: &Value<'_>, namespace: &str) -> Result<Type, SchemaError> {
+    fn ty(&mut self, value: &Value<'_>, namespace: &str) -> Result<(Type, Remarks), SchemaError> {
         match value {
-            Value::StringLit(name) => self.reference(&name.value, namespace, name.range.start),
+            Value::StringLit(name) => {
+                Ok((self.reference(&name.value, namespace, name.range.start)?, Remarks::default()))
+            }
             Value::Object(object) => self.object(object, namespace),
             Value::Array(array) => self.union(array, namespace),
             other => self.error(json::start(other), "no type; write a name in quotes, an object or a list"),
@@ -197,16 +213,16 @@ impl Builder<'_, '_> {
         self.error(at, format!("unknown type {full:?}{hint}"))
     }
 
-    fn union(&mut self, array: &jsonc_parser::ast::Array<'_>, namespace: &str) -> Result<Type, SchemaError> {
+    fn union(&mut self, array: &jsonc_parser::ast::Array<'_>, namespace: &str) -> Result<(Type, Remarks), SchemaError> {
         if array.elements.is_empty() {
             let message = "the union is empty; name at least one type".to_owned();
             self.ignored.push(SchemaError { place: self.place(array.range.start), message });
         }
         let mut branches: Vec<Type> = Vec::with_capacity(array.elements.len());
-        let mut seen = HashMap::new();
+        let (mut inner, mut seen) = (Vec::new(), HashMap::new());
         for element in &array.elements {
             let at = json::start(element);
-            let branch = self.ty(element, namespace)?;
+            let (branch, remarks) = self.ty(element, namespace)?;
             let same = match &branch {
                 Type::Union(_) => {
                     return self.error(at, "a union directly in a union; write their types in one list");
@@ -220,11 +236,15 @@ impl Builder<'_, '_> {
                 return self.error(at, message);
             }
             branches.push(branch);
+            inner.push(remarks);
         }
-        Ok(Type::Union(branches))
+        if inner.iter().all(Remarks::is_empty) {
+            inner.clear();
+        }
+        Ok((Type::Union(branches), Remarks { own: Attributes::new(), inner }))
     }
 
-    fn object(&mut self, object: &Object<'_>, namespace: &str) -> Result<Type, SchemaError> {
+    fn object(&mut self, object: &Object<'_>, namespace: &str) -> Result<(Type, Remarks), SchemaError> {
         let Some(property) = object.get("type") else {
             let message = match object.get("protocol") {
                 Some(_) => "a protocol, which is no schema; write each of its \"types\" into a file of its own",
@@ -232,26 +252,60 @@ impl Builder<'_, '_> {
             };
             return self.error(object.range.start, message);
         };
-        let Value::StringLit(kind) = &property.value else { return self.ty(&property.value, namespace) };
+        let Value::StringLit(kind) = &property.value else { return self.around(object, &property.value, namespace) };
         match kind.value.as_ref() {
-            "array" => Ok(Type::Array(Box::new(self.element(object, "items", namespace)?))),
-            "map" => Ok(Type::Map(Box::new(self.element(object, "values", namespace)?))),
+            "array" => self.element(object, "items", namespace, Type::Array),
+            "map" => self.element(object, "values", namespace, Type::Map),
             "record" | "error" => self.define(object, namespace, Self::record),
             "enum" => self.define(object, namespace, Self::enumeration),
             "fixed" => self.define(object, namespace, Self::fixed),
             name => {
                 let ty = self.reference(name, namespace, kind.range.start)?;
                 let logical = self.logical(object, ty.primitive_name(), None);
-                Ok(logical.map_or(ty, Type::Logical))
+                let own = json::without(object, &[&["type"][..], understood(logical)].concat());
+                Ok((logical.map_or(ty, Type::Logical), Remarks { own, inner: Vec::new() }))
             }
         }
     }
 
-    fn element(&mut self, object: &Object<'_>, key: &str, namespace: &str) -> Result<Type, SchemaError> {
-        match object.get(key) {
-            Some(property) => self.ty(&property.value, namespace),
-            None => self.error(object.range.start, format!("no {key:?}; add the type of what is in it")),
+    /// An object around a type that is written out within it.
+    fn around(
+        &mut self,
+        object: &Object<'_>,
+        inner: &Value<'_>,
+        namespace: &str,
+    ) -> Result<(Type, Remarks), SchemaError> {
+        let (ty, mut remarks) = self.ty(inner, namespace)?;
+        let known: &[&str] = match ty {
+            Type::Array(_) | Type::Map(_) | Type::Union(_) | Type::Named(_) => &["type"],
+            // The two objects are written as one, in which a logical type would mean something.
+            _ => &["type", "logicalType", "precision", "scale"],
+        };
+        if let Some(misplaced) = object.get("logicalType").filter(|_| known.contains(&"logicalType")) {
+            let message = "\"logicalType\" belongs into the object within this one, beside the name of the type".into();
+            let place = self.place(misplaced.range.start);
+            self.ignored.push(SchemaError { place, message });
         }
+        for (key, value) in json::without(object, known) {
+            // What is said further within goes first.
+            remarks.own.entry(key).or_insert(value);
+        }
+        Ok((ty, remarks))
+    }
+
+    fn element(
+        &mut self,
+        object: &Object<'_>,
+        key: &str,
+        namespace: &str,
+        make: fn(Box<Type>) -> Type,
+    ) -> Result<(Type, Remarks), SchemaError> {
+        let Some(property) = object.get(key) else {
+            return self.error(object.range.start, format!("no {key:?}; add the type of what is in it"));
+        };
+        let (ty, remarks) = self.ty(&property.value, namespace)?;
+        let inner = if remarks.is_empty() { Vec::new() } else { vec![remarks] };
+        Ok((make(Box::new(ty)), Remarks { own: json::without(object, &["type", key]), inner }))
     }
 
     fn define(
@@ -259,7 +313,7 @@ impl Builder<'_, '_> {
         object: &Object<'_>,
         namespace: &str,
         build: impl FnOnce(&mut Self, &Object<'_>, &str) -> Result<Definition, SchemaError>,
-    ) -> Result<Type, SchemaError> {
+    ) -> Result<(Type, Remarks), SchemaError> {
         let (name, at) = definition_name(object, namespace)
             .map_err(|(at, message)| SchemaError { place: self.place(at), message })?;
         let inner = name.rsplit_once('.').map_or("", |(namespace, _)| namespace).to_owned();
@@ -270,8 +324,18 @@ impl Builder<'_, '_> {
             return self.error(at, format!("{name:?} is not where a type can be defined"));
         };
         let definition = build(self, object, &inner)?;
-        self.named.insert(number, Named { name, doc, aliases, place, definition });
-        Ok(Type::Named(TypeId(number)))
+        let mut known = vec!["type", "name", "namespace", "doc", "aliases"];
+        match &definition {
+            Definition::Record(_) => known.push("fields"),
+            Definition::Enum { .. } => known.extend(["symbols", "default"]),
+            Definition::Fixed { logical, .. } => {
+                known.push("size");
+                known.extend(understood(*logical));
+            }
+        }
+        let attributes = json::without(object, &known);
+        self.named.insert(number, Named { name, doc, aliases, place, definition, attributes });
+        Ok((Type::Named(TypeId(number)), Remarks::default()))
     }
 
     fn record(&mut self, object: &Object<'_>, namespace: &str) -> Result<Definition, SchemaError> {
@@ -310,7 +374,10 @@ impl Builder<'_, '_> {
             let place = self.place(misplaced.range.start);
             self.ignored.push(SchemaError { place, message });
         }
-        let ty = self.ty(&ty.value, namespace)?;
+        if let Some(order) = object.get("order") {
+            self.check_order(&order.value);
+        }
+        let (ty, remarks) = self.ty(&ty.value, namespace)?;
         let default = object.get("default").map(|default| (json::start(&default.value), json::plain(&default.value)));
         if let Some((at, default)) = &default {
             self.checks.push((self.place(*at), ty.clone(), default.clone()));
@@ -320,9 +387,20 @@ impl Builder<'_, '_> {
             doc: self.text(object, "doc")?,
             aliases: self.texts(object, "aliases")?.into_iter().map(|(alias, _)| alias).collect(),
             ty,
+            remarks,
             default: default.map(|(_, default)| default),
+            attributes: json::without(object, &["name", "type", "doc", "aliases", "default"]),
             place,
         })
+    }
+
+    /// In which order values are sorted is nothing that values show, so a wrong one breaks no schema; Java refuses it.
+    fn check_order(&mut self, order: &Value<'_>) {
+        let known = |text: &str| ORDERS.iter().any(|known| known.eq_ignore_ascii_case(text));
+        if !order.as_string_lit().is_some_and(|text| known(&text.value)) {
+            let message = format!("{} is no order; write \"{}\"", json::plain(order), ORDERS.join("\" or \""));
+            self.ignored.push(SchemaError { place: self.place(json::start(order)), message });
+        }
     }
 
     fn enumeration(&mut self, object: &Object<'_>, _: &str) -> Result<Definition, SchemaError> {

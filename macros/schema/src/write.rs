@@ -2,14 +2,13 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::{Definition, Field, Logical, Schemas, Type, TypeId, fingerprint};
+use crate::{Attributes, Definition, Field, Logical, Remarks, Schemas, Type, TypeId, fingerprint};
 
 impl Schemas {
-    /// The Parsing Canonical Form of the specification: logical types, docs, defaults and aliases are stripped.
+    /// The Parsing Canonical Form of the specification: logical types, docs, defaults, aliases
+    /// and all other attributes are stripped.
     pub fn canonical(&self, ty: &Type) -> String {
-        let mut writer =
-            Writer { schemas: self, canonical: true, written: vec![false; self.named.len()], namespace: "" };
-        writer.ty(ty).to_string()
+        Writer::new(self, true).ty(ty, None).to_string()
     }
 
     /// CRC-64-AVRO of the canonical form.
@@ -17,11 +16,14 @@ impl Schemas {
         fingerprint(&self.canonical(ty))
     }
 
-    /// The whole schema: every named type is defined where it is first used, under its full name.
+    /// The whole schema of a type: every named type is defined where it is first used, under its full name.
     pub fn full_json(&self, ty: &Type) -> String {
-        let mut writer =
-            Writer { schemas: self, canonical: false, written: vec![false; self.named.len()], namespace: "" };
-        writer.ty(ty).to_string()
+        Writer::new(self, false).ty(ty, None).to_string()
+    }
+
+    /// The same of the schema of a source, with what it says beside its type.
+    pub fn root_json(&self, source: usize) -> String {
+        Writer::new(self, false).ty(&self.roots[source], self.remarks.get(source)).to_string()
     }
 }
 
@@ -34,11 +36,27 @@ struct Writer<'a> {
 }
 
 impl<'a> Writer<'a> {
-    fn ty(&mut self, ty: &Type) -> Value {
+    fn new(schemas: &'a Schemas, canonical: bool) -> Self {
+        Self { schemas, canonical, written: vec![false; schemas.named.len()], namespace: "" }
+    }
+
+    fn ty(&mut self, ty: &Type, remarks: Option<&Remarks>) -> Value {
+        let bare = self.bare(ty, remarks);
+        match remarks.map(|remarks| &remarks.own) {
+            Some(own) if !self.canonical && !own.is_empty() => annotated(ty, bare, own),
+            _ => bare,
+        }
+    }
+
+    fn bare(&mut self, ty: &Type, remarks: Option<&Remarks>) -> Value {
+        let inner = |index: usize| remarks.and_then(|remarks| remarks.inner(index));
         match ty {
-            Type::Array(items) => json!({"type": "array", "items": self.ty(items)}),
-            Type::Map(values) => json!({"type": "map", "values": self.ty(values)}),
-            Type::Union(branches) => Value::Array(branches.iter().map(|branch| self.ty(branch)).collect()),
+            Type::Array(items) => json!({"type": "array", "items": self.ty(items, inner(0))}),
+            Type::Map(values) => json!({"type": "map", "values": self.ty(values, inner(0))}),
+            Type::Union(branches) => {
+                let branches = branches.iter().enumerate();
+                Value::Array(branches.map(|(index, branch)| self.ty(branch, inner(index))).collect())
+            }
             Type::Named(id) => self.named(*id),
             Type::Logical(logical) if !self.canonical => {
                 let mut object = Map::new();
@@ -90,20 +108,40 @@ impl<'a> Writer<'a> {
             }
         }
         self.namespace = outer;
+        if !self.canonical {
+            insert_attributes(&mut object, &named.attributes);
+        }
         Value::Object(object)
     }
 
     fn field(&mut self, field: &Field) -> Value {
         let mut object = Map::new();
         object.insert("name".into(), field.name.clone().into());
-        object.insert("type".into(), self.ty(&field.ty));
+        object.insert("type".into(), self.ty(&field.ty, Some(&field.remarks)));
         if !self.canonical {
             insert_texts(&mut object, &field.doc, &field.aliases);
             if let Some(default) = &field.default {
                 object.insert("default".into(), default.clone());
             }
+            insert_attributes(&mut object, &field.attributes);
         }
         Value::Object(object)
+    }
+}
+
+/// A type with attributes of its own: in its object if it has one that is no definition, and in one around it else.
+fn annotated(ty: &Type, bare: Value, own: &Attributes) -> Value {
+    let mut object = match bare {
+        Value::Object(object) if !matches!(ty, Type::Named(_)) => object,
+        other => Map::from_iter([("type".to_owned(), other)]),
+    };
+    insert_attributes(&mut object, own);
+    Value::Object(object)
+}
+
+fn insert_attributes(object: &mut Map<String, Value>, attributes: &Attributes) {
+    for (key, value) in attributes {
+        object.entry(key.as_str()).or_insert_with(|| value.clone());
     }
 }
 

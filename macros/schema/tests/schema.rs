@@ -240,6 +240,84 @@ fn names_are_resolved_by_the_specification() {
     assert_eq!(again.canonical(&again.roots()[0]), schemas.canonical(&schemas.roots()[0]));
 }
 
+/// What the specification gives no meaning is metadata, to be kept and of no effect.
+#[test]
+fn attributes_without_a_meaning_are_kept() {
+    let text = concat!(
+        r#"{"name":"a.R","type":"record","fields":["#,
+        r#"{"name":"sorted","type":"int","default":1,"order":"descending","pii":{"class":[1,2.5,null]}},"#,
+        r#"{"name":"mine","type":{"type":"long","logicalType":"ticks","unit":"s","precision":3}},"#,
+        r#"{"name":"amount","type":{"type":"bytes","logicalType":"decimal","precision":9,"scale":2,"currency":"EUR"}},"#,
+        r#"{"name":"list","type":{"type":"array","items":{"type":"string","avro.java.string":"String"},"max":10}},"#,
+        r#"{"name":"map","type":{"type":"map","values":["null",{"type":"bytes","logicalType":"mine"}],"java-key-class":"K"}},"#,
+        r#"{"name":"either","type":["null",{"type":"array","items":{"type":"int","unit":"m"}},"string"],"default":null},"#,
+        r#"{"name":"e","type":{"name":"a.E","type":"enum","symbols":["A"],"default":"A","since":"2.0"}},"#,
+        r#"{"name":"f","type":{"name":"a.F","type":"fixed","size":12,"logicalType":"duration","note":""}},"#,
+        r#"{"name":"g","type":{"name":"a.G","type":"fixed","size":3,"logicalType":"rgb"}},"#,
+        r#"{"name":"again","type":{"type":"a.F","why":"a second one"}}],"owner":"shop","logicalType":"row","default":7}"#,
+    );
+    let schemas = parse(&[text]).expect("a schema");
+    let root = &schemas.roots()[0];
+    assert_eq!(schemas.root_json(0), text);
+    assert_eq!(schemas.full_json(root), text);
+    for word in
+        ["order", "pii", "ticks", "currency", "avro.java", "max", "unit", "since", "note", "rgb", "why", "owner"]
+    {
+        assert!(!schemas.canonical(root).contains(word), "{word} in the canonical form");
+    }
+    assert_eq!(ignored(text), [""; 0]);
+    // Those of a schema that is no definition, and of objects around a type.
+    for (text, kept) in [
+        (r#"{"type":"string","a":1}"#, r#"{"type":"string","a":1}"#),
+        (r#"{"type":["null",{"type":"int","a":1}],"b":2}"#, r#"{"type":["null",{"type":"int","a":1}],"b":2}"#),
+        (r#"{"type":{"type":{"type":"int","a":1},"a":2,"b":3},"c":4}"#, r#"{"type":"int","a":1,"b":3,"c":4}"#),
+        (
+            r#"{"type":{"name":"F","type":"fixed","size":1,"a":1},"a":2}"#,
+            r#"{"type":{"name":"F","type":"fixed","size":1,"a":1},"a":2}"#,
+        ),
+        (r#"{"type":{"type":"array","items":"int"},"items":"x","n":1}"#, r#"{"type":"array","items":"int","n":1}"#),
+    ] {
+        let schemas = parse(&[text]).expect(text);
+        assert_eq!(schemas.root_json(0), kept);
+        assert_eq!(parse(&[kept]).expect(kept).root_json(0), kept);
+    }
+    // A logical type that means nothing where it stands must not come to mean something where it is written.
+    for (text, kept) in [
+        (r#"{"type":{"type":"int"},"logicalType":"date"}"#, r#""int""#),
+        (
+            r#"{"type":{"type":"bytes","logicalType":"decimal"},"precision":4}"#,
+            r#"{"type":"bytes","logicalType":"decimal"}"#,
+        ),
+    ] {
+        let schemas = parse(&[text]).expect(text);
+        assert_eq!((schemas.root_json(0).as_str(), ignored(text).len()), (kept, 1));
+    }
+    let order = |order: &str| {
+        format!(r#"{{"type": "record", "name": "R", "fields": [{{"name": "f", "type": "int", "order": {order}}}]}}"#)
+    };
+    assert_eq!(ignored(&order("\"Ignore\"")), [""; 0]);
+    assert_eq!(
+        ignored(&order("\"up\"")),
+        ["a.avsc:1:82: \"up\" is no order; write \"ascending\" or \"descending\" or \"ignore\""]
+    );
+}
+
+/// Written out, attributes may stand deeper than in any of the texts.
+#[test]
+fn attributes_are_no_deeper_than_what_is_read() {
+    let deep = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
+    for (levels, fits) in [(60, true), (62, true), (63, false), (90, false)] {
+        let inner = format!(r#"{{"type": "fixed", "name": "F", "size": 1, "deep": {}}}"#, deep(levels));
+        // 12 records of 3 levels each.
+        let chain = (0..12).map(|n| record(n, &if n < 11 { format!("\"R{}\"", n + 1) } else { "\"F\"".to_owned() }));
+        let chain = format!("[{}]", chain.collect::<Vec<_>>().join(","));
+        match parse(&[&chain, &inner]) {
+            Ok(schemas) => assert!(fits && parse(&[&schemas.root_json(0)]).is_ok(), "{levels}"),
+            Err(error) => assert!(!fits && error.contains("nested deeper than 100 levels here"), "{levels}: {error}"),
+        }
+    }
+}
+
 fn record(name: usize, field: &str) -> String {
     format!(r#"{{"type": "record", "name": "R{name}", "fields": [{{"name": "f", "type": {field}}}]}}"#)
 }

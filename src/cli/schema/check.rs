@@ -31,7 +31,7 @@ pub(super) fn run(context: &mut Context, files: &[String]) -> Done {
 }
 
 /// All files together; on a mistake what is wrong in each, as far as a file can be judged without the broken ones.
-fn parse_all(texts: &[Text]) -> Result<Schemas, Vec<SchemaError>> {
+pub(super) fn parse_all(texts: &[Text]) -> Result<Schemas, Vec<SchemaError>> {
     let mut left: Vec<(usize, Source<'_>)> = texts.iter().map(Text::source).enumerate().collect();
     let mut errors: Vec<SchemaError> = Vec::new();
     loop {

@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::text::{self, Asked};
+use super::text::Asked;
+use super::version::Version;
 use crate::cli::args::Mode;
 use crate::cli::context::Context;
 use crate::cli::failure::{Done, Failure};
@@ -20,6 +21,16 @@ impl Pair {
     pub(super) fn check(writer: &Asked, reader: &Asked) -> Self {
         let problems = incompatibilities(&writer.schema, &reader.schema);
         Self { writer: writer.name.clone(), reader: reader.name.clone(), problems }
+    }
+
+    fn without_reader(writer: String, reader: &str) -> Self {
+        let problem = Incompatibility {
+            path: String::new(),
+            rule: "missing type",
+            message: "it is not there; add its file, or its name to the aliases of what took its place".to_owned(),
+            only_when_met: false,
+        };
+        Self { writer, reader: reader.to_owned(), problems: vec![problem] }
     }
 
     pub(super) fn json(&self) -> Value {
@@ -53,22 +64,35 @@ pub(super) fn tell(context: &mut Context, direction: &str, pair: &Pair) -> Done 
     Ok(())
 }
 
-pub(super) async fn run(context: &mut Context, mode: Mode, asked: &[String]) -> Done {
-    let all = text::several(context, asked).await?;
+pub(super) async fn run(context: &mut Context, mode: Mode, asked: &[String], to: &[String]) -> Done {
+    let all = Version::several(context, asked, to).await?;
     let Some((latest, earlier)) = all.split_last().filter(|(_, earlier)| !earlier.is_empty()) else {
-        return Err(Failure::usage("there is one schema, and nothing to hold it against")
-            .help("name the older ones first and the latest last; topic:NAME stands for all that a topic keeps"));
+        return Err(Failure::usage("there is one schema, and nothing to hold it against").help(
+            "name the older ones first and the latest last; topic:NAME stands for all that a topic keeps, a folder for \
+             the files in it, and where a schema is spread over files: FILE… --to FILE…",
+        ));
     };
     // Against the one before the latest, or against all of them.
     let against = if mode.transitive() { earlier } else { &earlier[earlier.len() - 1..] };
     let mut pairs = Vec::new();
     for other in against {
-        if mode.backward() {
-            pairs.push(("backward", Pair::check(other, latest)));
+        let beside = other.beside(latest)?;
+        for (old, new) in &beside.pairs {
+            if mode.backward() {
+                pairs.push(("backward", Pair::check(old, new)));
+            }
+            if mode.forward() {
+                pairs.push(("forward", Pair::check(new, old)));
+            }
         }
-        if mode.forward() {
-            pairs.push(("forward", Pair::check(latest, other)));
-        }
+        // What the older one writes must be read; a type that only the latest has is nothing that the older one reads.
+        pairs.extend(
+            beside
+                .removed
+                .iter()
+                .filter(|_| mode.backward())
+                .map(|name| ("backward", Pair::without_reader(format!("{name} of {}", other.name), &latest.name))),
+        );
     }
     let compatible = pairs.iter().all(|(_, pair)| pair.problems.is_empty());
     if context.out.json {

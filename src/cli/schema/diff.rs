@@ -2,28 +2,62 @@
 
 use std::collections::BTreeSet;
 
-use gretchen_schema::{Definition, Field, Logical, Named, Schemas, Type, TypeId};
+use gretchen_schema::{Attributes, Definition, Field, Logical, Named, Remarks, Schemas, Type, TypeId};
 use serde_json::{Value, json};
 
 use super::compat::{self, Pair};
-use super::text;
+use super::text::Asked;
+use super::version::{Beside, Version};
 use crate::cli::context::Context;
-use crate::cli::failure::Done;
+use crate::cli::failure::{Done, Failure};
 use crate::cli::output::{Column, safe};
 use crate::record::DynamicSchema;
 
-pub(super) async fn run(context: &mut Context, before: &str, after: &str) -> Done {
-    let (before, after) = (text::one(context, before).await?, text::one(context, after).await?);
-    let changes = changes(&before.schema, &after.schema);
-    let backward = Pair::check(&before, &after);
-    let forward = Pair::check(&after, &before);
-    if context.out.json {
-        let changes: Vec<Value> = changes.iter().map(Change::json).collect();
-        return Ok(context.out.json_pretty(&json!({
-            "before": before.name, "after": after.name, "changes": changes,
-            "backward": backward.json(), "forward": forward.json(),
-        }))?);
+pub(super) async fn run(context: &mut Context, asked: &[String], to: &[String]) -> Done {
+    let (before, after) = match (asked, to) {
+        ([before, after], []) => (Version::newest(context, before).await?, Version::newest(context, after).await?),
+        (_, []) => {
+            return Err(Failure::usage("two schemas are compared, the older one first")
+                .help("name two files, topics or folders; where a schema is spread over files: FILE… --to FILE…"));
+        }
+        (before, after) => (Version::of_all(context, before).await?, Version::of_all(context, after).await?),
+    };
+    let Beside { pairs, removed, added } = before.beside(&after)?;
+    match (pairs.as_slice(), removed.is_empty() && added.is_empty()) {
+        ([(before, after)], true) if context.out.json => Ok(context.out.json_pretty(&as_json(before, after))?),
+        ([(before, after)], true) => tell(context, before, after),
+        _ if context.out.json => {
+            let types: Vec<Value> = pairs.iter().map(|(before, after)| as_json(before, after)).collect();
+            Ok(context.out.json_pretty(&json!({"types": types, "removed": removed, "added": added}))?)
+        }
+        _ => {
+            for (before, after) in &pairs {
+                match before.schema == after.schema {
+                    true => context.out.line(&format!("{}: the same", safe(&after.name)))?,
+                    false => tell(context, before, after)?,
+                }
+                context.out.line("")?;
+            }
+            for (names, version) in [(&removed, &after), (&added, &before)] {
+                for name in names {
+                    context.out.line(&format!("{} is not in {}", safe(name), safe(&version.name)))?;
+                }
+            }
+            Ok(())
+        }
     }
+}
+
+fn as_json(before: &Asked, after: &Asked) -> Value {
+    let changes: Vec<Value> = changes(&before.schema, &after.schema).iter().map(Change::json).collect();
+    json!({
+        "before": before.name, "after": after.name, "changes": changes,
+        "backward": Pair::check(before, after).json(), "forward": Pair::check(after, before).json(),
+    })
+}
+
+fn tell(context: &mut Context, before: &Asked, after: &Asked) -> Done {
+    let changes = changes(&before.schema, &after.schema);
     context.out.line(&format!("before  {} ({})", safe(&before.name), named(&before.schema)))?;
     context.out.line(&format!("after   {} ({})", safe(&after.name), named(&after.schema)))?;
     context.out.line("")?;
@@ -38,8 +72,8 @@ pub(super) async fn run(context: &mut Context, before: &str, after: &str) -> Don
         }
     }
     context.out.line("")?;
-    compat::tell(context, "backward: after reads what before wrote", &backward)?;
-    compat::tell(context, "forward:  before reads what after wrote", &forward)
+    compat::tell(context, "backward: after reads what before wrote", &Pair::check(before, after))?;
+    compat::tell(context, "forward:  before reads what after wrote", &Pair::check(after, before))
 }
 
 fn named(schema: &DynamicSchema) -> String {
@@ -71,6 +105,8 @@ fn changes(before: &DynamicSchema, after: &DynamicSchema) -> Vec<Change> {
     let mut differ =
         Differ { before: before.schemas(), after: after.schemas(), seen: BTreeSet::new(), changes: Vec::new() };
     differ.ty("", before.root(), after.root());
+    let said = |schemas: &Schemas| schemas.remarks().first().cloned().unwrap_or_default();
+    differ.remarks("", (before.root(), &said(before.schemas())), (after.root(), &said(after.schemas())));
     differ.changes
 }
 
@@ -148,6 +184,38 @@ impl Differ<'_> {
             }
             _ => self.note(path, "type", kind(&one), kind(&other)),
         }
+        self.attributes(path, &one.attributes, &other.attributes);
+    }
+
+    /// What else is said of a type where it stands, and of the types within it.
+    fn remarks(&mut self, path: &str, (before, from): (&Type, &Remarks), (after, to): (&Type, &Remarks)) {
+        self.attributes(path, &from.own, &to.own);
+        if from.inner.is_empty() && to.inner.is_empty() {
+            return;
+        }
+        let none = Remarks::default();
+        match (before, after) {
+            (Type::Array(a), Type::Array(b)) | (Type::Map(a), Type::Map(b)) => {
+                let path = format!("{path}{}", if matches!(before, Type::Array(_)) { "[]" } else { "{}" });
+                let (from, to) = (from.inner(0).unwrap_or(&none), to.inner(0).unwrap_or(&none));
+                self.remarks(&path, (a, from), (b, to));
+            }
+            (Type::Union(a), Type::Union(b)) => {
+                for (index, (a, b)) in a.iter().zip(b).enumerate() {
+                    let (from, to) = (from.inner(index).unwrap_or(&none), to.inner(index).unwrap_or(&none));
+                    self.remarks(path, (a, from), (b, to));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn attributes(&mut self, path: &str, before: &Attributes, after: &Attributes) {
+        let shown =
+            |of: &Attributes, key: &str| of.get(key).map_or_else(String::new, |value| format!("{key}: {value}"));
+        for key in before.keys().chain(after.keys().filter(|key| !before.contains_key(*key))) {
+            self.note(path, "attribute", &shown(before, key), &shown(after, key));
+        }
     }
 
     fn words(&mut self, path: &str, before: &[String], after: &[String]) {
@@ -209,6 +277,8 @@ impl Differ<'_> {
         self.note(path, "default", &default(before), &default(after));
         self.note(path, "doc", &before.doc, &after.doc);
         self.note(path, "aliases", &before.aliases.join(", "), &after.aliases.join(", "));
+        self.attributes(path, &before.attributes, &after.attributes);
+        self.remarks(path, (&before.ty, &before.remarks), (&after.ty, &after.remarks));
     }
 }
 
@@ -279,6 +349,25 @@ mod tests {
                 row("old", "aliases", "-", "old"),
                 row("came", "added", "-", "null | string, default null"),
                 row("", "order", "a, b, c", "b, a, c"),
+            ]
+        );
+        assert_eq!(diff(before, before), []);
+    }
+
+    #[test]
+    fn attributes_without_a_meaning_are_named_too() {
+        let before = r#"{"type": "record", "name": "R", "owner": "shop", "fields": [
+            {"name": "a", "type": {"type": "long", "logicalType": "ticks"}, "order": "ignore"},
+            {"name": "b", "type": {"type": "array", "items": ["null", {"type": "string", "unit": "m"}]}}]}"#;
+        let after = before.replace("ticks", "beats").replace(r#", "order": "ignore""#, "").replace("\"m\"", "[1]");
+        let row = |path: &str, from: &str, to: &str| (path.to_owned(), "attribute", from.to_owned(), to.to_owned());
+        assert_eq!(
+            diff(before, &after.replace(r#""owner": "shop""#, r#""owner": null"#)),
+            [
+                row("a", r#"order: "ignore""#, "-"),
+                row("a", r#"logicalType: "ticks""#, r#"logicalType: "beats""#),
+                row("b[]", r#"unit: "m""#, "unit: [1]"),
+                row("", r#"owner: "shop""#, "owner: null"),
             ]
         );
         assert_eq!(diff(before, before), []);

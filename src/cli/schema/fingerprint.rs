@@ -31,7 +31,7 @@ pub(super) async fn run(context: &mut Context, algorithm: Algorithm, asked: &[St
 pub(super) async fn canonical(context: &mut Context, asked: &[String]) -> Done {
     let all = match asked {
         // Of a topic the newest.
-        [one] => vec![text::one(context, one).await?],
+        [one] if text::topic_of(one).is_some() => vec![text::one(context, one).await?],
         several => text::together(context, several).await?,
     };
     for found in all {

@@ -7,6 +7,7 @@ mod expand;
 mod fingerprint;
 mod problem;
 mod text;
+mod version;
 
 use super::args::SchemaCommand;
 use super::context::Context;
@@ -15,8 +16,8 @@ use super::failure::Done;
 pub(super) async fn run(context: &mut Context, command: SchemaCommand) -> Done {
     match command {
         SchemaCommand::Check { files } => check::run(context, &files),
-        SchemaCommand::Diff { before, after } => diff::run(context, &before, &after).await,
-        SchemaCommand::Compat { mode, schemas } => compat::run(context, mode, &schemas).await,
+        SchemaCommand::Diff { schemas, to } => diff::run(context, &schemas, &to).await,
+        SchemaCommand::Compat { mode, schemas, to } => compat::run(context, mode, &schemas, &to).await,
         SchemaCommand::Fingerprint { algorithm, schemas } => fingerprint::run(context, algorithm, &schemas).await,
         SchemaCommand::Canonical { schemas } => fingerprint::canonical(context, &schemas).await,
         SchemaCommand::Expand { flat, files } => expand::run(context, &files, flat),

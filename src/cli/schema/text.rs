@@ -1,7 +1,8 @@
 //! Where a schema's text comes from: a file, the standard input, or a topic that keeps it.
 
-use std::fs::File;
-use std::io::Read;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::Path;
 
 use gretchen_schema::{SchemaError, Schemas, Source};
 
@@ -52,8 +53,9 @@ impl Text {
         Ok(Self { name: name.to_owned(), text: text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text) })
     }
 
-    /// Reads files that may name each other's types.
+    /// Reads files, or those of folders, that may name each other's types.
     pub(super) fn read_all(paths: &[String]) -> Done<Vec<Self>> {
+        let paths = &unfold(paths)?;
         for (index, path) in paths.iter().enumerate() {
             if paths[..index].contains(path) {
                 return Err(Failure::usage(format!("{path} is named twice")).help("name every file once"));
@@ -71,6 +73,41 @@ impl Text {
     }
 }
 
+/// Levels of folders in a folder that are looked into.
+const MAX_FOLDERS: usize = 16;
+
+/// In the place of each folder the `.avsc` files in it and in the folders in it, by their names.
+pub(super) fn unfold(paths: &[String]) -> Done<Vec<String>> {
+    fn collect(folder: &Path, levels: usize, found: &mut Vec<String>) -> io::Result<()> {
+        let mut entries = fs::read_dir(folder)?.collect::<io::Result<Vec<_>>>()?;
+        entries.sort_by_key(fs::DirEntry::file_name);
+        for entry in entries {
+            let path = entry.path();
+            // A link to a folder may lead back here.
+            if entry.file_type()?.is_dir() {
+                if levels > 0 {
+                    collect(&path, levels - 1, found)?;
+                }
+            } else if path.extension().is_some_and(|extension| extension == "avsc") {
+                found.push(path.to_string_lossy().into_owned());
+            }
+        }
+        Ok(())
+    }
+    let mut found = Vec::new();
+    for path in paths {
+        let before = found.len();
+        match Path::new(path).is_dir() {
+            true => collect(Path::new(path), MAX_FOLDERS, &mut found).map_err(|error| unreadable(path, &error))?,
+            false => found.push(path.clone()),
+        }
+        if found.len() == before {
+            return Err(Failure::new(format!("no file in the folder {path} ends in .avsc")));
+        }
+    }
+    Ok(found)
+}
+
 fn unreadable(name: &str, error: &std::io::Error) -> Failure {
     Failure::new(format!("cannot read {name}: {error}"))
 }
@@ -82,6 +119,7 @@ pub(super) fn broken(context: &mut Context, texts: &[Text], errors: &[SchemaErro
 }
 
 /// A schema under the name that it was asked for by.
+#[derive(Clone)]
 pub(super) struct Asked {
     pub(super) name: String,
     pub(super) schema: DynamicSchema,
@@ -89,30 +127,29 @@ pub(super) struct Asked {
 
 /// The schema of a file, or the newest of `topic:NAME`.
 pub(super) async fn one(context: &mut Context, asked: &str) -> Done<Asked> {
-    let mut all = several(context, std::slice::from_ref(&asked.to_owned())).await?;
-    // A topic keeps its schemas oldest first, and `several` leaves none without one.
-    all.pop().map(|found| Asked { name: asked.to_owned(), ..found }).ok_or_else(|| Failure::new("there is no schema"))
-}
-
-/// The schemas of files, each on its own; `topic:NAME` stands for all that the topic keeps, oldest first.
-pub(super) async fn several(context: &mut Context, asked: &[String]) -> Done<Vec<Asked>> {
-    let mut found = Vec::new();
-    for name in asked {
-        match name.strip_prefix(TOPIC) {
-            Some(topic) => found.extend(of_topic(context, topic).await?),
-            None => {
-                let text = Text::read(name)?;
-                let schema = text.parse(context)?;
-                found.push(Asked { name: text.name, schema });
-            }
+    match topic_of(asked) {
+        // A topic keeps its schemas oldest first, and none without one.
+        Some(topic) => {
+            let newest = of_topic(context, topic).await?.pop();
+            let newest = newest.ok_or_else(|| Failure::new(format!("topic {topic} keeps no schema")))?;
+            Ok(Asked { name: asked.to_owned(), ..newest })
+        }
+        None => {
+            let text = Text::read(asked)?;
+            Ok(Asked { schema: text.parse(context)?, name: text.name })
         }
     }
-    Ok(found)
 }
 
-/// The same, but a file may name types of the other files.
+/// The topic whose schemas are asked for.
+pub(super) fn topic_of(asked: &str) -> Option<&str> {
+    asked.strip_prefix(TOPIC)
+}
+
+/// The schemas of files, which may name types of each other, and all of topics.
 pub(super) async fn together(context: &mut Context, asked: &[String]) -> Done<Vec<Asked>> {
-    let files: Vec<String> = asked.iter().filter(|name| !name.starts_with(TOPIC)).cloned().collect();
+    let asked = &unfold(asked)?;
+    let files: Vec<String> = asked.iter().filter(|name| topic_of(name).is_none()).cloned().collect();
     let texts = Text::read_all(&files)?;
     let sources: Vec<Source<'_>> = texts.iter().map(Text::source).collect();
     // Two versions of a schema, which name the same types, are none of each other's business.
@@ -120,13 +157,13 @@ pub(super) async fn together(context: &mut Context, asked: &[String]) -> Done<Ve
     let mut found = Vec::new();
     let mut index = 0;
     for name in asked {
-        if let Some(topic) = name.strip_prefix(TOPIC) {
+        if let Some(topic) = topic_of(name) {
             found.extend(of_topic(context, topic).await?);
             continue;
         }
         let text = &texts[index];
         let schema = match (&all, Schemas::parse(&[text.source()])) {
-            (Some(all), Err(_)) => DynamicSchema::parse_named(&text.name, &all.full_json(&all.roots()[index]))?,
+            (Some(all), Err(_)) => DynamicSchema::parse_named(&text.name, &all.root_json(index))?,
             _ => text.parse(context)?,
         };
         found.push(Asked { name: text.name.clone(), schema });
@@ -135,7 +172,8 @@ pub(super) async fn together(context: &mut Context, asked: &[String]) -> Done<Ve
     Ok(found)
 }
 
-async fn of_topic(context: &mut Context, name: &str) -> Done<Vec<Asked>> {
+/// All schemas that a topic keeps, oldest first.
+pub(super) async fn of_topic(context: &mut Context, name: &str) -> Done<Vec<Asked>> {
     let topic = context.open_existing()?.topic(name).await?;
     if topic.schemas.is_empty() {
         return Err(Failure::new(format!("topic {name} keeps no schema: it holds plain values")));
