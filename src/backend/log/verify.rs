@@ -248,6 +248,10 @@ pub(super) fn lost_until(survey: &Survey, surveyed: &Surveyed, hole: &Hole) -> O
 }
 
 fn of_index(disk: &Disk, surveyed: &Surveyed) -> Result<Option<Finding>> {
+    // Behind a damaged frame the entries that a scan makes stand elsewhere; `log repair` looks at the index once more.
+    if surveyed.scanned.holes.iter().any(|hole| hole.next.is_some()) {
+        return Ok(None);
+    }
     let path = index_path(&surveyed.segment.path);
     let Some(have) = read_if_there(disk, &path)? else { return Ok(None) };
     let Some(byte) = wrong_entry(&have, &surveyed.scanned.index) else { return Ok(None) };
