@@ -1,5 +1,6 @@
 //! Who owns which partition: a member of each agent's group, and the threads that its tasks run on.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use super::partition::{Context, Signals, TaskRun};
 use super::{Recovered, Summary, WorkerEvent, WorkerOptions, partition_set};
 use crate::agent::panicked;
 use crate::backend::{Assignment, Backend, Consumer, Unit, Withheld};
-use crate::clock::Clock;
+use crate::clock::{Clock, Moment};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::AgentPlan;
 use crate::topic::TopicPartition;
@@ -96,6 +97,9 @@ const LOOK_FOR_ROOM: Duration = Duration::from_secs(1);
 /// How long a task waits that does not know what became of a commit, at first and at most.
 const FIND_OUT: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
+/// What fails after a task has been at work for this long is a trouble of its own, not the one before.
+const STEADY: Duration = Duration::from_secs(60);
+
 impl Start {
     /// Works until the task is told to stop or fails. Where there is no room it waits for some: everything is closed
     /// and opened again, since nothing else makes RocksDB write anew, and what was not committed is processed again.
@@ -105,9 +109,13 @@ impl Start {
     async fn work(&self) -> Result<()> {
         let mut stop = self.signals.stop.clone();
         let mut wait = FIND_OUT.0;
+        let clock = &self.context.clock;
+        // Since when, and how often, it was opened anew.
+        let mut troubled: Option<(Moment, u32)> = None;
         loop {
+            let started = Cell::new(None);
             // The agent's own panics are its policy's; one of its types' code in a commit ends here.
-            let result = match AssertUnwindSafe(self.attempt()).catch_unwind().await {
+            let result = match AssertUnwindSafe(self.attempt(&started)).catch_unwind().await {
                 Ok(result) => result,
                 Err(panic) => Err(panicked(&*panic)),
             };
@@ -122,6 +130,15 @@ impl Start {
                 Err(error) if self.may_pass(&error) => {
                     if stop.has_changed().is_err() {
                         return Ok(());
+                    }
+                    let now = clock.moment();
+                    if started.get().is_some_and(|started| now.since(started) > STEADY) {
+                        (troubled, wait) = (None, FIND_OUT.0);
+                    }
+                    let (since, times) = troubled.map_or((now, 1), |(since, times)| (since, times + 1));
+                    troubled = Some((since, times));
+                    if now.since(since) > self.context.options.give_up_after {
+                        return Err(self.given_up(now.since(since), times, error));
                     }
                     tracing::warn!(agent = self.plan.def.name, partition = self.partition, %error, "the partition is opened anew to find out what counts");
                     if self.stops_within(&mut stop, wait).await {
@@ -163,9 +180,22 @@ impl Start {
         let _ = self.opened.send((self.number, event));
     }
 
-    async fn attempt(&self) -> Result<()> {
+    #[cold]
+    fn given_up(&self, time: Duration, times: u32, error: Error) -> Error {
+        let message = format!(
+            "partition {} of agent {} was opened anew {times} times in {} s, and fails each time; see whether the brokers are \
+             well, then start the worker again: it goes on at its last commit",
+            self.partition,
+            self.plan.def.name,
+            time.as_secs()
+        );
+        Error::new(error.kind(), message).with_source(error)
+    }
+
+    async fn attempt(&self, started: &Cell<Option<Moment>>) -> Result<()> {
         let task = TaskRun::open(self.context.clone(), self.signals.clone(), self.plan.clone(), self.partition).await?;
         self.tell(TaskEvent::Started(self.partition, task.recovered()));
+        started.set(Some(self.context.clock.moment()));
         task.run().await
     }
 }
@@ -205,6 +235,8 @@ pub(super) struct Member {
     /// Tasks whose partition was lost and that have not ended, by partition; and whether it has come back since. Their stores
     /// are open as long as they live.
     ending: BTreeMap<u32, (u64, bool)>,
+    /// It has left the group, because an agent has stayed at one record for too long.
+    away: bool,
     task_events: (mpsc::UnboundedSender<Told>, mpsc::UnboundedReceiver<Told>),
     summary: Summary,
 }
@@ -236,6 +268,7 @@ impl Member {
             tasks: BTreeMap::new(),
             begun: 0,
             ending: BTreeMap::new(),
+            away: false,
             task_events: mpsc::unbounded_channel(),
             summary: Summary::default(),
         })
@@ -273,10 +306,11 @@ impl Member {
             // In this order, which a simulation repeats: what is ready seldom must not wait for the rest to cease.
             tokio::select! {
                 biased;
-                changed = self.consumer.assignment() => self.assigned(changed?, events).await?,
+                changed = self.consumer.assignment(), if !self.away => self.assigned(changed?, events).await?,
                 Some((number, event)) = self.task_events.1.recv() => self.task_event(number, event, events).await?,
                 () = &mut look => {
                     self.name_stuck(events);
+                    self.leave_stuck_group(events).await?;
                     look.set(clock.sleep(LOOK_EVERY));
                 }
                 Some((partition, position)) = self.progress.recv() => self.ack(&partition, position),
@@ -284,6 +318,9 @@ impl Member {
             }
             if self.has_failed() {
                 break;
+            }
+            if self.away && self.ending.is_empty() {
+                self.join_again().await?;
             }
             let idle = !self.tasks.is_empty() && self.tasks.values().all(|task| task.idle.load(Ordering::SeqCst));
             if idle && !caught_up {
@@ -303,6 +340,36 @@ impl Member {
             let (agent, topic, partition) = (self.plan.def.name, topic.clone(), *partition);
             let _ = events.send(WorkerEvent::Stuck { agent, topic, partition, offset, time, holds_thread });
         }
+    }
+
+    /// Leaves the group where an agent has stayed at one record for longer than a member may. What its tasks have not
+    /// committed is dropped, as if their partitions had been lost.
+    async fn leave_stuck_group(&mut self, events: &mpsc::UnboundedSender<WorkerEvent>) -> Result<()> {
+        let Some(patience) = self.consumer.patience().filter(|_| !self.away) else { return Ok(()) };
+        let now = self.context.clock.moment();
+        let mut running = self.tasks.iter().filter(|(_, task)| !task.ended);
+        let stuck = running.find_map(|(partition, task)| {
+            let stuck = task.watch.stays(now).filter(|stuck| stuck.time >= patience)?;
+            Some((*partition, self.plan.sources.get(stuck.source)?.0.clone(), stuck))
+        });
+        let Some((partition, topic, Stuck { offset, time, .. })) = stuck else { return Ok(()) };
+        let agent = self.plan.def.name;
+        let _ = events.send(WorkerEvent::Left { agent, topic, partition, offset, time });
+        for (partition, task) in std::mem::take(&mut self.tasks) {
+            if !task.ended {
+                self.ending.insert(partition, (task.number, false));
+            }
+        }
+        self.away = true;
+        self.consumer.leave().await
+    }
+
+    /// Becomes a member again, as a new one.
+    async fn join_again(&mut self) -> Result<()> {
+        self.consumer = self.context.backend.consumer(&self.plan.group, &[partition_set(&self.plan)]).await?;
+        self.context.membership = self.consumer.membership();
+        self.away = false;
+        Ok(())
     }
 
     /// Whether nothing is left that could go on.
@@ -455,15 +522,19 @@ impl Member {
         for task in self.tasks.values() {
             let _ = task.stop.send(true);
         }
+        self.ending.values_mut().for_each(|(_, back)| *back = false);
         let clock = self.context.clock.clone();
         let timeout = clock.sleep(self.context.options.stop_timeout);
         tokio::pin!(timeout);
-        while self.tasks.values().any(|task| !task.ended) {
+        let mut stuck = 0;
+        while self.tasks.values().any(|task| !task.ended) || !self.ending.is_empty() {
             tokio::select! {
                 biased;
                 Some((number, event)) = self.task_events.1.recv() => self.task_event(number, event, events).await?,
                 () = &mut timeout => {
-                    self.summary.stuck = self.leave_stuck();
+                    stuck = self.leave_stuck();
+                    // Those whose partitions are gone hold nothing up but the end of the process.
+                    self.summary.stuck = stuck + self.ending.len();
                     break;
                 }
             }
@@ -472,7 +543,7 @@ impl Member {
         for task in self.tasks.values() {
             self.summary.finished += task.finished.load(Ordering::SeqCst);
         }
-        if self.summary.stuck == 0 {
+        if stuck == 0 {
             self.consumer.leave().await?;
         }
         Ok(self.summary)
