@@ -149,6 +149,7 @@ impl<R: Value> Window<R> {
             if let Some(mail) = slot.as_mut().filter(|mail| !mail.is_used_up()) {
                 let mut spare = std::mem::take(&mut self.spare);
                 (spare.begin, spare.next) = (Cursor::default(), Cursor::default());
+                spare.counted = Default::default();
                 spare.frames.clear();
                 task.pulse.of(mail.source);
                 self.mails.push_back(std::mem::replace(mail, spare));

@@ -316,6 +316,11 @@ pub trait Consumer: Send {
     /// Gives everything back and leaves the group.
     async fn leave(&mut self) -> Result<()>;
 
+    /// How long a member may stay at one record before it has to leave the group, so that others go on; `None` for ever.
+    fn patience(&self) -> Option<Duration> {
+        None
+    }
+
     /// What proves to the backend's transactions that this is a member, where it has them.
     fn membership(&self) -> Option<Membership> {
         None

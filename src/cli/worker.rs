@@ -167,6 +167,18 @@ fn told(event: &WorkerEvent) -> bool {
             tracing::warn!(agent, %topic, partition, offset, seconds = time.as_secs(), "{what}");
             false
         }
+        WorkerEvent::Left { agent, topic, partition, offset, time } => {
+            tracing::error!(
+                agent,
+                %topic,
+                partition,
+                offset,
+                seconds = time.as_secs(),
+                "the agent has not come back from this record for max.poll.interval.ms: this worker has left its group, so that \
+                 others take its partitions over, and joins again when the agent has come back"
+            );
+            false
+        }
         WorkerEvent::Withheld { agent, partition, owner, time } => {
             let seconds = time.as_secs();
             match owner {

@@ -160,6 +160,16 @@ impl Cursor {
         self
     }
 
+    /// How many records lie between an earlier place and this one.
+    pub(crate) fn records_since(&self, earlier: &Self, frames: &Frames) -> u64 {
+        if self.frame == earlier.frame {
+            return u64::from(earlier.left.saturating_sub(self.left));
+        }
+        let entered = frames.frames.get(earlier.frame..self.frame).unwrap_or_default();
+        let records: u64 = entered.iter().map(|(header, _)| u64::from(header.count)).sum();
+        (u64::from(earlier.left) + records).saturating_sub(u64::from(self.left))
+    }
+
     /// The offset of the next record, or the one after the last that was stepped over.
     #[inline]
     pub fn offset(&self) -> u64 {

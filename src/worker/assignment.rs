@@ -1,192 +1,22 @@
-//! Who owns which partition: a member of each agent's group, and the threads that its tasks run on.
+//! Who owns which partition: a member of each agent's group, and the tasks of its partitions.
 
 use std::collections::BTreeMap;
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use futures::FutureExt;
 use tokio::sync::{mpsc, watch};
-use tokio::task::LocalSet;
 
 use super::commit::Progress;
 use super::lookout::{LOOK_EVERY, Stuck, Watch};
-use super::partition::{Context, Signals, TaskRun};
-use super::{Recovered, Summary, WorkerEvent, WorkerOptions, partition_set};
-use crate::agent::panicked;
+use super::partition::{Context, Signals};
+use super::pool::{Pool, Start, TaskEvent, Told};
+use super::{Summary, WorkerEvent, WorkerOptions, partition_set};
 use crate::backend::{Assignment, Backend, Consumer, Owner, Unit, Withheld};
 use crate::clock::Clock;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::plan::AgentPlan;
 use crate::topic::TopicPartition;
-
-/// The threads that agents run on. A partition stays on its thread, a record never moves.
-#[derive(Clone)]
-pub(crate) struct Pool {
-    threads: Arc<Vec<mpsc::UnboundedSender<Start>>>,
-}
-
-/// A task to begin.
-struct Start {
-    context: Context,
-    signals: Signals,
-    plan: Arc<AgentPlan>,
-    partition: u32,
-    /// Numbers the tasks of a member, one after another on a partition among them.
-    number: u64,
-    opened: mpsc::UnboundedSender<Told>,
-}
-
-/// What the task of that number tells its member.
-type Told = (u64, TaskEvent);
-
-/// What a task tells its member.
-enum TaskEvent {
-    Started(u32, Recovered),
-    Paused(u32, Error),
-    Ended(u32, Result<()>),
-}
-
-impl Pool {
-    pub(crate) fn new(threads: usize) -> Result<Self> {
-        let mut senders = Vec::new();
-        for number in 0..threads {
-            let (sender, receiver) = mpsc::unbounded_channel();
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .map_err(|error| Error::io("cannot start a runtime for agents", error))?;
-            std::thread::Builder::new()
-                .name(format!("agents-{number}"))
-                .spawn(move || LocalSet::new().block_on(&runtime, work(receiver)))
-                .map_err(|error| Error::io("cannot start a thread for agents", error))?;
-            senders.push(sender);
-        }
-        Ok(Self { threads: Arc::new(senders) })
-    }
-
-    /// The thread that it is called on, within the `LocalSet` that it is called in.
-    pub(crate) fn here() -> Self {
-        let (sender, receiver) = mpsc::unbounded_channel();
-        tokio::task::spawn_local(work(receiver));
-        Self { threads: Arc::new(vec![sender]) }
-    }
-
-    fn start(&self, number: usize, start: Start) -> Result<()> {
-        self.threads[number % self.threads.len()]
-            .send(start)
-            .map_err(|_| Error::new(ErrorKind::Closed, "the thread of the agents has ended"))
-    }
-}
-
-/// A thread's loop: begins tasks until the pool is dropped.
-async fn work(mut starts: mpsc::UnboundedReceiver<Start>) {
-    while let Some(start) = starts.recv().await {
-        tokio::task::spawn_local(async move {
-            let result = start.work().await;
-            start.tell(TaskEvent::Ended(start.partition, result));
-        });
-    }
-}
-
-/// How often a task that found no room looks whether there is.
-const LOOK_FOR_ROOM: Duration = Duration::from_secs(1);
-
-/// How long a task waits that does not know what became of a commit, at first and at most.
-const FIND_OUT: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
-
-impl Start {
-    /// Works until the task is told to stop or fails. Where there is no room it waits for some: everything is closed
-    /// and opened again, since nothing else makes RocksDB write anew, and what was not committed is processed again.
-    ///
-    /// So it is with a commit of which nobody knows what became: the task that is opened anew finds out. Should another
-    /// owner have taken over, this member is told that the partition is lost.
-    async fn work(&self) -> Result<()> {
-        let mut stop = self.signals.stop.clone();
-        let (mut wait, mut was_full) = (FIND_OUT.0, false);
-        loop {
-            // The agent's own panics are its policy's; one of its types' code in a commit ends here.
-            let result = match AssertUnwindSafe(self.attempt(was_full)).catch_unwind().await {
-                Ok(result) => result,
-                Err(panic) => Err(panicked(&*panic)),
-            };
-            match result {
-                Err(error) if is_full(&error) => {
-                    was_full = true;
-                    self.tell(TaskEvent::Paused(self.partition, error));
-                    self.make_room().await;
-                    if self.stops_within(&mut stop, LOOK_FOR_ROOM).await {
-                        return Ok(());
-                    }
-                }
-                Err(error) if self.may_pass(&error) => {
-                    if stop.has_changed().is_err() {
-                        return Ok(());
-                    }
-                    tracing::warn!(agent = self.plan.def.name, partition = self.partition, %error, "the partition is opened anew to find out what counts");
-                    if self.stops_within(&mut stop, wait).await {
-                        return Ok(());
-                    }
-                    wait = (wait * 2).min(FIND_OUT.1);
-                }
-                other => return other,
-            }
-        }
-    }
-
-    /// Lets go what no recovery needs, before its time: it may be what the disk is full of.
-    async fn make_room(&self) {
-        if let (Some(needless), Some(replay)) = (self.signals.take_needless(), self.context.backend.replay()) {
-            needless.clean(replay).await;
-        }
-    }
-
-    /// Whether opening the task anew finds out what counts, or helps as soon as the brokers answer again: they are elsewhere,
-    /// and may be away for a while.
-    fn may_pass(&self, error: &Error) -> bool {
-        let elsewhere = self.context.backend.capabilities().transactions;
-        error.kind() == ErrorKind::Unsettled || (elsewhere && error.kind() == ErrorKind::Io)
-    }
-
-    /// Waits; whether the task is to end.
-    async fn stops_within(&self, stop: &mut watch::Receiver<bool>, time: Duration) -> bool {
-        tokio::select! {
-            biased;
-            () = self.context.clock.sleep(time) => {}
-            _ = stop.changed() => {}
-        }
-        stop.has_changed().is_err() || *stop.borrow()
-    }
-
-    fn tell(&self, event: TaskEvent) {
-        // A member that has ended does not listen.
-        let _ = self.opened.send((self.number, event));
-    }
-
-    async fn attempt(&self, was_full: bool) -> Result<()> {
-        let mut task =
-            TaskRun::open(self.context.clone(), self.signals.clone(), self.plan.clone(), self.partition).await?;
-        if was_full {
-            // What it was full of may be what this task has not let go.
-            task.make_room().await?;
-        }
-        self.tell(TaskEvent::Started(self.partition, task.recovered()));
-        task.run().await
-    }
-}
-
-/// Whether the reason is that there is no room.
-fn is_full(error: &Error) -> bool {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(error) = cause {
-        if error.downcast_ref::<Error>().is_some_and(|error| error.kind() == ErrorKind::Full) {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
-}
 
 /// How often a member looks whether others have the partitions that it has not, until every one is with somebody.
 const LOOK_AT_OTHERS: Duration = Duration::from_millis(50);
@@ -216,6 +46,8 @@ pub(super) struct Member {
     /// Tasks whose partition was lost and that have not ended, by partition; and whether it has come back since. Their stores
     /// are open as long as they live.
     ending: BTreeMap<u32, (u64, bool)>,
+    /// It has left the group, because an agent has stayed at one record for too long.
+    away: bool,
     task_events: (mpsc::UnboundedSender<Told>, mpsc::UnboundedReceiver<Told>),
     summary: Summary,
 }
@@ -247,6 +79,7 @@ impl Member {
             tasks: BTreeMap::new(),
             begun: 0,
             ending: BTreeMap::new(),
+            away: false,
             task_events: mpsc::unbounded_channel(),
             summary: Summary::default(),
         })
@@ -285,10 +118,11 @@ impl Member {
             // In this order, which a simulation repeats: what is ready seldom must not wait for the rest to cease.
             tokio::select! {
                 biased;
-                changed = self.consumer.assignment() => self.assigned(changed?, events).await?,
+                changed = self.consumer.assignment(), if !self.away => self.assigned(changed?, events).await?,
                 Some((number, event)) = self.task_events.1.recv() => self.task_event(number, event, events).await?,
                 () = &mut look => {
                     self.name_stuck(events);
+                    self.leave_stuck_group(events).await?;
                     look.set(clock.sleep(LOOK_EVERY));
                 }
                 () = &mut look_at_others, if !opened => {
@@ -304,6 +138,9 @@ impl Member {
             if !opened && self.all_open(&others) {
                 opened = true;
                 let _ = events.send(WorkerEvent::Opened { agent: self.plan.def.name });
+            }
+            if self.away && self.ending.is_empty() {
+                self.join_again().await?;
             }
             let idle = !self.tasks.is_empty() && self.tasks.values().all(|task| task.idle.load(Ordering::SeqCst));
             if idle && !caught_up {
@@ -338,6 +175,36 @@ impl Member {
             let (agent, topic, partition) = (self.plan.def.name, topic.clone(), *partition);
             let _ = events.send(WorkerEvent::Stuck { agent, topic, partition, offset, time, holds_thread });
         }
+    }
+
+    /// Leaves the group where an agent has stayed at one record for longer than a member may. What its tasks have not
+    /// committed is dropped, as if their partitions had been lost.
+    async fn leave_stuck_group(&mut self, events: &mpsc::UnboundedSender<WorkerEvent>) -> Result<()> {
+        let Some(patience) = self.consumer.patience().filter(|_| !self.away) else { return Ok(()) };
+        let now = self.context.clock.moment();
+        let mut running = self.tasks.iter().filter(|(_, task)| !task.ended);
+        let stuck = running.find_map(|(partition, task)| {
+            let stuck = task.watch.stays(now).filter(|stuck| stuck.time >= patience)?;
+            Some((*partition, self.plan.sources.get(stuck.source)?.0.clone(), stuck))
+        });
+        let Some((partition, topic, Stuck { offset, time, .. })) = stuck else { return Ok(()) };
+        let agent = self.plan.def.name;
+        let _ = events.send(WorkerEvent::Left { agent, topic, partition, offset, time });
+        for (partition, task) in std::mem::take(&mut self.tasks) {
+            if !task.ended {
+                self.ending.insert(partition, (task.number, false));
+            }
+        }
+        self.away = true;
+        self.consumer.leave().await
+    }
+
+    /// Becomes a member again, as a new one.
+    async fn join_again(&mut self) -> Result<()> {
+        self.consumer = self.context.backend.consumer(&self.plan.group, &[partition_set(&self.plan)]).await?;
+        self.context.membership = self.consumer.membership();
+        self.away = false;
+        Ok(())
     }
 
     /// Whether nothing is left that could go on.
@@ -493,15 +360,19 @@ impl Member {
         for task in self.tasks.values() {
             let _ = task.stop.send(true);
         }
+        self.ending.values_mut().for_each(|(_, back)| *back = false);
         let clock = self.context.clock.clone();
         let timeout = clock.sleep(self.context.options.stop_timeout);
         tokio::pin!(timeout);
-        while self.tasks.values().any(|task| !task.ended) {
+        let mut stuck = 0;
+        while self.tasks.values().any(|task| !task.ended) || !self.ending.is_empty() {
             tokio::select! {
                 biased;
                 Some((number, event)) = self.task_events.1.recv() => self.task_event(number, event, events).await?,
                 () = &mut timeout => {
-                    self.summary.stuck = self.leave_stuck();
+                    stuck = self.leave_stuck();
+                    // Those whose partitions are gone hold nothing up but the end of the process.
+                    self.summary.stuck = stuck + self.ending.len();
                     break;
                 }
             }
@@ -510,7 +381,7 @@ impl Member {
         for task in self.tasks.values() {
             self.summary.finished += task.finished.load(Ordering::SeqCst);
         }
-        if self.summary.stuck == 0 {
+        if stuck == 0 {
             self.consumer.leave().await?;
         }
         Ok(self.summary)

@@ -46,6 +46,13 @@ impl Watch {
         beat.at_work.then_some((beat.source, beat.offset))
     }
 
+    /// The record that the agent has at hand, and for how long, as of the last look.
+    pub(super) fn stays(&self, now: Moment) -> Option<Stuck> {
+        let (beat, since) = self.seen.filter(|(beat, _)| beat.at_work && *beat == self.pulse.beat())?;
+        let holds_thread = self.pulse.holds_thread();
+        Some(Stuck { source: beat.source, offset: beat.offset, time: now.since(since), holds_thread })
+    }
+
     /// Looks at the agent; names it if it has not moved for long.
     pub(super) fn look(&mut self, now: Moment) -> Option<Stuck> {
         let beat = self.pulse.beat();

@@ -13,6 +13,7 @@ mod lookout;
 mod mark;
 mod outgoing;
 mod partition;
+mod pool;
 mod position_file;
 mod recovery;
 mod setup;
@@ -28,10 +29,10 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
-pub(crate) use assignment::Pool;
 pub(crate) use cleaning::clean_changelog;
 pub(crate) use mark::Mark;
 pub(crate) use partition::{Context, Signals, TaskRun};
+pub(crate) use pool::Pool;
 pub(crate) use position_file::PositionFile;
 pub use recovery::Recovered;
 pub(crate) use tail::{CommitVisitor, walk};
@@ -72,6 +73,8 @@ pub struct WorkerOptions {
     pub store_memory_bytes: usize,
     /// Time that agents get to finish their records when the worker stops.
     pub stop_timeout: Duration,
+    /// Time for which a partition is opened anew, again and again, where brokers do not answer. Then it stops with an error.
+    pub give_up_after: Duration,
 }
 
 impl Default for WorkerOptions {
@@ -89,6 +92,7 @@ impl Default for WorkerOptions {
             output_memory_bytes: 64 << 20,
             store_memory_bytes: DEFAULT_STORE_BYTES,
             stop_timeout: Duration::from_secs(5),
+            give_up_after: Duration::from_secs(600),
         }
     }
 }
@@ -137,6 +141,20 @@ pub enum WorkerEvent {
         time: Duration,
         /// Whether it keeps its thread meanwhile, so that all partitions of that thread wait with it.
         holds_thread: bool,
+    },
+    /// An agent has been at one record for so long that its worker has left the group, so that others take its partitions
+    /// over. It joins again when the agent has come back.
+    Left {
+        /// The agent.
+        agent: &'static str,
+        /// The topic of the record.
+        topic: Arc<str>,
+        /// The partition.
+        partition: u32,
+        /// The record's offset.
+        offset: u64,
+        /// For how long it has been there.
+        time: Duration,
     },
     /// A partition is kept from those who would work on it.
     Withheld {

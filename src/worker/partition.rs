@@ -373,6 +373,7 @@ impl TaskRun {
                     mail.source = source;
                     mail.begin = Cursor::at_offset(&mail.frames, from);
                     mail.next = mail.begin;
+                    mail.counted.set(mail.begin);
                     self.prefetch(mail)?;
                     return Ok(true);
                 }

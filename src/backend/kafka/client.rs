@@ -128,7 +128,7 @@ impl Clients {
             Role::Member(_) => {
                 config.set("session.timeout.ms", "10000");
                 config.set("heartbeat.interval.ms", "2000");
-                config.set("max.poll.interval.ms", "300000");
+                config.set("max.poll.interval.ms", super::consumer::MAX_POLL_INTERVAL.as_millis().to_string());
             }
             Role::Producer | Role::Transactions(_) => {
                 config.set("compression.type", "lz4");

@@ -28,6 +28,9 @@ const TURN: Duration = Duration::from_millis(100);
 /// How long leaving may take before the rest is left to the group's own time-out.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long a member may stay at one record, where `max.poll.interval.ms` says nothing.
+pub(super) const MAX_POLL_INTERVAL: Duration = Duration::from_secs(300);
+
 /// How long positions may take to be committed, while the group changes.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(8);
 
@@ -343,6 +346,12 @@ impl Consumer for KafkaConsumer {
             }
         }
         Ok(())
+    }
+
+    fn patience(&self) -> Option<Duration> {
+        let setting = self.clients.options.settings.get("max.poll.interval.ms");
+        let time_ms = setting.and_then(|setting| setting.reveal().parse().ok());
+        Some(time_ms.map_or(MAX_POLL_INTERVAL, Duration::from_millis))
     }
 
     fn membership(&self) -> Option<Membership> {

@@ -13,8 +13,8 @@
 //! is the real one, which takes a quarter of an hour.
 
 use std::fs::{self, File};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::PathBuf;
+use std::process::Child;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,9 +29,9 @@ use gretchen::table::{Table, TableMut};
 use gretchen::topic::{TopicPartition, WireFormat};
 use gretchen::worker;
 use rustix::process::{Pid, Signal};
-use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
+use super::cluster::Cluster;
 use super::stage::{PATIENCE, records_of};
 use super::worker::{Spec, Worker, check_starts, number_of};
 use crate::support::Random;
@@ -79,50 +79,15 @@ pub(super) fn app() -> App {
         .format("sum", WireFormat::Long)
 }
 
-/// Brokers of its own: the verifier's topics and its group have fixed names.
-struct Cluster {
-    folder: TempDir,
-    servers: String,
-}
-
-impl Cluster {
-    fn start(brokers: usize) -> Self {
-        let folder = TempDir::with_prefix("gretchen-eos-").unwrap();
-        let mut cluster = Self { folder, servers: String::new() };
-        let (while_pid, brokers) = (std::process::id().to_string(), brokers.to_string());
-        cluster.servers = cluster.call(&["start", "--while", &while_pid, "--brokers", &brokers]);
-        cluster
-    }
-
-    fn script(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/services/kafka"));
-        command.args(args).env("SERVICES_DIR", self.folder.path()).stdin(Stdio::null());
-        command
-    }
-
-    fn call(&self, args: &[&str]) -> String {
-        let output = self.script(args).output().unwrap();
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "tests/services/kafka {args:?}: {said}");
-        String::from_utf8(output.stdout).unwrap().trim().to_owned()
-    }
-
-    /// Begins a command of the verifier's; what it says goes to the file that is returned.
-    fn verifier(&self, command: &str) -> (Child, PathBuf) {
-        let settings = self.folder.path().join("eos.properties");
-        fs::write(&settings, format!("bootstrap.servers={}\n", self.servers)).unwrap();
-        let said = self.folder.path().join(format!("{command}.txt"));
-        let file = File::create(&said).unwrap();
-        let class = "org.apache.kafka.streams.tests.StreamsEosTest";
-        let mut process = self.script(&["tool", class, settings.to_str().unwrap(), command]);
-        (process.stdout(file.try_clone().unwrap()).stderr(file).spawn().unwrap(), said)
-    }
-}
-
-impl Drop for Cluster {
-    fn drop(&mut self) {
-        let _ = self.script(&["stop"]).output();
-    }
+/// Begins a command of the verifier's; what it says goes to the file that is returned.
+fn verifier(cluster: &Cluster, command: &str) -> (Child, PathBuf) {
+    let settings = cluster.folder.path().join("eos.properties");
+    fs::write(&settings, format!("bootstrap.servers={}\n", cluster.servers)).unwrap();
+    let said = cluster.folder.path().join(format!("{command}.txt"));
+    let file = File::create(&said).unwrap();
+    let class = "org.apache.kafka.streams.tests.StreamsEosTest";
+    let mut process = cluster.script(&["tool", class, settings.to_str().unwrap(), command]);
+    (process.stdout(file.try_clone().unwrap()).stderr(file).spawn().unwrap(), said)
 }
 
 /// The verifier's generator, which writes for as long as it runs.
@@ -139,8 +104,8 @@ impl Generator {
     /// Numbers so far, about.
     fn written(&self) -> usize {
         let said = self.said();
-        let numbers = said.lines().filter_map(|line| line.strip_suffix(" records produced")?.rsplit(' ').next());
-        numbers.last().map_or(0, |number| number.parse().unwrap())
+        let mut numbers = said.lines().filter_map(|line| line.strip_suffix(" records produced")?.rsplit(' ').next());
+        numbers.next_back().map_or(0, |number| number.parse().unwrap())
     }
 
     /// Ends it, and returns how many numbers it has written.
@@ -160,6 +125,7 @@ impl Drop for Generator {
 }
 
 struct Run {
+    /// Of its own: the verifier's topics and its group have fixed names.
     cluster: Cluster,
     clock: Clock,
     runtime: Runtime,
@@ -247,7 +213,7 @@ fn kafkas_own_verifier_finds_every_number_once() {
     let backend: Arc<dyn Backend> = Arc::new(WireLayer::new(kafka, app().formats().clone()));
     let plan = run.runtime.block_on(Plan::make("eos", &app().agents(), &*backend, PARTITIONS)).unwrap();
 
-    let (child, said) = run.cluster.verifier("run");
+    let (child, said) = verifier(&run.cluster, "run");
     let mut generator = Generator { child, said };
     let mut workers: Vec<Worker> = (0..WORKERS).map(|number| Worker::start(run.spec(number))).collect();
     run.disturb(&generator, &mut workers, brokers, random);
@@ -258,7 +224,7 @@ fn kafkas_own_verifier_finds_every_number_once() {
     }
     workers.into_iter().for_each(Worker::stop);
 
-    let (mut child, said) = run.cluster.verifier("verify");
+    let (mut child, said) = verifier(&run.cluster, "verify");
     child.wait().unwrap();
     let verdict = fs::read_to_string(said).unwrap();
     assert!(verdict.lines().any(|line| line == "ALL-RECORDS-DELIVERED"), "the verifier says:\n{verdict}");

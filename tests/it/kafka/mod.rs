@@ -1,11 +1,14 @@
 //! On a real Kafka, which `tests/services/kafka` starts once for all of these tests.
 
+mod cluster;
 mod conformance;
 mod eos;
+mod gone;
 mod guarantees;
 mod kill;
 mod stage;
 mod stopped;
+mod stuck;
 mod unreachable;
 mod worker;
 
