@@ -20,9 +20,9 @@ const BOUNDS: [(Contestant, u64); 7] = [
     (Contestant::Decode, 240),
     (Contestant::Declared, 450),
     (Contestant::View, 590),
-    (Contestant::Stream, 760),
-    (Contestant::Record, 780),
-    (Contestant::Returned, 2_950),
+    (Contestant::Stream, 700),
+    (Contestant::Record, 740),
+    (Contestant::Returned, 2_740),
 ];
 
 /// Counts, prints, and fails where a bound is exceeded.

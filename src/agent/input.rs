@@ -1,6 +1,7 @@
 //! How records reach an agent: decoded straight from the batch, without a waker, a channel or an allocation a record.
 
 use std::future::poll_fn;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
@@ -39,9 +40,10 @@ impl<R: Value> Input<R> {
     }
 
     /// The next record.
-    #[inline]
-    pub async fn next(&mut self) -> Option<R> {
-        poll_fn(|cx| self.poll_next(cx)).await
+    #[inline(always)]
+    #[expect(clippy::should_implement_trait, reason = "it is awaited, as a stream's")]
+    pub fn next(&mut self) -> Next<'_, R> {
+        Next(self)
     }
 
     /// The next record with key, headers and position.
@@ -325,6 +327,23 @@ impl<R: Value> Drop for Input<R> {
         self.settle(false);
         self.publish();
         self.return_mail();
+    }
+}
+
+/// The next record of an [`Input`]. Cancel-safe.
+///
+/// A future of its own, because it is inlined into the agent: a record that is returned behind a pointer is written in
+/// words of 8 bytes and read in ones of 16, which the processor cannot forward.
+#[derive(Debug)]
+#[must_use = "futures do nothing unless they are awaited"]
+pub struct Next<'i, R: Value>(&'i mut Input<R>);
+
+impl<R: Value> Future for Next<'_, R> {
+    type Output = Option<R>;
+
+    #[inline(always)]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<R>> {
+        self.0.poll_next(cx)
     }
 }
 

@@ -56,6 +56,9 @@ pub(crate) struct OutboxLimits {
 /// First byte of the key of an output in a changelog.
 pub(crate) const OUTPUT_TAG: u8 = 2;
 
+/// Bytes of such a key before the output's own.
+pub(crate) const OUTPUT_HEAD: usize = 6;
+
 /// What the outbox held at some moment.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct OutboxMark {
@@ -209,10 +212,13 @@ impl Outbox {
 
     /// The number of the output partition that a key belongs to, and what the changelog's key begins with.
     #[inline]
-    fn place(&self, destination: usize, key: Option<&[u8]>) -> (usize, [u8; 6]) {
+    fn place(&self, destination: usize, key: Option<&[u8]>) -> (usize, [u8; OUTPUT_HEAD]) {
         let to = &self.destinations[destination];
         // A record without a key stays with the number of the partition that it came from.
-        let partition = key.map_or(self.partition % to.partitions.max(1), |key| partition_of(key, to.partitions));
+        let partition = match key {
+            Some(key) => partition_of(key, to.partitions),
+            None => self.partition % to.partitions.max(1),
+        };
         let number = to.first + partition;
         let [a, b, c, d] = number.to_le_bytes();
         (number as usize, [OUTPUT_TAG, a, b, c, d, u8::from(key.is_some())])

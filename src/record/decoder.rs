@@ -23,7 +23,12 @@ pub trait SchemaLookup: Send + Sync {
 /// resolves it is compiled once and kept, and the type reads by it, straight from the writer's bytes.
 pub struct Decoder<V> {
     lookup: Arc<dyn SchemaLookup>,
-    plans: HashMap<u64, Result<Plan, String>>,
+    /// For each fingerprint that has come.
+    plans: Vec<(u64, Result<Plan, String>)>,
+    /// The place among the plans of each fingerprint.
+    places: HashMap<u64, usize>,
+    /// The place of the plan that was followed last, which most often is the next.
+    last: usize,
     values: PhantomData<fn() -> V>,
 }
 
@@ -36,7 +41,7 @@ impl<V> fmt::Debug for Decoder<V> {
 impl<V: Value> Decoder<V> {
     /// A decoder that asks `lookup` for schemas other than the type's own.
     pub fn new(lookup: Arc<dyn SchemaLookup>) -> Self {
-        Self { lookup, plans: HashMap::new(), values: PhantomData }
+        Self { lookup, plans: Vec::new(), places: HashMap::new(), last: 0, values: PhantomData }
     }
 
     /// Asks another topic from now on. A fingerprint means the same schema everywhere, so the plans stay.
@@ -72,16 +77,27 @@ impl<V: Value> Decoder<V> {
         }
     }
 
+    #[inline]
     fn plan(&mut self, own: &'static RecordSchema, fingerprint: u64) -> Result<&Plan, DecodeError> {
-        // A schema that is not known yet may be known later: only an answer is kept.
-        if !self.plans.contains_key(&fingerprint) {
-            let json = self.lookup.schema(fingerprint).ok_or_else(|| unknown(own, fingerprint))?;
-            self.plans.insert(fingerprint, compile(own, fingerprint, &json));
+        if self.plans.get(self.last).is_none_or(|(known, _)| *known != fingerprint) {
+            self.last = self.place(own, fingerprint)?;
         }
-        match &self.plans[&fingerprint] {
+        match &self.plans[self.last].1 {
             Ok(plan) => Ok(plan),
             Err(why) => Err(outside(why.clone())),
         }
+    }
+
+    #[inline(never)]
+    fn place(&mut self, own: &'static RecordSchema, fingerprint: u64) -> Result<usize, DecodeError> {
+        if let Some(known) = self.places.get(&fingerprint) {
+            return Ok(*known);
+        }
+        // A schema that is not known yet may be known later: only an answer is kept.
+        let json = self.lookup.schema(fingerprint).ok_or_else(|| unknown(own, fingerprint))?;
+        self.places.insert(fingerprint, self.plans.len());
+        self.plans.push((fingerprint, compile(own, fingerprint, &json)));
+        Ok(self.plans.len() - 1)
     }
 }
 

@@ -222,6 +222,28 @@ impl FrameBuilder {
         }
     }
 
+    /// Adds a record of `from` that has a key, a value and no headers, under its key without the first `skip` bytes. Key and
+    /// value go over in one piece, with the value's length between them.
+    #[inline]
+    pub(crate) fn push_rest(&mut self, from: &Self, record: &RawRecord<'_>, skip: usize) {
+        let (Some(key), Some(value)) = (record.key, record.value) else { return };
+        let delta = self.begin(record.timestamp);
+        let start = from.bytes.as_ptr() as usize;
+        let (begins, ends) = (key.as_ptr() as usize - start + skip, value.as_ptr() as usize - start + value.len());
+        let flags = HAS_KEY + HAS_VALUE + u8::from(delta != 0) * HAS_TIMESTAMP;
+        match key.len() - skip {
+            len @ ..0x80 => self.bytes.extend_from_slice(&[flags, len as u8]),
+            len => {
+                self.bytes.push(flags);
+                put_varint(&mut self.bytes, len as u64);
+            }
+        }
+        self.bytes.extend_from_slice(&from.bytes[begins..ends]);
+        self.schema = self.schema.with(value);
+        self.put_timestamp(delta);
+        self.count += 1;
+    }
+
     /// Adds a record as it was read elsewhere.
     pub fn push_raw(&mut self, record: &RawRecord<'_>) {
         if record.headers.is_empty() {

@@ -1,6 +1,7 @@
 //! The outputs of a commit that is on its way, by the partition that they go to.
 
 use super::mark::{Entry, Mark};
+use crate::agent::{OUTPUT_HEAD, OUTPUT_TAG};
 use crate::error::Result;
 use crate::record::{EncodeError, FrameBuilder, RawRecord};
 use crate::table::Encode;
@@ -50,7 +51,18 @@ impl Outgoing {
     /// Keeps the outputs among the records of a commit's piece, as long as there is room.
     pub(super) fn set_aside(&mut self, piece: &FrameBuilder) -> Result<()> {
         for record in piece.records() {
-            if let Entry::Output { number, key } = Entry::parse(&record)? {
+            // Nearly all are so.
+            if let Some([OUTPUT_TAG, a, b, c, d, 1, ..]) = record.key
+                && record.value.is_some()
+                && record.headers.is_empty()
+            {
+                if !self.has_room() {
+                    return Ok(());
+                }
+                let number = u32::from_le_bytes([*a, *b, *c, *d]);
+                self.open(number).push_rest(piece, &record, OUTPUT_HEAD);
+                self.close_full(number);
+            } else if let Entry::Output { number, key } = Entry::parse(&record)? {
                 if !self.has_room() {
                     return Ok(());
                 }

@@ -53,7 +53,7 @@ impl Producer for LogProducer {
 
     async fn flush(&mut self) -> Result<()> {
         let syncs = self.partitions.values().filter(|touched| touched.unflushed > 0 && touched.partition.syncs());
-        try_join_all(syncs.map(|touched| touched.partition.sync_to(touched.unflushed))).await?;
+        try_join_all(syncs.map(|touched| touched.partition.sync_together(touched.unflushed))).await?;
         self.partitions.values_mut().for_each(|touched| touched.unflushed = 0);
         Ok(())
     }

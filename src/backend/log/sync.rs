@@ -15,6 +15,9 @@ use crate::error::{Error, ErrorKind, Result};
 /// A partition's folder and those above it, up to the data folder: the partition, the topic, the topics, the data.
 const FOLDERS: usize = 4;
 
+/// Turns that others get to append before a sync that many may wait for.
+const TURNS: usize = 8;
+
 /// Who syncs a partition in this process.
 #[derive(Debug, Default)]
 pub(super) struct Syncing {
@@ -43,6 +46,16 @@ impl Partition {
     /// Makes the partition durable up to a byte position: returns once a sync that began after the call has ended.
     /// Cancel-safe.
     pub(super) async fn sync_to(self: &Arc<Self>, pos: u64) -> Result<()> {
+        self.sync_after(0, pos).await
+    }
+
+    /// The same, where others may be about to append: as long as they do, they have their turns first, and one sync is for
+    /// all of them.
+    pub(super) async fn sync_together(self: &Arc<Self>, pos: u64) -> Result<()> {
+        self.sync_after(TURNS, pos).await
+    }
+
+    async fn sync_after(self: &Arc<Self>, turns: usize, pos: u64) -> Result<()> {
         loop {
             if self.page.durable().0 >= pos {
                 return Ok(());
@@ -53,7 +66,16 @@ impl Partition {
             done.as_mut().enable();
             match self.lead() {
                 // The one who leads syncs everything that was appended until it begins.
-                Some(lead) => self.disk().blocking(move || lead.0.sync_now()).await?,
+                Some(lead) => {
+                    for _ in 0..turns {
+                        let before = self.end().pos;
+                        tokio::task::yield_now().await;
+                        if self.end().pos == before {
+                            break;
+                        }
+                    }
+                    self.disk().blocking(move || lead.0.sync_now()).await?;
+                }
                 None => done.await,
             }
         }

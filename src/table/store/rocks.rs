@@ -63,6 +63,9 @@ fn options(store_bytes: usize) -> Options {
     options.set_log_level(LogLevel::Warn);
     options.set_keep_log_file_num(1);
     options.set_max_log_file_size(INFO_LOG_BYTES);
+    // Nobody reads them, and a thousand idle partitions would be busy with them.
+    options.set_stats_dump_period_sec(0);
+    options.set_stats_persist_period_sec(0);
     options
 }
 

@@ -1,5 +1,6 @@
 //! What the disk did with what was not synced yet, or could not be.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use gretchen::backend::{Backend, Producer, ProducerId, Replay};
@@ -28,8 +29,30 @@ fn after_power_loss(machine: &Machine) -> u64 {
 }
 
 #[test]
+fn one_sync_is_for_all_that_wait() {
+    let machine = Machine::new(1);
+    let process = machine.start().unwrap();
+    process.block_on(async {
+        let log = open(&process).unwrap();
+        log.create_topic(&TopicSpec::new("t", 1)).await.unwrap();
+        let replay = log.replay().unwrap();
+        let send = |number| {
+            let (log, replay) = (&log, &replay);
+            async move {
+                let mut producer = log.producer(ProducerId::ANONYMOUS).await.unwrap();
+                append_unsynced(&mut *producer, number).await.unwrap();
+                producer.flush().await.unwrap();
+                replay.offsets(&place()).unwrap().durable
+            }
+        };
+        let durable: BTreeSet<u64> = futures::future::join_all((0..1_000).map(send)).await.into_iter().collect();
+        assert_eq!((durable.len() <= 2, durable.last()), (true, Some(&1_000)), "{durable:?}");
+    });
+}
+
+#[test]
 fn records_behind_a_beginning_that_never_reached_the_disk() {
-    let mut counts = std::collections::BTreeSet::new();
+    let mut counts = BTreeSet::new();
     for seed in 0..SEEDS {
         let machine = Machine::new(seed);
         let process = machine.start().unwrap();
