@@ -36,7 +36,7 @@ async fn brokers_that_stay_away_end_a_partition_with_a_message() {
     let cluster = Cluster::start(1);
     let mut told = KafkaOptions::new(&cluster.servers);
     // Without its session the member would lose the partition first, and wait for the group.
-    told.set("session.timeout.ms", "600000").unwrap();
+    told.set("session.timeout.ms", "200000").unwrap();
     let kafka = KafkaBackend::open(told, Clock::system()).unwrap();
     let backend: Arc<dyn Backend> = Arc::new(WireLayer::new(Arc::new(kafka), Default::default()));
     let app = App::new("gone").agent::<outlives>();
