@@ -3,7 +3,7 @@
 //! Each folder of `tests/data/log-…` is a data folder as a worker left it. To add one after a change of a format:
 //!
 //! ```text
-//! GRETCHEN_WRITE_FIXTURE=tests/data/log-v9 cargo test --release --test it fixtures::write
+//! WRITE_FIXTURE=tests/data/log-v9 cargo test --release --test it fixtures::write
 //! ```
 //!
 //! A folder that is there is never written again.
@@ -32,7 +32,8 @@ gretchen::records!("tests/schemas/ledger.avsc", namespaces = flat);
 
 /// Where the folders are.
 const DATA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data");
-const WRITE_VAR: &str = "GRETCHEN_WRITE_FIXTURE";
+/// Not among the program's own, of which an unknown one is refused.
+const WRITE_VAR: &str = "WRITE_FIXTURE";
 
 /// Payments in a folder. The table's store covers those before [`COVERED`], the rest is in the changelog.
 const PAYMENTS: i64 = 240;
