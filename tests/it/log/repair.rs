@@ -239,18 +239,20 @@ async fn an_index_and_a_position_are_made_right() {
 
 #[tokio::test]
 async fn a_damaged_frame_says_nothing_of_the_index() {
-    let folder = quick_folder();
-    let options = LogOptions { segment_bytes: 4 << 20, ..options(folder.path()) };
-    let backend = LogBackend::open(options.clone(), Clock::system()).unwrap();
-    let place = orders(&backend, 1).await;
-    for _ in 0..40 {
-        append(&backend, &place, &[&"x".repeat(60_000)]).await;
-    }
-    drop(backend);
-    let index = segment(folder.path(), 0).with_extension("index");
-    assert!(fs::metadata(&index).unwrap().len() >= 64, "the index has entries before and behind what is damaged");
-    for (at, len, offset, _) in frames_of(folder.path(), 0).into_iter().step_by(7) {
-        flip(&segment(folder.path(), 0), at + len - 1);
+    for number in [1, 9, 20, 33] {
+        let folder = quick_folder();
+        let options = LogOptions { segment_bytes: 4 << 20, ..options(folder.path()) };
+        let backend = LogBackend::open(options.clone(), Clock::system()).unwrap();
+        let place = orders(&backend, 1).await;
+        for _ in 0..40 {
+            append(&backend, &place, &[&"x".repeat(60_000)]).await;
+        }
+        backend.sync(&place, 40).await.unwrap();
+        drop(backend);
+        let path = segment(folder.path(), 0);
+        assert!(fs::metadata(path.with_extension("index")).unwrap().len() >= 64, "the index has entries on both sides");
+        let (at, len, offset, _) = frames_of(folder.path(), 0)[number];
+        flip(&path, at + len - 1);
         let report = verify(&options, ALL).unwrap();
         let [finding] = &report.findings[..] else { panic!("{report:#?}") };
         assert_eq!((finding.severity, finding.byte), (Severity::Damage, Some(at)), "offset {offset}");
