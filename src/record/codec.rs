@@ -30,7 +30,7 @@ pub trait Codec {
     fn own(view: &Self::View<'_>) -> Self::Owned;
 
     /// Reads a value that another schema wrote.
-    #[inline]
+    #[inline(always)]
     fn resolve(input: &mut Input<'_>, step: &Step) -> Result<Self::Owned, DecodeError> {
         match step.is_exact() {
             true => Self::decode(input),
@@ -39,7 +39,7 @@ pub trait Codec {
     }
 
     /// Reads a value that another schema wrote, without copying.
-    #[inline]
+    #[inline(always)]
     fn resolve_view<'a>(input: &mut Input<'a>, step: &'a Step) -> Result<Self::View<'a>, DecodeError> {
         match step.is_exact() {
             true => Self::view(input),
@@ -112,7 +112,7 @@ pub(crate) fn write_bytes(bytes: &[u8], out: &mut Vec<u8>) {
 macro_rules! copied {
     ($(#[$doc:meta])* $name:ident $(<$(const $param:ident: $of:ty),+>)?, $owned:ty, $min:expr,
      |$value:ident, $out:ident| $encode:expr, |$input:ident| $decode:expr
-     $(, |$from:ident, $kind:ident| $convert:expr)?) => {
+     $(, |$from:ident| { $($promotion:pat => $convert:expr),+ $(,)? })?) => {
         $(#[$doc])*
         #[derive(Debug)]
         pub enum $name $(<$(const $param: $of),+>)? {}
@@ -143,19 +143,25 @@ macro_rules! copied {
             }
 
             $(
-                fn convert(
+                // Without a call: promotions of numbers are what schemas change most often.
+                #[inline(always)]
+                fn resolve(
                     $from: &mut $crate::record::Input<'_>,
                     step: &$crate::record::Step,
                 ) -> Result<$owned, $crate::record::DecodeError> {
-                    let $kind = &step.0;
-                    $convert
+                    match step.0 {
+                        Kind::Exact => Self::decode($from),
+                        $($promotion => $convert,)+
+                        _ => resolve_other::<Self>($from, step),
+                    }
                 }
 
-                fn convert_view<'a>(
+                #[inline(always)]
+                fn resolve_view<'a>(
                     input: &mut $crate::record::Input<'a>,
                     step: &'a $crate::record::Step,
                 ) -> Result<$owned, $crate::record::DecodeError> {
-                    Self::convert(input, step)
+                    Self::resolve(input, step)
                 }
             )?
         }
@@ -198,7 +204,8 @@ copied!(
         write_long(*value, out);
         Ok(())
     },
-    |input| input.read_long()
+    |input| input.read_long(),
+    |input| { Kind::IntToLong => input.read_int().map(i64::from) }
 );
 copied!(
     /// `float`
@@ -210,10 +217,7 @@ copied!(
         Ok(())
     },
     |input| input.read_float(),
-    |input, kind| match kind {
-        Kind::IntegerToFloat => Ok(input.read_long()? as f32),
-        _ => Err(no_plan(input)),
-    }
+    |input| { Kind::IntegerToFloat => Ok(input.read_long()? as f32) }
 );
 copied!(
     /// `double`
@@ -225,10 +229,9 @@ copied!(
         Ok(())
     },
     |input| input.read_double(),
-    |input, kind| match kind {
+    |input| {
         Kind::IntegerToDouble => Ok(input.read_long()? as f64),
         Kind::FloatToDouble => input.read_float().map(f64::from),
-        _ => Err(no_plan(input)),
     }
 );
 

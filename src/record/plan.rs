@@ -128,7 +128,7 @@ impl FieldPlan {
     }
 
     /// Reads over a field that the reader does not want, checking it.
-    #[inline]
+    #[inline(always)]
     pub fn skip(&self, input: &mut Input<'_>) -> Result<(), DecodeError> {
         // The most frequent ones without a call.
         let skipped = match self.ty {
