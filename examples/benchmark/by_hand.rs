@@ -73,11 +73,44 @@ pub(crate) fn decode(folder: &Path, partitions: u32) -> Result<Outcome> {
 }
 
 /// What a loop by hand keeps for each key.
-struct Figures {
-    sales: i64,
-    revenue: f64,
+pub(crate) struct Figures {
+    pub(crate) sales: i64,
+    pub(crate) revenue: f64,
     smallest: f64,
     largest: f64,
+}
+
+/// The figures of each key.
+pub(crate) type ByHand = HashMap<Box<[u8]>, Figures, foldhash::fast::RandomState>;
+
+/// Decodes a sale and adds it. `text` makes sure that a customer is UTF-8.
+#[inline(always)]
+pub(crate) fn add(
+    totals: &mut ByHand,
+    value: &[u8],
+    text: impl Fn(&[u8]) -> Result<&[u8], std::str::Utf8Error>,
+) -> Result<()> {
+    let mut datum = value.get(10..).unwrap_or_default();
+    let _sale_id = zigzag(&mut datum);
+    let (customer, rest) = {
+        let len = zigzag(&mut datum) as usize;
+        datum.split_at(len)
+    };
+    let customer = text(customer)?;
+    let price = f64::from_le_bytes(rest[..8].try_into()?);
+    match totals.get_mut(customer) {
+        Some(figures) => {
+            figures.sales += 1;
+            figures.revenue += price;
+            figures.smallest = figures.smallest.min(price);
+            figures.largest = figures.largest.max(price);
+        }
+        None => {
+            let first = Figures { sales: 1, revenue: price, smallest: price, largest: price };
+            totals.insert(customer.into(), first);
+        }
+    }
+    Ok(())
 }
 
 /// Read, checksum, decode, fold into a hash map, and nothing else. `text` makes sure that a customer is UTF-8.
@@ -86,32 +119,9 @@ pub(crate) fn fold(
     partitions: u32,
     text: impl Fn(&[u8]) -> Result<&[u8], std::str::Utf8Error>,
 ) -> Result<Outcome> {
-    let mut totals: HashMap<Box<[u8]>, Figures, foldhash::fast::RandomState> = HashMap::default();
+    let mut totals = ByHand::default();
     let outcome = run(folder, partitions, |frame| {
-        for record in frame.records() {
-            let value = record.value.unwrap_or_default();
-            let mut datum = value.get(10..).unwrap_or_default();
-            let _sale_id = zigzag(&mut datum);
-            let (customer, rest) = {
-                let len = zigzag(&mut datum) as usize;
-                datum.split_at(len)
-            };
-            let customer = text(customer)?;
-            let price = f64::from_le_bytes(rest[..8].try_into()?);
-            match totals.get_mut(customer) {
-                Some(figures) => {
-                    figures.sales += 1;
-                    figures.revenue += price;
-                    figures.smallest = figures.smallest.min(price);
-                    figures.largest = figures.largest.max(price);
-                }
-                None => {
-                    let first = Figures { sales: 1, revenue: price, smallest: price, largest: price };
-                    totals.insert(customer.into(), first);
-                }
-            }
-        }
-        Ok(())
+        frame.records().try_for_each(|record| add(&mut totals, record.value.unwrap_or_default(), &text))
     })?;
     let rows = totals.into_iter().map(|(customer, figures)| {
         let customer = String::from_utf8_lossy(&customer).into_owned();

@@ -12,6 +12,8 @@ mod contestants;
 mod cores;
 mod idle;
 mod instructions;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod latency;
 mod log;
 mod measure;
@@ -58,6 +60,9 @@ enum Contest {
     Instructions,
     /// A compaction of many keys: time, and memory at its peak.
     Compact(compact::Arguments),
+    /// The declared aggregation on a real Kafka, beside Kafka Streams and a bare loop over the same client.
+    #[cfg(feature = "kafka")]
+    Kafka(kafka::Arguments),
     /// Publishes sales into a folder and keeps it, for runs under a profiler.
     Publish {
         folder: PathBuf,
@@ -78,6 +83,10 @@ enum Contest {
     /// The worker that `restart` kills.
     #[command(hide = true)]
     Victim { folder: PathBuf, checkpoint_ms: u64 },
+    /// A contestant of `kafka`.
+    #[cfg(feature = "kafka")]
+    #[command(hide = true)]
+    OnKafka(kafka::Run),
     /// The process that `compact` measures.
     #[command(hide = true)]
     Compactor { memory_mb: usize, folder: PathBuf },
@@ -106,6 +115,10 @@ fn run(arguments: Arguments) -> Result<()> {
         Contest::Instructions => instructions::run(),
         Contest::Compact(arguments) => compact::run(&arguments),
         Contest::Compactor { memory_mb, folder } => compact::compactor(memory_mb, &folder),
+        #[cfg(feature = "kafka")]
+        Contest::Kafka(arguments) => kafka::run(&arguments),
+        #[cfg(feature = "kafka")]
+        Contest::OnKafka(run) => run.here(),
         Contest::Publish { folder, workload } => workload.publish(&folder),
         Contest::Victim { folder, checkpoint_ms } => restart::victim(&folder, checkpoint_ms),
         Contest::Contestant { contestant, folder, partitions, options } => {

@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use gretchen::backend::{
-    AssignmentSet, Backend, Capabilities, Cleaned, Compaction, Consumer, Offsets, Owner, Producer, ProducerId, Reader,
-    Replay, Topic,
+    AssignmentSet, Backend, Capabilities, Cleaned, Compaction, Consumer, Need, Offsets, Owner, Producer, ProducerId,
+    Reader, Replay, Topic, Transactions,
 };
 use gretchen::error::Result;
 use gretchen::prelude::Clock;
@@ -33,12 +33,17 @@ impl Notes {
         samples.push(Sample::take(&self.clock, done + more));
     }
 
+    /// How many records have been handed out.
+    pub(crate) fn records(&self) -> u64 {
+        self.samples.lock().unwrap_or_else(PoisonError::into_inner).last().map_or(0, |last| last.records)
+    }
+
     pub(crate) fn samples(&self) -> Vec<Sample> {
         self.samples.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
-/// A log of which one topic is watched.
+/// A backend of which one topic is watched.
 #[derive(Debug)]
 pub(crate) struct Probe<B: ?Sized> {
     topic: &'static str,
@@ -74,6 +79,14 @@ impl Backend for Probe<dyn Backend> {
         self.inner.consumer(group, sets).await
     }
 
+    fn check_room(&self, need: Need) -> Result<()> {
+        self.inner.check_room(need)
+    }
+
+    fn transactions(&self) -> Option<Arc<dyn Transactions>> {
+        self.inner.transactions()
+    }
+
     fn replay(&self) -> Option<Arc<dyn Replay>> {
         let inner = self.inner.replay()?;
         Some(Arc::new(Probe { topic: self.topic, notes: self.notes.clone(), inner }))
@@ -92,6 +105,10 @@ impl Replay for Probe<dyn Replay> {
 
     fn offsets(&self, partition: &TopicPartition) -> Result<Offsets> {
         self.inner.offsets(partition)
+    }
+
+    fn reads_committed(&self) -> bool {
+        self.inner.reads_committed()
     }
 
     async fn sync(&self, partition: &TopicPartition, up_to: u64) -> Result<()> {
@@ -160,6 +177,15 @@ impl Reader for Noting {
         let before = self.reader.position();
         let read = self.reader.read(into)?;
         if read {
+            self.notes.note(self.reader.position() - before);
+        }
+        Ok(read)
+    }
+
+    fn read_now(&mut self, into: &mut Frames) -> Result<Option<bool>> {
+        let before = self.reader.position();
+        let read = self.reader.read_now(into)?;
+        if read == Some(true) {
             self.notes.note(self.reader.position() - before);
         }
         Ok(read)

@@ -49,17 +49,20 @@ impl Workload {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         runtime.block_on(async {
             let backend: Arc<dyn Backend> = Arc::new(LogBackend::open(LogOptions::new(folder), Clock::system())?);
-            let mut publisher = Publisher::open(&backend, "sales", Some("benchmark")).await?;
-            let mut wire = Vec::new();
-            for (at, sale) in (0_i64..).zip(self.sales()?) {
-                wire.clear();
-                sale.encode_value(&mut wire)?;
-                // A thousand sales a second, as far as their timestamps go.
-                publisher.push(Some(sale.customer.as_bytes()), Some(&wire), 1_700_000_000_000 + at).await?;
-            }
-            publisher.flush().await?;
-            Ok(())
+            self.publish_to(Publisher::open(&backend, "sales", Some("benchmark")).await?, 1_700_000_000_000).await
         })
+    }
+
+    /// Publishes the sales, a thousand a second from that time on, as far as their timestamps go.
+    pub(crate) async fn publish_to(&self, mut publisher: Publisher, from_ms: i64) -> Result<()> {
+        let mut wire = Vec::new();
+        for (at, sale) in (0_i64..).zip(self.sales()?) {
+            wire.clear();
+            sale.encode_value(&mut wire)?;
+            publisher.push(Some(sale.customer.as_bytes()), Some(&wire), from_ms + at).await?;
+        }
+        publisher.flush().await?;
+        Ok(())
     }
 
     fn sales(&self) -> Result<impl Iterator<Item = Sale>> {
