@@ -30,7 +30,7 @@ pub(crate) const FAILING: i32 = 77;
 aggregate! {
     /// Running totals of each customer.
     #[agent(topic = "orders", key = customer, output = "order-totals")]
-    static TOTALS: Table<String, OrderTotal> = from Order {
+    pub(crate) static TOTALS: Table<String, OrderTotal> = from Order {
         orders: count(),
         revenue: sum(amount),
         smallest: min(amount),

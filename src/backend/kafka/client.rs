@@ -191,9 +191,17 @@ impl Clients {
             let why = if crate::backend::is_secret(name) { "its value does not fit" } else { why };
             return Error::new(ErrorKind::Config, format!("Kafka's setting {name} is wrong: {why}"));
         }
+        if let KafkaError::ClientCreation(why) = &error
+            && why.contains("SASL mechanism")
+        {
+            let message =
+                format!("{doing}: {why}; set sasl.mechanism to PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER");
+            return Error::new(ErrorKind::Config, message);
+        }
         let code = match &error {
             // Its own code tells of the kind of error only.
             KafkaError::Transaction(error) => Some(error.code()),
+            KafkaError::AdminOp(code) => Some(*code),
             error => error.rdkafka_error_code(),
         };
         let (kind, hint) = match code {
@@ -259,7 +267,8 @@ impl Clients {
     fn unreachable(&self) -> (ErrorKind, String) {
         let servers = &self.options.servers;
         let Some((weight, reason)) = self.context.trouble.last() else {
-            return (ErrorKind::Io, format!("no broker at {servers} (backend) has answered; see whether it runs"));
+            let what = "see whether it runs, and whether it wants security.protocol";
+            return (ErrorKind::Io, format!("no broker at {servers} (backend) has answered; {what}"));
         };
         match weight {
             REFUSED => (

@@ -22,6 +22,9 @@ const MOST_BYTES: &str = "67108864";
 /// Time for which the tombstones of changelogs stay: a store may be so old and miss none.
 const INTERNAL_TOMBSTONES_MS: u64 = 30 * 24 * 60 * 60 * 1000;
 
+/// What brokers take from Kafka 3.6 on. Those before bound no timestamp.
+const SINCE_3_6: &str = "message.timestamp.after.max.ms";
+
 /// How long everybody may take to hear of a new topic, in steps of [`STEP`](super::STEP).
 const STEPS: u32 = 200;
 
@@ -31,6 +34,15 @@ const ATTEMPTS: u32 = 50;
 /// Keys of the ledger with what is to be written; nothing takes a key away.
 pub(super) type Entries = Vec<(Vec<u8>, Option<Vec<u8>>)>;
 
+/// A topic's settings on the broker.
+type Config = [(&'static str, String)];
+
+/// The settings without what older brokers do not know, if that is among them.
+fn without_latest(config: &Config) -> Option<Vec<(&'static str, String)>> {
+    let rest: Vec<_> = config.iter().filter(|(name, _)| *name != SINCE_3_6).cloned().collect();
+    (rest.len() < config.len()).then_some(rest)
+}
+
 /// What a topic's settings are on the broker.
 fn config_of(settings: &TopicSettings, internal: bool) -> Vec<(&'static str, String)> {
     let number = |bound: Option<u64>| bound.map_or_else(|| "-1".to_owned(), |bound| bound.to_string());
@@ -39,7 +51,7 @@ fn config_of(settings: &TopicSettings, internal: bool) -> Vec<(&'static str, Str
         ("max.message.bytes", MOST_BYTES.to_owned()),
         // Timestamps are those of the records, which may be of any time.
         ("message.timestamp.type", "CreateTime".to_owned()),
-        ("message.timestamp.after.max.ms", i64::MAX.to_string()),
+        (SINCE_3_6, i64::MAX.to_string()),
         ("retention.ms", number(settings.retention_ms)),
         ("retention.bytes", number(settings.retention_bytes)),
     ];
@@ -99,7 +111,7 @@ impl Inner {
     }
 
     /// Makes a topic on the broker. Blocks until everybody knows it.
-    fn make_on_broker(&self, name: &str, partitions: u32, config: &[(&str, String)]) -> Result<()> {
+    fn make_on_broker(&self, name: &str, partitions: u32, config: &Config) -> Result<()> {
         let admin = self.admin()?;
         let native = self.clients.named(name);
         let options = AdminOptions::new().request_timeout(Some(ANSWER_TIMEOUT)).operation_timeout(Some(ANSWER_TIMEOUT));
@@ -115,6 +127,9 @@ impl Inner {
             match result {
                 Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
                 Err((_, RDKafkaErrorCode::InvalidConfig)) => {
+                    if let Some(config) = without_latest(config) {
+                        return self.make_on_broker(name, partitions, &config);
+                    }
                     let settings: Vec<_> = config.iter().map(|(name, value)| format!("{name}={value}")).collect();
                     let message =
                         format!("{doing}: the broker does not take one of its settings ({})", settings.join(", "));
@@ -254,16 +269,23 @@ impl Inner {
         }
         let admin = self.admin()?;
         let native = self.clients.named(name);
-        let config = config_of(settings, false);
-        let mut change = AlterConfig::new(ResourceSpecifier::Topic(&native));
-        for (name, value) in &config {
-            change = change.set(name, value);
-        }
         let options = AdminOptions::new().request_timeout(Some(ANSWER_TIMEOUT));
         let failed = |error| self.clients.explain(&format!("cannot set topic {name}"), error);
-        let changed = block_on(admin.alter_configs([&change], &options)).map_err(failed)?;
-        for result in changed {
-            result.map_err(|(_, code)| failed(KafkaError::AdminOp(code)))?;
+        let alter = |config: &Config| {
+            let mut change = AlterConfig::new(ResourceSpecifier::Topic(&native));
+            for (name, value) in config {
+                change = change.set(name, value);
+            }
+            let changed = block_on(admin.alter_configs([&change], &options)).map_err(failed)?;
+            Ok::<_, Error>(changed.into_iter().find_map(|result| result.err().map(|(_, code)| code)))
+        };
+        let config = config_of(settings, false);
+        let mut refused = alter(&config)?;
+        if let (Some(RDKafkaErrorCode::InvalidConfig), Some(config)) = (refused, without_latest(&config)) {
+            refused = alter(&config)?;
+        }
+        if let Some(code) = refused {
+            return Err(failed(KafkaError::AdminOp(code)));
         }
         self.change(|inner| {
             let mut topic = inner.found(name)?;

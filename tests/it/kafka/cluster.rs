@@ -13,10 +13,24 @@ pub(super) struct Cluster {
 
 impl Cluster {
     pub(super) fn start(brokers: usize) -> Self {
+        Self::start_with(&["--brokers", &brokers.to_string()])
+    }
+
+    /// One that also listens for clients with a password and for those with TLS.
+    pub(super) fn start_secured() -> Self {
+        Self::start_with(&["--secured"])
+    }
+
+    /// One that is reached under that address of this machine's.
+    pub(super) fn start_at(host: &str) -> Self {
+        Self::start_with(&["--host", host])
+    }
+
+    fn start_with(options: &[&str]) -> Self {
         let folder = TempDir::with_prefix("gretchen-brokers-").unwrap();
         let mut cluster = Self { folder, servers: String::new() };
-        let (while_pid, brokers) = (std::process::id().to_string(), brokers.to_string());
-        cluster.servers = cluster.call(&["start", "--while", &while_pid, "--brokers", &brokers]);
+        let while_pid = std::process::id().to_string();
+        cluster.servers = cluster.call(&[&["start", "--while", &while_pid][..], options].concat());
         cluster
     }
 
