@@ -1,11 +1,14 @@
 //! On a real Kafka, which `tests/services/kafka` starts once for all of these tests.
 
 mod cluster;
+mod commands;
 mod conformance;
+mod cut_off;
 mod eos;
 mod gone;
 mod guarantees;
 mod kill;
+mod secured;
 mod stage;
 mod stopped;
 mod stuck;
@@ -44,7 +47,11 @@ pub(crate) fn fresh_prefix() -> String {
 
 /// The broker, under names that begin so; members that are gone are missed soon.
 pub(crate) fn options(prefix: &str) -> KafkaOptions {
-    let mut options = KafkaOptions::new(broker());
+    options_at(broker(), prefix)
+}
+
+fn options_at(servers: &str, prefix: &str) -> KafkaOptions {
+    let mut options = KafkaOptions::new(servers);
     options.set("gretchen.prefix", prefix).unwrap();
     options.set("session.timeout.ms", "2000").unwrap();
     options.set("heartbeat.interval.ms", "300").unwrap();

@@ -17,9 +17,9 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 use super::worker::{Spec, Worker, check_starts};
-use super::{fresh_prefix, options};
+use super::{fresh_prefix, options_at};
 use crate::shop::{self, Evidence, Order};
-use crate::support::PARTITIONS;
+use crate::support::{PARTITIONS, Random};
 
 const APP: &str = "simulated";
 
@@ -35,6 +35,7 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(300);
 /// What was published, and a reader of what is committed.
 pub(super) struct Stage {
     folder: TempDir,
+    servers: String,
     prefix: String,
     pub(super) clock: Clock,
     runtime: Runtime,
@@ -46,23 +47,37 @@ pub(super) struct Stage {
 
 impl Stage {
     pub(super) fn new() -> Self {
+        Self::on(super::broker())
+    }
+
+    pub(super) fn on(servers: &str) -> Self {
         let prefix = fresh_prefix();
         let clock = Clock::system();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let app = shop::app(APP);
-        let kafka = KafkaBackend::open(options(&prefix), clock.clone()).unwrap();
+        let kafka = KafkaBackend::open(options_at(servers, &prefix), clock.clone()).unwrap();
         let backend: Arc<dyn Backend> = Arc::new(WireLayer::new(Arc::new(kafka), BTreeMap::new()));
         let plan = runtime.block_on(Plan::make(app.name(), &app.agents(), &*backend, PARTITIONS)).unwrap();
         let publisher = runtime.block_on(Publisher::open(&backend, "orders", Some("orders"))).unwrap();
         let folder = TempDir::with_prefix("gretchen-kafka-").unwrap();
-        Self { folder, prefix, clock, runtime, backend, plan, publisher, orders: Vec::new() }
+        Self {
+            folder,
+            servers: servers.to_owned(),
+            prefix,
+            clock,
+            runtime,
+            backend,
+            plan,
+            publisher,
+            orders: Vec::new(),
+        }
     }
 
     /// What a worker of that number is told.
     pub(super) fn spec(&self, number: usize) -> Spec {
         Spec {
             app: APP.to_owned(),
-            servers: super::broker().to_owned(),
+            servers: self.servers.clone(),
             prefix: self.prefix.clone(),
             partitions: PARTITIONS,
             session_ms: SESSION_MS,
@@ -90,6 +105,18 @@ impl Stage {
 
     pub(super) fn sleep_ms(&self, ms: u64) {
         self.runtime.block_on(self.clock.sleep(Duration::from_millis(ms)));
+    }
+
+    /// Publishes orders, a few at a time, until something is so.
+    pub(super) fn publish_until(&mut self, random: &mut Random, is_so: impl Fn(&Self) -> bool) {
+        let began = self.clock.moment();
+        while !is_so(self) {
+            assert!(self.clock.moment().since(began) < PATIENCE, "what is waited for does not come");
+            let count = random.within(1..40);
+            let more = shop::orders(random, self.orders.len(), count, false);
+            self.publish(more);
+            self.sleep_ms(random.within(50..350));
+        }
     }
 
     fn catch_up(&self, workers: &mut [Worker]) {

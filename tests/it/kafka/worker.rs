@@ -140,9 +140,14 @@ pub(super) struct Worker {
 
 impl Worker {
     pub(super) fn start(spec: Spec) -> Self {
+        Self::start_by(Command::new(std::env::current_exe().unwrap()), spec)
+    }
+
+    /// By a command that runs this test binary in its place.
+    pub(super) fn start_by(mut command: Command, spec: Spec) -> Self {
         fs::create_dir_all(&spec.folder).unwrap();
         let stderr = File::options().create(true).append(true).open(spec.folder.join("stderr")).unwrap();
-        let child = Command::new(std::env::current_exe().unwrap())
+        let child = command
             .args(["kafka::worker::child_worker", "--exact", "--nocapture", "--test-threads=1"])
             .env(WORKER_VAR, serde_json::to_string(&spec).unwrap())
             .stdin(Stdio::piped())
@@ -166,6 +171,16 @@ impl Worker {
 
     pub(super) fn stderr(&self) -> String {
         fs::read_to_string(self.spec.folder.join("stderr")).unwrap()
+    }
+
+    /// How many partitions were taken from it.
+    pub(super) fn losses(&self) -> usize {
+        self.stderr().matches("the partition was lost").count()
+    }
+
+    /// How often its tasks have begun.
+    pub(super) fn starts(&self) -> usize {
+        said(&self.spec.folder).len()
     }
 
     pub(super) fn signal(&self, signal: Signal) {
