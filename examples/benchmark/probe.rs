@@ -131,6 +131,14 @@ impl Replay for Probe<dyn Replay> {
         self.inner.forget(group, partition)
     }
 
+    fn set_position(&self, group: &str, partition: &TopicPartition, position: u64) -> Result<()> {
+        self.inner.set_position(group, partition, position)
+    }
+
+    fn offset_at(&self, partition: &TopicPartition, timestamp_ms: i64) -> Result<Option<u64>> {
+        self.inner.offset_at(partition, timestamp_ms)
+    }
+
     fn topic(&self, name: &str) -> Result<Topic> {
         self.inner.topic(name)
     }

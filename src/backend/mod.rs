@@ -23,7 +23,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 pub(crate) use self::meaning::check_same_meaning;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::record::{FrameBuilder, Frames};
 use crate::topic::{TopicPartition, TopicSchema, TopicSettings, TopicSpec};
 
@@ -376,6 +376,18 @@ pub trait Replay: Send + Sync + fmt::Debug {
 
     /// Forgets how far a group has come in a partition. Refused while the group has members.
     fn forget(&self, group: &str, partition: &TopicPartition) -> Result<()>;
+
+    /// Sets how far a group has come in a partition, so that its members begin there. Refused while the group has members,
+    /// and where positions are part of what was committed.
+    fn set_position(&self, group: &str, partition: &TopicPartition, _position: u64) -> Result<()> {
+        let message = format!("positions of group {group} are part of its commits; they can be dropped, not set");
+        Err(Error::new(ErrorKind::Unsupported, message).at(partition))
+    }
+
+    /// The offset of the first record of that time or later; `None` where all are older.
+    fn offset_at(&self, partition: &TopicPartition, _timestamp_ms: i64) -> Result<Option<u64>> {
+        Err(Error::new(ErrorKind::Unsupported, "this backend does not find records by their time").at(partition))
+    }
 
     /// A topic as it is now.
     fn topic(&self, name: &str) -> Result<Topic>;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use jiff::{SignedDuration, Timestamp};
 
 /// What stands before or behind any command, and the command.
 #[derive(Debug, Parser)]
@@ -329,6 +330,29 @@ pub(super) struct ResetArgs {
     /// Does not ask
     #[arg(long)]
     pub(super) force: bool,
+    #[command(flatten)]
+    pub(super) start: StartArgs,
+}
+
+/// Where agents begin in their topics; at the start, if nothing is said.
+#[derive(Args, Debug, Default)]
+#[group(multiple = false)]
+pub(super) struct StartArgs {
+    /// They begin behind the last record (on a Kafka)
+    #[arg(long)]
+    pub(super) to_latest: bool,
+    /// They begin at that offset of each partition, or at the end that is nearer (on a Kafka)
+    #[arg(long, value_name = "OFFSET")]
+    pub(super) to_offset: Option<u64>,
+    /// They begin at the first record of that time or later, e.g. 2026-03-01T08:00:00Z (on a Kafka)
+    #[arg(long, value_name = "TIME")]
+    pub(super) to_datetime: Option<Timestamp>,
+    /// They begin at the first record that is no older than that, e.g. "2h 30m" (on a Kafka)
+    #[arg(long, value_name = "DURATION")]
+    pub(super) by_duration: Option<SignedDuration>,
+    /// They begin so many records behind where they are, or before with a minus (on a Kafka)
+    #[arg(long, value_name = "RECORDS", allow_negative_numbers = true)]
+    pub(super) shift_by: Option<i64>,
 }
 
 /// What to do with the files of the log.

@@ -70,7 +70,7 @@ impl Context {
     }
 
     /// Whether topics are on a Kafka.
-    fn is_kafka(&self) -> bool {
+    pub(super) fn is_kafka(&self) -> bool {
         self.settings.text("backend").is_some_and(|url| url.starts_with("kafka:"))
     }
 

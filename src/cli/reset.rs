@@ -1,4 +1,4 @@
-//! `reset`: drops what agents keep, so that they process their topics from the start.
+//! `reset`: drops what agents keep, so that they process their topics from the start, or from elsewhere.
 
 use std::collections::BTreeSet;
 use std::io::{IsTerminal, Write};
@@ -6,10 +6,11 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use super::args::ResetArgs;
+use super::args::{ResetArgs, StartArgs};
 use super::context::{Context, Store, unknown};
 use super::failure::{Done, Failure};
 use super::output::safe;
+use crate::backend::Offsets;
 use crate::plan::{changelog_name, group_name};
 use crate::topic::TopicPartition;
 
@@ -22,11 +23,22 @@ struct Doomed {
     /// Tables, and the files with positions of agents without one.
     state: Vec<PathBuf>,
     topics: Vec<String>,
+    /// Where agents begin that do not begin at the start: group, partition, where they were, and where they begin.
+    starts: Vec<(String, TopicPartition, Option<u64>, u64)>,
 }
 
 pub(super) async fn run(context: &mut Context, args: &ResetArgs) -> Done {
     let store = context.open_existing()?;
-    let doomed = collect(context, &store, args.agent.as_deref()).await?;
+    let StartArgs { to_latest, to_offset, to_datetime, by_duration, shift_by } = &args.start;
+    let elsewhere =
+        *to_latest || to_offset.is_some() || to_datetime.is_some() || by_duration.is_some() || shift_by.is_some();
+    if elsewhere && !context.is_kafka() {
+        return Err(Failure::usage(
+            "agents on a log begin at the start of their topics: their positions are part of what they commit",
+        )
+        .help("leave out the option that says where they begin"));
+    }
+    let doomed = collect(context, &store, args).await?;
     show(context, &doomed, args.dry_run)?;
     if args.dry_run || doomed.is_empty() {
         return Ok(());
@@ -48,21 +60,56 @@ pub(super) async fn run(context: &mut Context, args: &ResetArgs) -> Done {
     for topic in &doomed.topics {
         store.replay.delete_topic(topic).await?;
     }
+    for (group, place, _, to) in &doomed.starts {
+        store.replay.set_position(group, place, *to)?;
+    }
     if !context.out.json {
-        context
-            .out
-            .line("\ndropped; the agents process their topics from the start, and put their outputs out again")?;
+        let what = match doomed.starts.is_empty() {
+            true => "the agents process their topics from the start, and put their outputs out again",
+            false => "the agents process their topics from these positions on",
+        };
+        context.out.line(&format!("\ndropped; {what}"))?;
     }
     Ok(())
 }
 
+/// Where an agent begins in a partition.
+fn start_of(
+    args: &StartArgs,
+    store: &Store,
+    now_ms: i64,
+    place: &TopicPartition,
+    was: Option<u64>,
+) -> Done<Option<u64>> {
+    let Offsets { start, end, .. } = store.replay.offsets(place)?;
+    let since = |time_ms| Ok::<_, Failure>(store.replay.offset_at(place, time_ms)?.unwrap_or(end));
+    let to = if args.to_latest {
+        end
+    } else if let Some(offset) = args.to_offset {
+        offset
+    } else if let Some(time) = args.to_datetime {
+        since(time.as_millisecond())?
+    } else if let Some(ago) = args.by_duration {
+        since(now_ms.saturating_sub(i64::try_from(ago.as_millis()).unwrap_or(i64::MAX)))?
+    } else if let Some(records) = args.shift_by {
+        was.unwrap_or(start).saturating_add_signed(records)
+    } else {
+        return Ok(None);
+    };
+    Ok(Some(to.clamp(start, end)))
+}
+
 impl Doomed {
     fn is_empty(&self) -> bool {
-        self.state.is_empty() && self.topics.is_empty() && !self.positions.iter().any(|(_, _, known)| *known)
+        self.state.is_empty()
+            && self.topics.is_empty()
+            && self.starts.is_empty()
+            && !self.positions.iter().any(|(_, _, known)| *known)
     }
 }
 
-async fn collect(context: &Context, store: &Store, only: Option<&str>) -> Done<Doomed> {
+async fn collect(context: &Context, store: &Store, args: &ResetArgs) -> Done<Doomed> {
+    let only = args.agent.as_deref();
     let plan = context.preview(store).await?;
     let app = context.app.name();
     let topics = store.topics().await?;
@@ -121,12 +168,18 @@ async fn collect(context: &Context, store: &Store, only: Option<&str>) -> Done<D
             .iter()
             .filter(|topic| !topic.spec.internal || doomed.topics.iter().any(|gone| **gone == *topic.spec.name))
         {
+            // Topics that the app has made for itself are gone, and begin at their start.
+            let reads = !topic.spec.internal
+                && planned.is_some_and(|agent| agent.sources.iter().any(|(source, _)| *source == topic.spec.name));
             for partition in 0..topic.spec.partitions {
                 let place = TopicPartition::new(topic.spec.name.clone(), partition);
-                let known = store.replay.position(&group, &place)?.is_some();
+                let known = store.replay.position(&group, &place)?;
                 // Asking to forget the first tells whether a worker runs, whatever was published.
-                if known || partition == 0 {
-                    doomed.positions.push((group.clone(), place, known));
+                if known.is_some() || partition == 0 {
+                    doomed.positions.push((group.clone(), place.clone(), known.is_some()));
+                }
+                if reads && let Some(to) = start_of(&args.start, store, context.clock.now_ms(), &place, known)? {
+                    doomed.starts.push((group.clone(), place, known, to));
                 }
             }
         }
@@ -151,9 +204,16 @@ fn show(context: &mut Context, doomed: &Doomed, dry_run: bool) -> Done {
     let positions: Vec<String> = known.map(|(group, place, _)| format!("{group} in {place}")).collect();
     let state: Vec<String> = doomed.state.iter().map(|folder| folder.display().to_string()).collect();
     if context.out.json {
+        let starts: Vec<_> = doomed
+            .starts
+            .iter()
+            .map(|(group, place, was, to)| {
+                json!({"group": group, "topic": *place.topic, "partition": place.partition, "was": was, "position": to})
+            })
+            .collect();
         let value = json!({
             "agents": doomed.agents, "state": state, "topics": doomed.topics, "positions": positions,
-            "dropped": !dry_run,
+            "starts": starts, "dropped": !dry_run,
         });
         return Ok(context.out.json_pretty(&value)?);
     }
@@ -166,6 +226,10 @@ fn show(context: &mut Context, doomed: &Doomed, dry_run: bool) -> Done {
         for name in names {
             context.out.line(&format!("  {what}  {}", safe(name)))?;
         }
+    }
+    for (group, place, was, to) in &doomed.starts {
+        let was = was.map_or_else(|| "the start".to_owned(), |was| was.to_string());
+        context.out.line(&safe(&format!("  start     {group} in {place}: {to}, was at {was}")))?;
     }
     Ok(context.out.flush()?)
 }

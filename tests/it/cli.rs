@@ -137,7 +137,7 @@ pub(crate) fn json_of(dir: &Path, args: &[&str]) -> Value {
     serde_json::from_str(&text).unwrap_or_else(|error| panic!("{args:?}: {error}\n{text}"))
 }
 
-fn csv(rows: std::ops::Range<u32>) -> String {
+pub(crate) fn csv(rows: std::ops::Range<u32>) -> String {
     let rows = rows.map(|i| format!("{i},c{},1997-01-01,1,{}.50\n", i % 7, i % 10));
     std::iter::once("order_id,customer,ordered_on,quantity,amount\n".to_owned()).chain(rows).collect()
 }

@@ -3,12 +3,13 @@
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::Inner;
 use super::client::{Context, Role};
+use super::consumer::positions_of;
 use super::native::delete_positions;
 use super::options::ANSWER_TIMEOUT;
 use crate::backend::{AssignmentSet, Owner};
@@ -65,15 +66,29 @@ impl Inner {
             .collect())
     }
 
-    /// Forgets how far a group has come. Blocks.
-    pub(super) fn forget(&self, group: &str, place: &TopicPartition) -> Result<()> {
-        let running = |count: usize| {
-            let message = format!("group {group} has {count} running members; stop them first");
-            Err(Error::new(ErrorKind::Conflict, message).at(place))
-        };
+    /// Sets how far a group has come. Blocks.
+    pub(super) fn set_position(&self, group: &str, place: &TopicPartition, position: u64) -> Result<()> {
         let members = self.members(group)?.len();
         if members > 0 {
-            return running(members);
+            return Err(running(group, members, place));
+        }
+        let list = positions_of(&self.clients, &[(place.clone(), position)])?;
+        self.group_client(group)?.commit(&list, CommitMode::Sync).map_err(|error| {
+            match error.rdkafka_error_code() {
+                // The broker takes it from nobody else while there are members.
+                Some(RDKafkaErrorCode::UnknownMemberId | RDKafkaErrorCode::IllegalGeneration) => {
+                    running(group, 1, place)
+                }
+                _ => self.clients.explain(&format!("cannot set the position of group {group}"), error).at(place),
+            }
+        })
+    }
+
+    /// Forgets how far a group has come. Blocks.
+    pub(super) fn forget(&self, group: &str, place: &TopicPartition) -> Result<()> {
+        let members = self.members(group)?.len();
+        if members > 0 {
+            return Err(running(group, members, place));
         }
         let named = self.clients.named(group);
         let client = self.readers.client()?;
@@ -81,7 +96,9 @@ impl Inner {
             Ok(()) => Ok(()),
             Err(error) => match error.rdkafka_error_code() {
                 Some(RDKafkaErrorCode::GroupIdNotFound | RDKafkaErrorCode::UnknownTopicOrPartition) => Ok(()),
-                Some(RDKafkaErrorCode::GroupSubscribedToTopic | RDKafkaErrorCode::NonEmptyGroup) => running(1),
+                Some(RDKafkaErrorCode::GroupSubscribedToTopic | RDKafkaErrorCode::NonEmptyGroup) => {
+                    Err(running(group, 1, place))
+                }
                 _ => {
                     Err(self.clients.explain(&format!("cannot forget the position of group {group}"), error).at(place))
                 }
@@ -104,6 +121,12 @@ impl Inner {
         }
         Ok(owners)
     }
+}
+
+/// Members keep others from changing what their group has come to.
+fn running(group: &str, count: usize, place: &TopicPartition) -> Error {
+    let message = format!("group {group} has {count} running members; stop them first");
+    Error::new(ErrorKind::Conflict, message).at(place)
 }
 
 /// The partitions in a member's assignment: a version (2 bytes), then for each topic its name and its partitions, counts

@@ -25,7 +25,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::executor::block_on;
 use rdkafka::admin::{AdminClient, AdminOptions};
-use rdkafka::consumer::BaseConsumer;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::producer::Producer as _;
 use rdkafka::{Offset, TopicPartitionList};
 
@@ -134,6 +134,24 @@ impl Inner {
                 Err(self.clients.explain("cannot ask where a partition ends", error).at(place))
             }
         }
+    }
+
+    /// The offset of the first record of that time or later. Blocks.
+    fn offset_at(&self, place: &TopicPartition, timestamp_ms: i64) -> Result<Option<u64>> {
+        self.check_partition(place)?;
+        let failed = |error| self.clients.explain("cannot look for a record by its time", error).at(place);
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(
+            &self.clients.named(&place.topic),
+            place.partition as i32,
+            Offset::Offset(timestamp_ms),
+        )
+        .map_err(failed)?;
+        let found = self.readers.client()?.offsets_for_times(list, ANSWER_TIMEOUT).map_err(failed)?;
+        Ok(match found.elements().first().map(|element| element.offset()) {
+            Some(Offset::Offset(offset)) => u64::try_from(offset).ok(),
+            _ => None,
+        })
     }
 
     /// Reads the ledger to its end. Blocks.
@@ -309,6 +327,14 @@ impl Replay for KafkaBackend {
 
     fn forget(&self, group: &str, place: &TopicPartition) -> Result<()> {
         self.0.forget(group, place)
+    }
+
+    fn set_position(&self, group: &str, place: &TopicPartition, position: u64) -> Result<()> {
+        self.0.set_position(group, place, position)
+    }
+
+    fn offset_at(&self, place: &TopicPartition, timestamp_ms: i64) -> Result<Option<u64>> {
+        self.0.offset_at(place, timestamp_ms)
     }
 
     fn topic(&self, name: &str) -> Result<Topic> {

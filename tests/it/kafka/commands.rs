@@ -1,0 +1,96 @@
+//! The command line on a Kafka, beside Kafka's own tools.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::json;
+
+use super::{broker, fresh_prefix};
+use crate::cli::{bad, csv, good, json_of};
+
+const GROUPS: &str = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand";
+
+const ORDERS: u32 = 60;
+
+/// What Kafka's tool says of a group in a topic: the position and the lag of each partition.
+fn group(prefix: &str, name: &str) -> Vec<(u64, u64)> {
+    let output = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/services/kafka"))
+        .args(["tool", GROUPS, "--bootstrap-server", broker(), "--describe", "--group", &format!("{prefix}{name}")])
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    let rows = said.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let topic = format!("{prefix}shop-orders");
+    let rows: Vec<_> = rows
+        .filter(|row| row.get(1) == Some(&topic.as_str()))
+        .map(|row| (row[3].parse().unwrap(), row[5].parse().unwrap()))
+        .collect();
+    assert!(!rows.is_empty(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    rows
+}
+
+#[test]
+fn positions_are_seen_by_kafkas_tool_and_reset() {
+    let (folder, prefix) = (tempfile::tempdir().unwrap(), fresh_prefix());
+    let dir = folder.path();
+    let settings =
+        format!("backend = \"kafka://{}\"\npartitions = 2\n[kafka]\n\"gretchen.prefix\" = \"{prefix}\"\n", broker());
+    fs::write(dir.join("gretchen.toml"), settings).unwrap();
+    fs::write(dir.join("orders.csv"), csv(0..ORDERS)).unwrap();
+    good(dir, &["send", "shop-orders", "--file", "orders.csv"]);
+    let work = || json_of(dir, &["worker", "--until-caught-up", "--json"]);
+    let paid = || json_of(dir, &["tables", "paid", "--json"]);
+    work();
+    let (all, seen) = (paid(), group(&prefix, "shop.add_up"));
+    assert_eq!(all.as_array().unwrap().len(), 7);
+    assert_eq!(seen.iter().map(|(position, _)| position).sum::<u64>(), u64::from(ORDERS));
+    assert!(seen.iter().all(|(_, lag)| *lag == 0), "{seen:?}");
+
+    // Looking changes nothing.
+    let would = good(dir, &["reset", "--dry-run"]);
+    for what in [
+        "state     ",
+        "topic     shop-add_up-changelog",
+        "topic     shop-by_id-repartition",
+        "position  shop.add_up in shop-orders",
+    ] {
+        assert!(would.contains(what), "{what}: {would}");
+    }
+    assert_eq!(work()["records"], json!(0));
+
+    good(dir, &["reset", "--agent", "add_up", "--force"]);
+    assert_eq!(paid(), json!([]));
+    assert_eq!(work()["records"], json!(ORDERS));
+    assert_eq!(paid(), all);
+
+    // The last five of each partition once more.
+    let starts =
+        json_of(dir, &["reset", "--agent", "add_up", "--shift-by", "-5", "--dry-run", "--json"])["starts"].clone();
+    let starts: Vec<(u64, u64)> = starts
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|start| (start["was"].as_u64().unwrap(), start["position"].as_u64().unwrap()))
+        .collect();
+    assert_eq!(starts.len(), 2);
+    assert!(starts.iter().all(|(was, position)| position + 5 == *was), "{starts:?}");
+    let done = good(dir, &["reset", "--agent", "add_up", "--shift-by", "-5", "--force"]);
+    assert!(done.contains("from these positions on"), "{done}");
+    assert!(group(&prefix, "shop.add_up").iter().all(|(_, lag)| *lag == 5));
+    assert_eq!(work()["records"], json!(10));
+
+    // Sent a moment ago, all of them.
+    good(dir, &["reset", "--agent", "add_up", "--by-duration", "1h", "--force"]);
+    assert_eq!(work()["records"], json!(ORDERS));
+    good(dir, &["reset", "--agent", "add_up", "--to-latest", "--force"]);
+    assert_eq!(work()["records"], json!(0));
+    good(dir, &["reset", "--agent", "add_up", "--to-datetime", "1990-01-01T00:00:00Z", "--force"]);
+    good(dir, &["reset", "--agent", "add_up", "--to-offset", "3", "--force"]);
+    assert_eq!(work()["records"], json!(ORDERS - 6));
+
+    // A log has them in its commits.
+    let log = ["reset", "--backend", "log:", "--to-latest", "--force"];
+    good(dir, &["send", "plain", "one", "--backend", "log:"]);
+    assert!(bad(dir, &log, 2).contains("begin at the start of their topics"));
+}
