@@ -255,7 +255,7 @@ impl Place {
         let state = tempfile::tempdir()?;
         let mut process = Contestant::start(self.command(who, run, state.path())?)?;
         process.wait_until_at_work(who)?;
-        std::thread::sleep(BEFORE_KILL);
+        runtime()?.block_on(clock.sleep(BEFORE_KILL));
         drop(process);
         let began = clock.moment();
         let mut process = Contestant::start(self.command(who, run, state.path())?)?;
