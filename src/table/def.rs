@@ -36,7 +36,7 @@ pub struct OpenPartition {
     pub schemas: StoredSchemas,
     /// Bound of the cache in bytes.
     pub memory_bytes: usize,
-    /// Memory of all stores on disk together; the first of the process decides.
+    /// Memory of what all stores on disk together have read; the first worker of the process decides.
     pub store_bytes: usize,
     /// What the task says of the record that is being processed.
     pub at_hand: Rc<AtHand>,

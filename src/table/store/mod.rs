@@ -1,6 +1,8 @@
 //! What lies behind a partition's cache: an ordered map that lags behind the changelog and says by how much.
 
 #[cfg(feature = "rocksdb")]
+mod blocks;
+#[cfg(feature = "rocksdb")]
 mod manifest;
 mod memory;
 #[cfg(feature = "rocksdb")]

@@ -6,15 +6,14 @@
 
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use rocksdb::{
-    BlockBasedOptions, Cache, DB, DBCompressionType, Direction, IngestExternalFileOptions, IteratorMode, LogLevel,
-    Options, SstFileWriter, WaitForCompactOptions, properties,
+    BlockBasedOptions, Cache, ColumnFamilyDescriptor, DB, DBCompressionType, Direction, IngestExternalFileOptions,
+    IteratorMode, LogLevel, Options, SstFileWriter, WaitForCompactOptions, properties,
 };
 
-use super::{DATA, DEFAULT_STORE_BYTES, Identity, META, Store, StoreKey, manifest, placed};
+use super::{DATA, Identity, META, Store, StoreKey, blocks, manifest, placed};
 use crate::error::{Error, ErrorKind, Result};
 use crate::table::checkpoint::Deltas;
 use crate::topic::TopicPartition;
@@ -39,15 +38,9 @@ const LAYOUT: &[u8] = &[META, b'l'];
 const PARTITION: &[u8] = &[META, b'n'];
 const PARTITIONS: &[u8] = &[META, b'c'];
 
-/// Blocks that were read, indexes and filters included, of all instances of the process.
-fn shared(bytes: usize) -> &'static Cache {
-    static SHARED: OnceLock<Cache> = OnceLock::new();
-    SHARED.get_or_init(|| Cache::new_lru_cache(bytes))
-}
-
-fn options(store_bytes: usize) -> Options {
+fn options(cache: &Cache) -> Options {
     let mut blocks = BlockBasedOptions::default();
-    blocks.set_block_cache(shared(store_bytes));
+    blocks.set_block_cache(cache);
     blocks.set_block_size(BLOCK_BYTES);
     blocks.set_bloom_filter(10.0, false);
     blocks.set_cache_index_and_filter_blocks(true);
@@ -100,10 +93,22 @@ impl RocksStore {
         place: &TopicPartition,
         store_bytes: usize,
     ) -> Result<Self> {
+        Self::open_with(&blocks::SHARED.within(store_bytes), dir, identity, table, place)
+    }
+
+    /// The same with a cache for what it reads.
+    pub(super) fn open_with(
+        cache: &Cache,
+        dir: &Path,
+        identity: Identity,
+        table: &'static str,
+        place: &TopicPartition,
+    ) -> Result<Self> {
         std::fs::create_dir_all(dir).map_err(|error| Error::io(format!("cannot create {}", dir.display()), error))?;
-        let options = options(store_bytes);
-        let db =
-            DB::open_cf(&options, dir, [FAMILY]).map_err(|error| failed("opened", dir, table, Some(place), error))?;
+        let options = options(cache);
+        // A family has options of its own: by its name alone it would get RocksDB's defaults, and a cache to itself.
+        let db = DB::open_cf_with_opts(&options, dir, [(FAMILY, options.clone())])
+            .map_err(|error| failed("opened", dir, table, Some(place), error))?;
         remove_draft(dir);
         Self::checked(db, options, None, dir, identity, table, Some(place))
     }
@@ -114,11 +119,12 @@ impl RocksStore {
             return Err(damaged(dir, table, None, &why));
         }
         let secondary = SecondaryDir::create()?;
-        let mut options = options(DEFAULT_STORE_BYTES);
+        let mut options = options(&blocks::SHARED.as_they_are());
         // The writer may delete a file at any time; all are kept open from the start.
         options.set_max_open_files(-1);
         options.create_if_missing(false);
-        let db = DB::open_cf_as_secondary(&options, dir, secondary.0.as_path(), [FAMILY])
+        let family = ColumnFamilyDescriptor::new(FAMILY, options.clone());
+        let db = DB::open_cf_descriptors_as_secondary(&options, dir, secondary.0.as_path(), [family])
             .and_then(|db| db.try_catch_up_with_primary().map(|()| db))
             .map_err(|error| failed("opened for reading", dir, table, None, error))?;
         Self::checked(db, options, Some(secondary), dir, identity, table, None)
@@ -296,7 +302,7 @@ impl RocksStore {
         }
         file.finish()?;
         // Unlike a memtable's flush this does not wait of itself where merging lags behind.
-        if self.db.property_int_value(properties::num_files_at_level(0))?.unwrap_or(0) >= MOST_UNMERGED {
+        if self.unmerged()? >= MOST_UNMERGED {
             self.db.wait_for_compact(&WaitForCompactOptions::default())?;
         }
         let mut taken = IngestExternalFileOptions::default();
@@ -304,6 +310,17 @@ impl RocksStore {
         // Nobody holds a snapshot; readers of other processes see files, not sequences.
         taken.set_snapshot_consistency(false);
         self.db.ingest_external_file_opts(&taken, vec![draft])
+    }
+
+    /// Checkpoints that wait to be merged.
+    fn unmerged(&self) -> std::result::Result<u64, rocksdb::Error> {
+        Ok(self.db.property_int_value(properties::num_files_at_level(0))?.unwrap_or(0))
+    }
+
+    /// Bytes that all stores which share its cache may keep of what they have read.
+    #[cfg(test)]
+    pub(super) fn cache_bytes(&self) -> u64 {
+        self.db.property_int_value(properties::BLOCK_CACHE_CAPACITY).unwrap().unwrap()
     }
 }
 
@@ -335,6 +352,7 @@ impl Drop for SecondaryDir {
 
 #[cfg(test)]
 mod tests {
+    use super::super::DEFAULT_STORE_BYTES;
     use super::*;
 
     #[test]
