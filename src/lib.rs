@@ -38,6 +38,8 @@ pub mod disk;
 pub mod docs;
 pub mod error;
 pub mod fault;
+#[cfg(test)]
+mod heap;
 pub mod plan;
 pub mod prelude;
 pub mod publish;

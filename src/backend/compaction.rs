@@ -9,6 +9,9 @@ use crate::record::RawRecord;
 /// Bytes of a key's place in the table of last offsets: two words of its hash, the offset, and a byte of the table's own.
 const PLACE_BYTES: usize = 25;
 
+/// Bytes of a table beside its places.
+const TABLE_BYTES: usize = 16;
+
 /// Records that a segment of a compacted topic has at most, so that a compaction within so many bytes of memory can take
 /// note of it: one that has room takes the whole of the next segment, and may keep all of its records aside until it has
 /// seen the end of a commit.
@@ -16,15 +19,17 @@ pub(crate) fn segment_records(memory_bytes: usize) -> u64 {
     (keys_within(memory_bytes / 2) / 2).max(1) as u64
 }
 
-/// Keys in a table that takes so many bytes: its places are a power of two, of which seven in eight are used.
+/// Keys in a table that takes so many bytes: its places are a power of two, of which seven in eight are used. When it gets
+/// them, one with a sixteenth of them is there, too.
 fn keys_within(bytes: usize) -> usize {
-    let places = (bytes / PLACE_BYTES).max(16);
-    (1 << places.ilog2()) / 8 * 7
+    let places = bytes.saturating_sub(2 * TABLE_BYTES) / 17 * 16 / PLACE_BYTES;
+    (1 << places.max(16).ilog2()) / 8 * 7
 }
 
 /// The rules of a compaction. It is shown what was not compacted before, and then asked for every record.
 pub trait Compaction: Send {
-    /// Says how much memory it may take, before anything else; what it may note beyond that is one segment.
+    /// Says how much memory it may take, before anything else. It says so itself when it has no room for another segment of
+    /// as many records as such memory is for.
     fn limit_memory(&mut self, bytes: usize);
 
     /// Takes note of a record that was not compacted before, in order of offsets.
@@ -145,24 +150,53 @@ impl Compaction for LastOfKey {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::heap::most_of;
+    use crate::record::Headers;
+
+    /// Bytes from which on a table has as many places.
+    fn bytes_of(places: usize) -> usize {
+        (places + places / 16) * PLACE_BYTES + 2 * TABLE_BYTES
+    }
 
     #[test]
     fn a_table_takes_no_more_than_it_may() {
-        for bytes in [1 << 10, 1 << 20, 3 << 20, 5_000_000] {
-            let mut last = LastOffsets::default();
-            last.limit_memory(bytes);
-            let mut largest = 0;
-            for key in 0..keys_within(bytes) as u64 {
-                let before = last.offsets.capacity();
-                last.note([key, key], key);
-                // While it grows the former table is there, too.
-                let (now, grew) = (last.offsets.capacity(), last.offsets.capacity() != before);
-                let places = |capacity: usize| (capacity * 8 / 7).next_power_of_two();
-                largest = largest.max(PLACE_BYTES * (places(now) + if grew { places(before) } else { 0 }));
+        for places in [1 << 10, 1 << 15, 1 << 20] {
+            // What has room for so many places, a byte less, and a byte more.
+            let enough = bytes_of(places);
+            for (bytes, has) in [(enough - 1, places / 2), (enough, places), (enough + 1, places)] {
+                let most = most_of(|| {
+                    let mut last = LastOffsets::default();
+                    last.limit_memory(bytes);
+                    assert_eq!(last.most, has / 8 * 7, "{bytes}");
+                    (0..last.most as u64).for_each(|key| last.note([key, key], key));
+                });
+                assert!(most <= bytes, "{most} of {bytes}");
+                assert_eq!(most, bytes_of(has), "of {bytes}");
             }
-            assert!(last.offsets.len() == keys_within(bytes));
-            assert!(largest <= bytes + bytes / 8, "{largest} of {bytes}");
-            assert!(largest > bytes / 3, "{largest} of {bytes}");
+        }
+    }
+
+    /// Segment after segment is noted until there is no room: in the memory that is just enough for a table's places, and in
+    /// a byte less and more.
+    #[test]
+    fn notes_of_a_topic_take_no_more_than_they_may() {
+        let enough = bytes_of(1 << 18);
+        for bytes in [enough - 1, enough, enough + 1] {
+            let mut noted = 0_u64;
+            let most = most_of(|| {
+                let mut rules = LastOfKey::new(LastOffsets::default(), 0);
+                rules.limit_memory(bytes);
+                while rules.has_room() {
+                    for _ in 0..segment_records(bytes) {
+                        noted += 1;
+                        let (key, headers) = (noted.to_le_bytes(), Headers::default());
+                        let record = RawRecord { offset: noted, timestamp: 0, key: Some(&key), value: None, headers };
+                        rules.note(&record).unwrap();
+                    }
+                }
+            });
+            assert!(most <= bytes && most > bytes / 3, "{most} of {bytes}");
+            assert!(noted > segment_records(bytes), "{noted} within {bytes}");
         }
     }
 

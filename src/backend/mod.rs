@@ -27,6 +27,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::record::{FrameBuilder, Frames};
 use crate::topic::{TopicPartition, TopicSchema, TopicSettings, TopicSpec};
 
+#[cfg(test)]
+pub(crate) use compaction::segment_records;
 pub use compaction::{Compaction, LastOffsets, Stays};
 pub use secret::{Secret, is_secret, without_secrets};
 pub use wire::{WireLayer, plain_of};

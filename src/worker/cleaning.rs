@@ -107,15 +107,47 @@ fn covered(agent: &AgentPlan, partition: u32, state_dir: &Path) -> Result<Option
 #[derive(Default)]
 struct CommittedStates {
     last: LastOffsets,
-    /// States of a commit whose mark was not seen yet: hash of the key, and offset.
-    open: Vec<([u64; 2], u64)>,
+    /// States of a commit whose mark was not seen yet.
+    open: Aside,
 }
 
 impl CommittedStates {
     fn end(&mut self, begins: u64) {
-        for (key, offset) in self.open.drain(..).filter(|(_, offset)| *offset >= begins) {
+        for (key, offset) in self.open.drain().filter(|(_, offset)| *offset >= begins) {
             self.last.note(key, offset);
         }
+    }
+}
+
+/// Keys' hashes and offsets, in pieces: one list would be there twice whenever it grows.
+#[derive(Default)]
+struct Aside {
+    /// All but the last are full.
+    pieces: Vec<Vec<([u64; 2], u64)>>,
+}
+
+impl Aside {
+    /// Notes in a piece, which takes 24 KiB.
+    const PIECE: usize = 1024;
+
+    fn push(&mut self, key: [u64; 2], offset: u64) {
+        match self.pieces.last_mut().filter(|piece| piece.len() < Self::PIECE) {
+            Some(piece) => piece.push((key, offset)),
+            None => {
+                let mut piece = Vec::with_capacity(Self::PIECE);
+                piece.push((key, offset));
+                self.pieces.push(piece);
+            }
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.pieces.last().map_or(0, |last| (self.pieces.len() - 1) * Self::PIECE + last.len())
+    }
+
+    /// Takes everything out.
+    fn drain(&mut self) -> impl Iterator<Item = ([u64; 2], u64)> {
+        std::mem::take(&mut self.pieces).into_iter().flatten()
     }
 }
 
@@ -128,7 +160,7 @@ impl Compaction for CommittedStates {
     fn note(&mut self, record: &RawRecord<'_>) -> Result<()> {
         match Entry::parse(record)? {
             Entry::Delta { .. } => {
-                self.open.push((self.last.hash(record.key.unwrap_or_default()), record.offset));
+                self.open.push(self.last.hash(record.key.unwrap_or_default()), record.offset);
             }
             Entry::Output { .. } => {}
             Entry::Mark(mark) => self.end(mark.begins),
@@ -141,7 +173,7 @@ impl Compaction for CommittedStates {
     }
 
     fn is_open(&self) -> bool {
-        !self.open.is_empty()
+        self.open.len() > 0
     }
 
     fn look_ahead(&mut self, record: &RawRecord<'_>) -> Result<()> {
@@ -166,10 +198,12 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::backend::ProducerId;
     use crate::backend::log::{LogBackend, LogOptions};
-    use crate::record::FrameBuilder;
+    use crate::backend::{ProducerId, segment_records};
+    use crate::heap::most_of;
+    use crate::record::{FrameBuilder, Headers};
     use crate::topic::{Cleanup, TopicSettings, TopicSpec};
+    use crate::worker::mark::{DELTA_TAG, MARK_TAG};
     use crate::worker::{CommitVisitor, Mark, walk};
 
     /// The states that a walk comes to.
@@ -206,6 +240,53 @@ mod tests {
             self.0 ^= self.0 >> 7;
             self.0 ^= self.0 << 17;
             self.0 % n
+        }
+    }
+
+    /// Notes deltas of keys that nobody else has.
+    fn note(rules: &mut CommittedStates, next: &mut u64, count: u64) {
+        for _ in 0..count {
+            let key = [&[DELTA_TAG, 0][..], &next.to_le_bytes()].concat();
+            let (key, headers) = (Some(&key[..]), Headers::default());
+            rules.note(&RawRecord { offset: *next, timestamp: 0, key, value: Some(&[0; 16]), headers }).unwrap();
+            *next += 1;
+        }
+    }
+
+    fn end_commit(rules: &mut CommittedStates, next: u64) {
+        let mark = serde_json::to_vec(&Mark::default()).unwrap();
+        let headers = Headers::default();
+        let mark = RawRecord { offset: next, timestamp: 0, key: Some(&[MARK_TAG]), value: Some(&mark), headers };
+        rules.look_ahead(&mark).unwrap();
+    }
+
+    /// At worst nearly half of what has room waits for its mark when another segment begins, which waits as a whole: in the
+    /// memory that is just enough for a table's places, and in a byte less and more.
+    #[test]
+    fn notes_of_a_changelog_take_no_more_than_they_may() {
+        let places: u64 = 1 << 18;
+        // A table grows beside one of a sixteenth of its places; each takes 25 bytes a place, and 16.
+        let enough = 2 * (25 * (places + places / 16) + 32) as usize;
+        for (bytes, segment) in
+            [(enough - 1, places / 32 * 7), (enough, places / 16 * 7), (enough + 1, places / 16 * 7)]
+        {
+            assert_eq!(segment_records(bytes), segment);
+            let mut noted = 0;
+            let most = most_of(|| {
+                let mut rules = CommittedStates::default();
+                rules.limit_memory(bytes);
+                // So many make the table grow to its last size.
+                note(&mut rules, &mut noted, segment / 8 + 1);
+                end_commit(&mut rules, noted);
+                let rest = segment - 1 - noted;
+                note(&mut rules, &mut noted, rest);
+                assert!(rules.has_room());
+                note(&mut rules, &mut noted, segment);
+                assert!(!rules.has_room() && rules.is_open());
+                end_commit(&mut rules, noted);
+                assert!(!rules.is_open());
+            });
+            assert!(most <= bytes && most > bytes / 3, "{most} of {bytes}");
         }
     }
 

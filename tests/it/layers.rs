@@ -5,8 +5,9 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-/// What every layer may see: errors, the clock, files, and the points at which tests let a process die.
-const COMMON: [&str; 4] = ["error", "clock", "disk", "fault"];
+/// What every layer may see: errors, the clock, files, the points at which tests let a process die, and the memory that
+/// their threads take.
+const COMMON: [&str; 5] = ["error", "clock", "disk", "fault", "heap"];
 
 /// What each top-level module may see besides itself and [`COMMON`]. From the bottom up: a module sees what stands
 /// above it in this list, with one exception: `App::main` is the door to the command line.
@@ -16,6 +17,7 @@ const MAY_SEE: &[(&str, &[&str])] = &[
     ("clock", &[]),
     ("disk", &[]),
     ("fault", &[]),
+    ("heap", &[]),
     ("topic", &[]),
     ("record", &[]),
     // Neither sees the other, nor agents.
