@@ -210,6 +210,15 @@ impl Outbox {
         Ok(())
     }
 
+    /// Puts out that there is nothing under a key any more, or says why that is too large.
+    fn push_tombstone(&mut self, destination: usize, key: &[u8], timestamp: i64) -> Result<(), EncodeError> {
+        match oversize(Some(key), None, self.limits.record_bytes) {
+            None => self.push(destination, Some(key), None, timestamp, &[]),
+            Some(why) => return Err(EncodeError::new(why)),
+        }
+        Ok(())
+    }
+
     /// The number of the output partition that a key belongs to, and what the changelog's key begins with.
     #[inline]
     fn place(&self, destination: usize, key: Option<&[u8]>) -> (usize, [u8; OUTPUT_HEAD]) {
@@ -300,10 +309,7 @@ impl Emit<'_> {
     pub fn keyed<V: Value>(&mut self, key: &[u8], value: Option<&V>) -> Result<(), EncodeError> {
         match value {
             Some(value) => self.outbox.push_value(self.destination, Some(key), value, self.timestamp),
-            None => {
-                self.outbox.push(self.destination, Some(key), None, self.timestamp, &[]);
-                Ok(())
-            }
+            None => self.outbox.push_tombstone(self.destination, key, self.timestamp),
         }
     }
 }
@@ -328,8 +334,13 @@ mod tests {
         for (len, fits) in [(999, true), (1_000, true), (1_001, false)] {
             let put = outbox.push_value(0, None, &"x".repeat(len), 0);
             assert_eq!(put.is_ok(), fits, "{len}: {put:?}");
+            let key = vec![b'k'; len];
+            for value in [Some(&1_i64), None] {
+                let put = Emit { outbox: &mut outbox, destination: 0, key: None, timestamp: 0 }.keyed(&key, value);
+                assert_eq!(put.is_ok(), fits, "a key of {len} with {value:?}: {put:?}");
+            }
         }
-        assert_eq!(outbox.drain().iter().map(FrameBuilder::count).sum::<u32>(), 2);
+        assert_eq!(outbox.drain().iter().map(FrameBuilder::count).sum::<u32>(), 6);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Tables against a model: a map, a list of commits, and crashes in between.
 
+mod limits;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::rc::Rc;
