@@ -67,7 +67,7 @@ pub struct WorkerOptions {
     pub threads: usize,
     /// Memory of one table partition, in bytes.
     pub table_memory_bytes: usize,
-    /// Bytes that a partition may put out before it commits early.
+    /// Bytes that a partition may put out before it commits early. As many wait beside them until they are moved.
     pub output_memory_bytes: usize,
     /// Memory of what all stores on disk together have read. The first worker of the process decides.
     pub store_memory_bytes: usize,

@@ -9,9 +9,6 @@ use crate::table::Encode;
 /// Outputs are moved in pieces of about this many bytes.
 const PIECE_BYTES: usize = 256 << 10;
 
-/// Outputs of a commit that is larger than this are not kept, but read from the changelog when they are moved.
-const KEPT_BYTES: usize = 64 << 20;
-
 /// Outputs that wait until their commit is durable, as the frames that their partitions get.
 #[derive(Debug)]
 pub(super) struct Outgoing {
@@ -36,13 +33,12 @@ struct Pieces {
     count: u64,
 }
 
-impl Default for Outgoing {
-    fn default() -> Self {
-        Self { limit: Some(KEPT_BYTES), ..Self::of_all() }
-    }
-}
-
 impl Outgoing {
+    /// Outputs of a commit that has more bytes of them are not kept, but read from the changelog when they are moved.
+    pub(super) fn within(bytes: usize) -> Self {
+        Self { limit: Some(bytes), ..Self::of_all() }
+    }
+
     /// One that keeps every output, however many: they can be had nowhere else.
     pub(super) fn of_all() -> Self {
         Self { partitions: Vec::new(), bytes: 0, limit: None, overflowed: false, spare: Vec::new(), in_use: 0 }
@@ -164,5 +160,46 @@ impl Outgoing {
         self.spare.truncate(self.in_use);
         self.spare.iter_mut().for_each(FrameBuilder::clear);
         (self.bytes, self.in_use, self.overflowed) = (0, 0, false);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::worker::mark::MarkedOutputs;
+
+    /// Outputs are kept as long as their full pieces have no more bytes than the limit.
+    #[test]
+    fn outputs_of_a_commit_are_kept_as_long_as_they_fit() {
+        let put_out = |outgoing: &mut Outgoing, count: usize| {
+            for _ in 0..count {
+                if outgoing.has_room() {
+                    let mut encode = |out: &mut Vec<u8>| {
+                        out.resize(out.len() + PIECE_BYTES, 7);
+                        Ok(())
+                    };
+                    outgoing.push_encoded(0, b"key", Some(&mut encode), 0).unwrap();
+                }
+            }
+        };
+        let mark = |count| {
+            let to = MarkedOutputs { number: 0, topic: "out".to_owned(), partition: 0, sequence: 0, count };
+            Mark { outputs: vec![to], ..Mark::default() }
+        };
+        let mut outgoing = Outgoing::of_all();
+        put_out(&mut outgoing, 3);
+        let three = outgoing.bytes;
+        assert!(three > 3 * PIECE_BYTES && outgoing.is_whole(&mark(3)));
+        for (bytes, kept) in [(three - 1, false), (three, true), (three + 1, true)] {
+            let mut outgoing = Outgoing::within(bytes);
+            put_out(&mut outgoing, 4);
+            assert_eq!(outgoing.is_whole(&mark(4)), kept, "{bytes}");
+            assert_eq!(outgoing.bytes > 0, kept, "{bytes}");
+            let pieces = outgoing.take(0, true);
+            assert_eq!(pieces.iter().map(FrameBuilder::count).sum::<u32>(), if kept { 4 } else { 0 }, "{bytes}");
+            outgoing.clear();
+            put_out(&mut outgoing, 1);
+            assert!(outgoing.is_whole(&mark(1)), "the next commit begins anew");
+        }
     }
 }

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::commit::{Committer, Settler, Tables};
+use super::outgoing::Outgoing;
 use super::partition::Context;
 use super::position_file::PositionFile;
 use super::recovery::{Recovered, recover};
@@ -145,7 +146,7 @@ pub(super) async fn recovered_journal(
         durable: context.backend.capabilities().survives_power_loss,
         unsynced: Vec::new(),
         frames: Default::default(),
-        outgoing: Default::default(),
+        outgoing: Outgoing::within(context.options.output_memory_bytes),
         tables: Tables { defs: plan.tables.clone(), schemas: plan.stored.clone() },
     };
     let stored = stored_position(&shared.tables, positions)?;

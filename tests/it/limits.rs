@@ -11,6 +11,8 @@ use gretchen::clock::Clock;
 use gretchen::error::{ErrorKind, Result};
 use gretchen::publish::Publisher;
 use gretchen::record::{FrameBuilder, Frames, MAX_RECORD_BYTES};
+use gretchen::session::Session;
+use gretchen::table::{Table, TableMut};
 use gretchen::testing::TestApp;
 use gretchen::topic::{TopicPartition, TopicSettings, TopicSpec};
 
@@ -120,6 +122,47 @@ async fn batches() {
         let options = LogOptions { max_batch_bytes: most, ..options(folder.path()) };
         assert_eq!(LogBackend::open(options, Clock::system()).is_ok(), opens, "{most}");
     }
+}
+
+static LETTERS: Table<String, String> = Table::new("letters");
+
+#[agent(topic = "lengths", table = LETTERS)]
+async fn keep_letters(len: i64, mut letters: TableMut<'_, String, String>) -> Result<()> {
+    letters.set("key", "x".repeat(usize::try_from(len).unwrap_or(0)))
+}
+
+/// A table's value has a frame of its own where it is so large; one that is a byte too large stops its partition.
+#[test]
+fn values_of_tables() {
+    const LIMIT: usize = 400_000;
+    /// How long the largest frame of the changelog is with a value of so many letters.
+    fn largest_frame(letters: i64) -> Result<usize> {
+        let folder = tempfile::tempdir().unwrap();
+        let log = || LogOptions { max_batch_bytes: LIMIT, ..options(folder.path()) };
+        let session = Session::open(App::new("limits").agent::<keep_letters>(), log(), 1)?;
+        session.publish("lengths", "lengths", [(b"key".to_vec(), letters)])?;
+        session.process()?;
+        assert_eq!(session.table(&LETTERS)?[0].1.len() as i64, letters);
+        drop(session);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let _inside = runtime.enter();
+        let backend = LogBackend::open(log(), Clock::system())?;
+        let topics = runtime.block_on(backend.topics())?;
+        let changelog = topics.iter().find(|topic| topic.spec.internal).unwrap().spec.name.clone();
+        let (mut reader, mut frames) = (backend.reader(&TopicPartition::new(changelog, 0), 0)?, Frames::default());
+        let mut largest = 0;
+        while reader.read(&mut frames)? {
+            largest = frames.iter().map(|frame| frame.header.len).max().unwrap_or(0).max(largest);
+        }
+        Ok(largest)
+    }
+    let some = 300_000;
+    let limit = some + (LIMIT - largest_frame(some).unwrap()) as i64;
+    for (letters, frame) in [(limit - 1, LIMIT - 1), (limit, LIMIT)] {
+        assert_eq!(largest_frame(letters).unwrap(), frame);
+    }
+    let error = largest_frame(limit + 1).unwrap_err();
+    assert!(error.to_string().contains("max_batch_bytes allows 400000"), "{error}");
 }
 
 #[tokio::test]
