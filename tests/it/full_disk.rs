@@ -8,12 +8,15 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use gretchen::backend::log::{LogBackend, LogOptions};
-use gretchen::backend::{Backend, ProducerId, Replay};
+use gretchen::backend::{Backend, Need, ProducerId, Replay};
 use gretchen::clock::Clock;
 use gretchen::record::{FrameBuilder, Frames};
 use gretchen::topic::{TopicPartition, TopicSpec};
 
 use crate::cli::{bad, command, good, json_of, order, run};
+
+/// What a file of a tmpfs takes more with each page.
+const BLOCK: u64 = 4096;
 
 /// A file system of its own, of a few megabytes.
 struct SmallDisk(PathBuf);
@@ -130,6 +133,82 @@ fn a_worker_goes_on_where_publishers_are_held_up() {
     good(dir, &["worker", "--until-caught-up"]);
     let rows = json_of(dir, &["tables", "by-id", "--json"]);
     assert_eq!(rows.as_array().unwrap().iter().map(|row| row["value"].as_u64().unwrap()).sum::<u64>(), 500);
+}
+
+/// Of a disk of 64 MiB publishers leave 8, commits 4, and commits of what goes with its input 2: to the last block.
+#[tokio::test]
+async fn the_last_of_a_disk_is_kept_for_what_makes_room() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = SmallDisk::mount(folder.path(), 64);
+    let log = LogBackend::open(LogOptions::new(folder.path()), Clock::system()).unwrap();
+    // From less room to more, so that what takes it only gets shorter.
+    for (kept, need) in [(2 << 20, Need::Drain), (4 << 20, Need::Commit), (8 << 20, Need::Publish)] {
+        for (free, has_room) in [(kept - BLOCK, false), (kept, true), (kept + BLOCK, true)] {
+            disk.fill_but(free);
+            let checked = log.check_room(need);
+            assert_eq!(checked.is_ok(), has_room, "{need:?} with {free} bytes: {checked:?}");
+            let Err(error) = checked else { continue };
+            assert_eq!(error.kind(), gretchen::error::ErrorKind::Full, "{error}");
+            let said = format!("{} KiB are free where {} is", free >> 10, folder.path().display());
+            assert!(error.to_string().contains(&said), "{error}");
+            assert!(error.to_string().contains(&format!("the last {} KiB are kept", kept >> 10)), "{error}");
+        }
+    }
+}
+
+/// An agent that reads a repartition topic goes on where others wait: what it has read goes, and makes room.
+#[test]
+fn copies_are_processed_where_other_commits_have_no_room() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = SmallDisk::mount(folder.path(), 64);
+    let dir = folder.path();
+    fs::write(dir.join("gretchen.toml"), "partitions = 1\n").unwrap();
+    let rows = tempfile::NamedTempFile::new().unwrap();
+    fs::write(rows.path(), orders(0..100)).unwrap();
+    let send = ["send", "shop-orders", "--file", rows.path().to_str().unwrap(), "--format", "jsonl", "--producer"];
+    good(dir, &[&send[..], &["first"]].concat());
+    good(dir, &["worker", "--until-caught-up"]);
+    // Copies that were made and not processed: the same once more. And orders that nobody has copied.
+    copy_again(&dir.join("gretchen-data"), "shop-by_id-repartition");
+    good(dir, &[&send[..], &["second"]].concat());
+    // Enough for what is done to copies, and not for more.
+    disk.fill_but(3 << 20);
+
+    let count = |table: &str| -> u64 {
+        let rows = json_of(dir, &["tables", table, "--json"]);
+        rows.as_array().unwrap().iter().map(|row| row["value"].as_u64().unwrap()).sum()
+    };
+    let clock = Clock::system();
+    let began = clock.moment();
+    let mut working = Working::start(dir);
+    working.wait_for("waits for room", PATIENCE);
+    while count("by-id") < 200 {
+        assert!(clock.moment().since(began) < PATIENCE, "{} of 200: {:#?}", count("by-id"), working.last_words());
+    }
+    assert_eq!((count("by-id"), count("paid")), (200, 250 * 100));
+    disk.make_room();
+    while count("by-id") < 300 || count("paid") < 250 * 200 {
+        assert!(clock.moment().since(began) < 2 * PATIENCE, "{:#?}", working.last_words());
+    }
+    working.stop();
+    assert_eq!((count("by-id"), count("paid")), (300, 250 * 200));
+}
+
+/// Appends what a partition has once more.
+fn copy_again(data: &Path, topic: &str) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let log = LogBackend::open(LogOptions::new(data), Clock::system()).unwrap();
+        let place = TopicPartition::new(topic, 0);
+        let (mut reader, mut frames, mut again) =
+            (log.reader(&place, 0).unwrap(), Frames::default(), FrameBuilder::new());
+        while reader.read(&mut frames).unwrap() {
+            frames.iter().flat_map(|frame| frame.records()).for_each(|record| again.push_raw(&record));
+        }
+        let mut producer = log.producer(ProducerId::ANONYMOUS).await.unwrap();
+        producer.append(&place, &mut again, None).await.unwrap();
+        producer.flush().await.unwrap();
+    });
 }
 
 /// Whoever writes to the last byte meets an append that does not fit: nothing of it is there, and what follows is in its place.

@@ -409,6 +409,49 @@ mod tests {
         assert_eq!(rows, [(vec![DATA, b'b'], b"b".to_vec()), (vec![DATA, b'c'], b"c".to_vec())]);
     }
 
+    /// Merging is held up until as many checkpoints wait as may, then it goes on: it takes longer than the next checkpoint
+    /// to the moment at which that would be taken in.
+    #[test]
+    fn a_checkpoint_waits_where_merging_lags_behind() {
+        let dir = tempfile::tempdir().unwrap();
+        let identity = Identity { format: 1, layout: "i64".to_owned(), numbers: Some((0, 1)), evolves: None };
+        let place = TopicPartition::new("changelog", 0);
+        let store = RocksStore::open(dir.path(), identity, "totals", &place, DEFAULT_STORE_BYTES).unwrap();
+        let checkpoint = |keys: u32, position: u64| {
+            let mut deltas = Deltas::default();
+            for key in 0..keys {
+                let state: Vec<u8> = (0..8)
+                    .flat_map(|i| (u64::from(key).wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ i).to_le_bytes())
+                    .collect();
+                deltas.push(
+                    &[&[DATA][..], &key.to_be_bytes()].concat(),
+                    Some(&[&state[..], &position.to_le_bytes()].concat()),
+                );
+            }
+            store.write(&deltas, position).unwrap();
+        };
+        store.db.set_options(&[("disable_auto_compactions", "true")]).unwrap();
+        let mut position = 0;
+        // The first go to the levels below, one to each.
+        while store.unmerged().unwrap() < MOST_UNMERGED {
+            position += 1;
+            assert!(position <= 2 * MOST_UNMERGED, "{} wait", store.unmerged().unwrap());
+            checkpoint(20_000, position);
+        }
+        store.db.set_options(&[("disable_auto_compactions", "false")]).unwrap();
+        checkpoint(1, position + 1);
+        // What came after the merge may wait again.
+        let left = store.unmerged().unwrap();
+        assert!(left < MOST_UNMERGED / 2, "{left} wait");
+        assert_eq!(store.position().unwrap(), Some(position + 1));
+        let rows = store.scan(Bound::Unbounded, Bound::Unbounded, 30_000).unwrap();
+        let last = |row: usize| rows[row].1.last_chunk().map(|bytes| u64::from_le_bytes(*bytes));
+        assert_eq!(
+            (rows.len(), last(0), last(1), last(19_999)),
+            (20_000, Some(position + 1), Some(position), Some(position))
+        );
+    }
+
     #[test]
     fn a_store_of_a_newer_release_is_refused() {
         let dir = tempfile::tempdir().unwrap();
