@@ -143,15 +143,18 @@ impl TaskRun {
         TopicPartition::new(self.plan.changelog.clone(), self.shared.partition)
     }
 
-    /// Looks whether publishers are held up. A task that has committed has the more to let go.
+    /// Looks whether publishers are held up. After a commit, not with the look before it: a task that has committed has the
+    /// more to let go, and where this commit has taken the room, none may come after it that would see so.
     pub(super) fn look_for_room(&mut self) {
         self.checkpoints.short = self.context.backend.check_room(Need::Publish).is_err();
     }
 
     /// Time until the task is to make room; `None` while there is enough.
     pub(super) fn make_room_in(&self) -> Option<Duration> {
-        let passed = self.context.clock.moment().since(self.checkpoints.made_room_at);
-        self.checkpoints.short.then(|| MAKE_ROOM_EVERY.saturating_sub(passed))
+        self.checkpoints.short.then(|| {
+            let passed = self.context.clock.moment().since(self.checkpoints.made_room_at);
+            MAKE_ROOM_EVERY.saturating_sub(passed)
+        })
     }
 
     /// Writes what is committed to the stores and lets go what is needless then. Nothing has changed since the last commit.
@@ -163,8 +166,8 @@ impl TaskRun {
             self.start_checkpoint()?;
             self.finish_checkpoint().await?;
         }
-        if let (Some(needless), Some(replay)) = (self.signals.take_needless(), self.context.backend.replay()) {
-            needless.clean(replay).await;
+        if let Some(letting_go) = self.signals.let_go(&*self.context.backend) {
+            letting_go.await;
         }
         self.checkpoints.made_room_at = self.context.clock.moment();
         Ok(())
@@ -177,10 +180,10 @@ impl TaskRun {
         let runs = self.checkpoints.cleaning.as_ref().is_some_and(|cleaning| !cleaning.is_finished());
         if due
             && !runs
-            && let (Some(needless), Some(replay)) = (self.signals.take_needless(), self.context.backend.replay())
+            && let Some(letting_go) = self.signals.let_go(&*self.context.backend)
         {
             self.checkpoints.cleaned_at = now;
-            self.checkpoints.cleaning = Some(self.context.helpers.spawn(needless.clean(replay)));
+            self.checkpoints.cleaning = Some(self.context.helpers.spawn(letting_go));
         }
     }
 }

@@ -75,9 +75,11 @@ impl Signals {
         Self { stop, idle, finished, pulse, needless: Arc::default() }
     }
 
-    /// What may go now; nobody else lets it go then.
-    pub(super) fn take_needless(&self) -> Option<Needless> {
-        self.needless.lock().unwrap_or_else(PoisonError::into_inner).take()
+    /// Lets go what may go now, nobody else then; `None` where there is nothing.
+    pub(super) fn let_go(&self, backend: &dyn Backend) -> Option<impl Future<Output = ()> + Send + use<>> {
+        let replay = backend.replay()?;
+        let needless = self.needless.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        Some(needless.clean(replay))
     }
 }
 

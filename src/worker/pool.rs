@@ -117,7 +117,10 @@ impl Start {
                 Err(error) if is_full(&error) => {
                     was_full = true;
                     self.tell(TaskEvent::Paused(self.partition, error));
-                    self.make_room().await;
+                    // Before its time: it may be what the disk is full of.
+                    if let Some(letting_go) = self.signals.let_go(&*self.context.backend) {
+                        letting_go.await;
+                    }
                     if self.stops_within(&mut stop, LOOK_FOR_ROOM).await {
                         return Ok(());
                     }
@@ -143,13 +146,6 @@ impl Start {
                 }
                 other => return other,
             }
-        }
-    }
-
-    /// Lets go what no recovery needs, before its time: it may be what the disk is full of.
-    async fn make_room(&self) {
-        if let (Some(needless), Some(replay)) = (self.signals.take_needless(), self.context.backend.replay()) {
-            needless.clean(replay).await;
         }
     }
 
