@@ -9,6 +9,7 @@ pub mod kafka;
 pub mod log;
 mod meaning;
 pub mod memory;
+pub mod registry;
 mod repeat;
 mod secret;
 mod share;

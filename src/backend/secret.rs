@@ -13,7 +13,7 @@ impl Secret {
     }
 
     /// The text itself, for the client that needs it.
-    #[cfg(feature = "kafka")]
+    #[cfg(any(feature = "kafka", feature = "registry"))]
     pub(super) fn reveal(&self) -> &str {
         &self.0
     }
