@@ -70,6 +70,8 @@ fn group_of(app: &str, def: &AgentDef) -> String {
 struct TopicSchemas {
     replay: Arc<dyn Replay>,
     topic: Arc<str>,
+    /// The topic that its records come from as they are, which keeps their schemas.
+    origin: Option<Arc<str>>,
     known: Mutex<BTreeMap<u64, Arc<str>>>,
 }
 
@@ -79,15 +81,26 @@ impl SchemaLookup for TopicSchemas {
         if let Some(schema) = known.get(&fingerprint) {
             return Some(schema.clone());
         }
-        let schema = self.replay.schema(&self.topic, fingerprint).ok().flatten()?;
+        let find = |topic: &Arc<str>| self.replay.schema(topic, fingerprint).ok().flatten();
+        let schema = find(&self.topic).or_else(|| self.origin.as_ref().and_then(find))?;
         known.insert(fingerprint, schema.clone());
         Some(schema)
+    }
+
+    fn remark(&self, wire: &[u8]) -> Option<String> {
+        self.replay.remark(self.origin.as_ref().unwrap_or(&self.topic), wire)
     }
 }
 
 /// The schemas that a topic keeps, for decoders.
 pub fn topic_schemas(replay: Arc<dyn Replay>, topic: &str) -> Arc<dyn SchemaLookup> {
-    Arc::new(TopicSchemas { replay, topic: topic.into(), known: Mutex::default() })
+    Arc::new(TopicSchemas { replay, topic: topic.into(), origin: None, known: Mutex::default() })
+}
+
+/// The same of a topic that stands in for another: its records keep the schemas that they were written with.
+fn stand_in_schemas(replay: &Arc<dyn Replay>, topic: &Arc<str>, origin: &str) -> Arc<dyn SchemaLookup> {
+    let origin = (**topic != *origin).then(|| origin.into());
+    Arc::new(TopicSchemas { replay: replay.clone(), topic: topic.clone(), origin, known: Mutex::default() })
 }
 
 /// The schemas that the values of an agent's tables were written with.
@@ -128,6 +141,7 @@ impl Plan {
             if let Some(spec) = planner.topics.get(topic) {
                 let kept = backend.create_topic(&TopicSpec { schema: Some(schema.clone()), ..spec.clone() }).await?;
                 check_bare(&kept, schema)?;
+                backend.announce(topic, schema).await?;
             }
         }
         planner.warn_of_orphans(agents);
@@ -477,8 +491,9 @@ impl<'a> Planner<'a> {
             sources: draft
                 .sources
                 .into_iter()
-                .map(|topic| {
-                    let schemas = topic_schemas(replay.clone(), &topic);
+                .zip(draft.def.topics)
+                .map(|(topic, origin)| {
+                    let schemas = stand_in_schemas(replay, &topic, origin);
                     (topic, schemas)
                 })
                 .collect(),

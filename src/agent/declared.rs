@@ -12,8 +12,7 @@ use super::input::Input;
 use super::task::{Mail, Shared, Task};
 use crate::error::BoxError;
 use crate::record::{
-    DecodeError, Decoder, Input as RecordInput, Key, RawRecords, Record, Value, explained, left_over,
-    split_single_object,
+    DecodeError, Decoder, Input as RecordInput, Key, RawRecords, Record, Value, left_over, split_single_object,
 };
 use crate::table::aggregate::AggregateError;
 use crate::table::{SlotNo, Slots, Table, TableHandle, TableState};
@@ -219,7 +218,7 @@ impl<'a, A: Aggregation> Group<'a, A> {
                 Some((fingerprint, datum)) if fingerprint == <A::Record as Record>::SCHEMA.fingerprint => {
                     match read_all::<A::Record>(datum) {
                         Ok(view) => fold_one::<A>(slots, &view, item, aim, scratch, task)?,
-                        Err(error) => return Err((item.offset, explained(error, item.value).into())),
+                        Err(error) => return Err((item.offset, decoder.explained(error, item.value).into())),
                     }
                 }
                 _ => fold_foreign::<A>(slots, decoder, item, scratch, task)?,
@@ -259,10 +258,11 @@ fn fold_foreign<A: Aggregation>(
     scratch: &mut Vec<u8>,
     task: &Shared,
 ) -> Result<(), (u64, BoxError)> {
-    match decoder.view(item.value) {
-        Ok(view) => fold_one::<A>(slots, &view, item, None, scratch, task),
-        Err(error) => Err((item.offset, explained(error, item.value).into())),
-    }
+    let error = match decoder.view(item.value) {
+        Ok(view) => return fold_one::<A>(slots, &view, item, None, scratch, task),
+        Err(error) => error,
+    };
+    Err((item.offset, decoder.explained(error, item.value).into()))
 }
 
 /// Loads the keys of a group that memory lacks with one read, as far as they can be told without another schema.

@@ -13,7 +13,7 @@ use super::stream::Stream;
 use super::task::{Mail, Shared, Source};
 use crate::clock::Moment;
 use crate::error::BoxError;
-use crate::record::{DecodeError, Decoder, RawRecord, Value, explained};
+use crate::record::{DecodeError, Decoder, RawRecord, Value};
 
 /// A batch agent gets at most this many records at once.
 const BATCH_RECORDS: usize = 1_000;
@@ -69,7 +69,7 @@ impl<R: Value> Input<R> {
         match self.decoder.decode(value) {
             Ok(value) => Poll::Ready(Some(value)),
             Err(error) => {
-                self.task.fail(explained(error, value).into());
+                self.task.fail(self.decoder.explained(error, value).into());
                 Poll::Pending
             }
         }
@@ -83,7 +83,7 @@ impl<R: Value> Input<R> {
         match event(&self.task.sources[mail.source], (&raw, self.task.partition), value, &mut self.decoder) {
             Ok(event) => Poll::Ready(Some(event)),
             Err(error) => {
-                self.task.fail(explained(error, value).into());
+                self.task.fail(self.decoder.explained(error, value).into());
                 Poll::Pending
             }
         }
@@ -258,7 +258,7 @@ impl<R: Value> Input<R> {
                 Ok(event) => events.push(event),
                 // The records before it are a batch of their own, so that the policy meets the broken one alone.
                 Err(error) if events.is_empty() => {
-                    failed = Some(explained(error, value));
+                    failed = Some(self.decoder.explained(error, value));
                     break;
                 }
                 Err(_) => {

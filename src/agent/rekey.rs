@@ -93,19 +93,25 @@ where
             poll_fn(|cx| input.poll_step(cx)).await;
             let Some((raw, decoder)) = input.current() else { continue };
             let (Some(value), Some(&destination)) = (raw.value, shared.outputs.first()) else { continue };
-            let view = decoder.view(value)?;
-            let field = R::get(&view);
-            match <R as HasField<F>>::Type::key_bytes(field, &mut scratch) {
-                Some(key) => {
-                    let headers: Vec<(&str, &[u8])> = raw.headers.iter().collect();
-                    let mut outbox = shared.outbox.borrow_mut();
-                    outbox.push(destination, Some(key), Some(value), raw.timestamp, &headers);
-                    if outbox.is_full() {
-                        shared.commit_due.set(true);
+            let unreadable = match decoder.view(value) {
+                Ok(view) => {
+                    let field = R::get(&view);
+                    match <R as HasField<F>>::Type::key_bytes(field, &mut scratch) {
+                        Some(key) => {
+                            let headers: Vec<(&str, &[u8])> = raw.headers.iter().collect();
+                            let mut outbox = shared.outbox.borrow_mut();
+                            outbox.push(destination, Some(key), Some(value), raw.timestamp, &headers);
+                            if outbox.is_full() {
+                                shared.commit_due.set(true);
+                            }
+                        }
+                        None => shared.drop_unkeyed(raw.offset),
                     }
+                    continue;
                 }
-                None => shared.drop_unkeyed(raw.offset),
-            }
+                Err(error) => error,
+            };
+            return Err(decoder.explained(unreadable, value).into());
         }
     })
 }

@@ -8,7 +8,7 @@ use super::event::IntoOutputs;
 use super::outbox::Emit;
 use super::task::{Mail, Shared, Source};
 use crate::error::BoxError;
-use crate::record::{Cursor, DecodeError, Decoder, RawRecord, Value, explained};
+use crate::record::{Cursor, DecodeError, Decoder, RawRecord, Value};
 
 /// Buffers that are held at once, of about 256 KiB each.
 const MAILS: usize = 8;
@@ -89,7 +89,7 @@ impl<R: Value> Window<R> {
         let value = raw.value?;
         self.task.at_hand.set_timestamp(raw.timestamp);
         let read = read(source, (&raw, self.task.partition), value, &mut self.decoder);
-        Some(read.map_err(|error| explained(error, value)))
+        Some(read.map_err(|error| self.decoder.explained(error, value)))
     }
 
     /// Puts out what the agent returned for a record: all of it, or nothing.

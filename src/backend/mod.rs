@@ -220,6 +220,17 @@ pub trait Backend: Send + Sync + fmt::Debug {
         Ok(())
     }
 
+    /// A topic's name as the store itself has it, for what others keep under it.
+    fn native_name(&self, topic: &str) -> String {
+        topic.to_owned()
+    }
+
+    /// Tells that values of this schema will be written to the topic, so that one that nobody may write is known before
+    /// the first of them.
+    async fn announce(&self, _topic: &Arc<str>, _schema: &TopicSchema) -> Result<()> {
+        Ok(())
+    }
+
     /// Commits by transaction, where [`Capabilities::transactions`] says that the backend has them.
     fn transactions(&self) -> Option<Arc<dyn Transactions>> {
         None
@@ -397,6 +408,11 @@ pub trait Replay: Send + Sync + fmt::Debug {
 
     /// The whole schema, as JSON, of that fingerprint among those that a topic keeps.
     fn schema(&self, topic: &str, fingerprint: u64) -> Result<Option<Arc<str>>>;
+
+    /// What is known of a value of the topic beyond its bytes, for whoever could not read it.
+    fn remark(&self, _topic: &str, _value: &[u8]) -> Option<String> {
+        None
+    }
 
     /// Changes what becomes of a topic's old records.
     async fn set_topic(&self, name: &str, settings: &TopicSettings) -> Result<Topic>;

@@ -15,6 +15,11 @@ use super::{
 pub trait SchemaLookup: Send + Sync {
     /// The full JSON of the schema, if it is known.
     fn schema(&self, fingerprint: u64) -> Option<Arc<str>>;
+
+    /// What else is known of a value that cannot be read.
+    fn remark(&self, _wire: &[u8]) -> Option<String> {
+        None
+    }
 }
 
 /// Decodes values of one topic or table.
@@ -99,6 +104,20 @@ impl<V: Value> Decoder<V> {
         self.plans.push((fingerprint, compile(own, fingerprint, &json)));
         Ok(self.plans.len() - 1)
     }
+
+    /// Adds what else is known of the value, and what its datum looks like instead: in a topic of bare values nothing else
+    /// tells. For whoever has the error in hand, off the path of records that are well: within `decode` it would cost each
+    /// of them.
+    #[cold]
+    pub(crate) fn explained(&self, mut error: DecodeError, wire: &[u8]) -> DecodeError {
+        if let Some(what) = split_single_object(wire).and_then(|(_, datum)| looks_like(datum)) {
+            error.reason = format!("{}; the value looks like {what}", error.reason);
+        }
+        if let Some(remark) = self.lookup.remark(wire) {
+            error.reason = format!("{}; {remark}", error.reason);
+        }
+        error
+    }
 }
 
 /// The type's schema, and the fingerprint and datum of a value that another schema wrote.
@@ -123,16 +142,6 @@ pub(super) fn compile(own: &RecordSchema, fingerprint: u64, json: &str) -> Resul
             own.fingerprint
         )
     })
-}
-
-/// Adds what the datum looks like instead: in a topic of bare values nothing else tells. For whoever has the error in
-/// hand, off the path of records that are well: within `decode` it would cost each of them.
-#[cold]
-pub(crate) fn explained(mut error: DecodeError, wire: &[u8]) -> DecodeError {
-    if let Some(what) = split_single_object(wire).and_then(|(_, datum)| looks_like(datum)) {
-        error.reason = format!("{}; the value looks like {what}", error.reason);
-    }
-    error
 }
 
 #[cold]

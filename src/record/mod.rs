@@ -34,7 +34,6 @@ mod value;
 pub use codec::UnknownSymbol;
 pub use container::{Compression, ContainerDatums, ContainerWriter, container_to_datums};
 pub use containers::{ArrayIter, ArrayView, MapIter, MapView};
-pub(crate) use decoder::explained;
 pub use decoder::{Decoder, SchemaLookup};
 pub use duration::Duration;
 pub use field::{FieldType, HasField, field_id};

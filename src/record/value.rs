@@ -73,12 +73,16 @@ fn not_own_schema<R: Record>(wire: &[u8]) -> DecodeError {
             let hint = match looks_like(wire) {
                 None => "if the topic's values have no header, set its format to bare with App::format".to_owned(),
                 Some(what) if what.contains("Confluent") => format!(
-                    "it looks like {what}: set the topic's format to confluent with App::format or, if it is, add the \
-                     schema of that number"
+                    "it looks like {what}, of schema {}: set the topic's format to confluent with App::format or, if it \
+                     is, add the schema of that number, or name the registry that has it (registry)",
+                    wire.get(1..5).map_or(0, |id| id.iter().fold(0_u32, |id, byte| id << 8 | u32::from(*byte)))
                 ),
                 Some(what) => format!("it looks like {what}, and must be made a record first, e.g. by `send`"),
             };
-            format!("no single-object header (C3 01 and a fingerprint); {hint}")
+            let (name, fingerprint) = (R::SCHEMA.name, R::SCHEMA.fingerprint);
+            format!(
+                "no single-object header (C3 01 and a fingerprint) where {name} ({fingerprint:016x}) is wanted; {hint}"
+            )
         }
     };
     DecodeError::at_field("-", 0, reason)

@@ -282,6 +282,10 @@ impl Backend for KafkaBackend {
         Ok(Box::new(KafkaConsumer::join(&self.0.clients, &self.0.clock, group, sets)?))
     }
 
+    fn native_name(&self, topic: &str) -> String {
+        self.0.clients.named(topic)
+    }
+
     fn replay(&self) -> Option<Arc<dyn Replay>> {
         Some(Arc::new(self.clone()))
     }
