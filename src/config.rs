@@ -30,6 +30,32 @@ const KNOWN: &[Known] = &[
         help: "where topics are: log: (in the data folder), log:/path or kafka://host:9092",
     },
     Known {
+        name: "registry",
+        default: "",
+        kind: Kind::Text,
+        help: "schema registry that numbers the schemas of topics whose format is confluent: http://host:8081",
+    },
+    Known {
+        name: "registry_user",
+        default: "",
+        kind: Kind::Text,
+        help: "user at the registry, with registry_password",
+    },
+    Known { name: "registry_password", default: "", kind: Kind::Text, help: "password at the registry" },
+    Known { name: "registry_token", default: "", kind: Kind::Text, help: "bearer token, in the place of a user" },
+    Known {
+        name: "registry_register",
+        default: "true",
+        kind: Kind::OneOf(&["true", "false"]),
+        help: "whether a schema that is written is registered; false: it must be there",
+    },
+    Known {
+        name: "registry_naming",
+        default: "topic",
+        kind: Kind::OneOf(&["topic", "record", "topic-record"]),
+        help: "subjects: TOPIC-value, the record's full name, or TOPIC-name",
+    },
+    Known {
         name: "durability",
         default: "fsync",
         kind: Kind::OneOf(&["fsync", "os"]),
@@ -378,6 +404,9 @@ fn parse_file(path: &Path, text: &str) -> Result<Written> {
         let value = value.get_ref();
         let as_text = match known.kind {
             Kind::Number(..) => value.as_integer().map(|number| number.as_str().replace('_', "")),
+            Kind::OneOf(values) if values.contains(&"true") => {
+                value.as_bool().map(|yes| yes.to_string()).or_else(|| value.as_str().map(str::to_owned))
+            }
             Kind::Text | Kind::OneOf(_) => value.as_str().map(str::to_owned),
         };
         let Some(as_text) = as_text else {

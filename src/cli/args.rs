@@ -6,6 +6,10 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use jiff::{SignedDuration, Timestamp};
 
+mod schema;
+
+pub(super) use self::schema::{Algorithm, Level, Mode, ReferenceArg, RegisterArgs, SchemaCommand};
+
 /// What stands before or behind any command, and the command.
 #[derive(Debug, Parser)]
 #[command(disable_help_subcommand = true, subcommand_required = true, arg_required_else_help = true)]
@@ -25,6 +29,9 @@ pub(super) struct Global {
     /// Where topics are: log: in the data folder, log:/path, or kafka://host:9092[?setting=value] [default: log:]
     #[arg(long, global = true, value_name = "URL", help_heading = "Settings")]
     backend: Option<String>,
+    /// Schema registry that numbers the schemas of topics whose format is confluent, e.g. http://host:8081
+    #[arg(long, global = true, value_name = "URL", help_heading = "Settings")]
+    registry: Option<String>,
     /// What a commit and a send wait for: fsync (survives a loss of power) or os (survives a kill) [default: fsync]
     #[arg(long, global = true, value_name = "fsync|os", help_heading = "Settings")]
     durability: Option<String>,
@@ -100,6 +107,7 @@ impl Global {
         [
             ("data_dir", &self.data_dir),
             ("backend", &self.backend),
+            ("registry", &self.registry),
             ("durability", &self.durability),
             ("partitions", &self.partitions),
             ("commit_interval_ms", &self.commit_interval_ms),
@@ -157,7 +165,7 @@ pub(super) enum Command {
     /// Checks every file of the log, and mends what is damaged
     #[command(subcommand)]
     Log(LogCommand),
-    /// Checks, compares and shows Avro schemas
+    /// Checks, compares and shows Avro schemas, and keeps them in a registry
     #[command(subcommand)]
     Schema(SchemaCommand),
     /// Shows every setting and where its value comes from
@@ -395,124 +403,6 @@ impl std::str::FromStr for PartitionArg {
         match crate::topic::check_name(topic) {
             Ok(()) => Ok(Self { topic: topic.to_owned(), number }),
             Err(error) => Err(error.to_string()),
-        }
-    }
-}
-
-/// What to do with schemas.
-#[derive(Debug, Subcommand)]
-pub(super) enum SchemaCommand {
-    /// Checks files, which may name each other's types, and shows what is in them
-    Check {
-        /// The .avsc files, or folders of them; - is the standard input
-        #[arg(value_name = "FILE", required = true)]
-        files: Vec<String>,
-    },
-    /// Shows field by field what is another in the second schema, and who can read whom
-    Diff {
-        /// BEFORE AFTER: each a file, topic:NAME for the newest schema of a topic, or a folder, whose files are one version;
-        /// with --to the files of the first alone, which may name each other's types
-        #[arg(value_name = "SCHEMA", required = true)]
-        schemas: Vec<String>,
-        /// The files of the second, which may name each other's types
-        #[arg(long, value_name = "SCHEMA", num_args = 1..)]
-        to: Vec<String>,
-    },
-    /// Checks the latest schema against older ones; exit code 1 when they do not fit
-    Compat {
-        /// backward: the latest reads what the one before it wrote; forward: that one reads what the latest writes;
-        /// full: both; -transitive: the same with all earlier ones
-        #[arg(long, value_name = "MODE", default_value = "backward", hide_possible_values = true)]
-        mode: Mode,
-        /// Versions, the latest last: each a file, topic:NAME for all schemas that a topic keeps, or a folder, whose files
-        /// are one version; with --to the earlier ones alone, and all files are of one
-        #[arg(value_name = "SCHEMA", required = true)]
-        schemas: Vec<String>,
-        /// The files of the latest, which may name each other's types
-        #[arg(long, value_name = "SCHEMA", num_args = 1..)]
-        to: Vec<String>,
-    },
-    /// Prints the fingerprint of the canonical form
-    Fingerprint {
-        /// How it is computed; records in topics carry crc64
-        #[arg(long, value_name = "crc64|md5|sha256", default_value = "crc64", hide_possible_values = true)]
-        algorithm: Algorithm,
-        /// Files or folders of them, which may name each other's types, or topic:NAME for all schemas that a topic keeps
-        #[arg(value_name = "SCHEMA", required = true)]
-        schemas: Vec<String>,
-    },
-    /// Prints the canonical form of the specification
-    Canonical {
-        /// A file, or topic:NAME for the newest schema of a topic; of several files, which may name each other's types, a
-        /// line each
-        #[arg(value_name = "SCHEMA", required = true)]
-        schemas: Vec<String>,
-    },
-    /// Prints the Rust that records! makes of files
-    Expand {
-        /// All types beside each other, as records! makes them with namespaces = flat, not in modules by their namespaces
-        #[arg(long)]
-        flat: bool,
-        /// The .avsc files as records! gets them, or folders of them; - is the standard input
-        #[arg(value_name = "FILE", required = true)]
-        files: Vec<String>,
-    },
-}
-
-/// Who must be able to read whom.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum Mode {
-    Backward,
-    BackwardTransitive,
-    Forward,
-    ForwardTransitive,
-    Full,
-    FullTransitive,
-}
-
-impl Mode {
-    /// The latest must read what earlier ones wrote.
-    pub(super) fn backward(self) -> bool {
-        !matches!(self, Self::Forward | Self::ForwardTransitive)
-    }
-
-    /// Earlier ones must read what the latest writes.
-    pub(super) fn forward(self) -> bool {
-        !matches!(self, Self::Backward | Self::BackwardTransitive)
-    }
-
-    /// All earlier ones count, not only the one before the latest.
-    pub(super) fn transitive(self) -> bool {
-        matches!(self, Self::BackwardTransitive | Self::ForwardTransitive | Self::FullTransitive)
-    }
-
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Backward => "backward",
-            Self::BackwardTransitive => "backward-transitive",
-            Self::Forward => "forward",
-            Self::ForwardTransitive => "forward-transitive",
-            Self::Full => "full",
-            Self::FullTransitive => "full-transitive",
-        }
-    }
-}
-
-/// How a fingerprint is computed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum Algorithm {
-    /// CRC-64-AVRO, the Rabin fingerprint of the specification
-    Crc64,
-    Md5,
-    Sha256,
-}
-
-impl Algorithm {
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Crc64 => "crc64",
-            Self::Md5 => "md5",
-            Self::Sha256 => "sha256",
         }
     }
 }

@@ -10,7 +10,8 @@ use super::output::Out;
 use crate::agent::AgentDef;
 use crate::app::App;
 use crate::backend::log::{Durability, LogBackend, LogOptions};
-use crate::backend::{Backend, Replay, Topic, WireLayer, without_secrets};
+use crate::backend::registry::{Login, Registry, RegistryOptions};
+use crate::backend::{Backend, Replay, Secret, Topic, WireLayer, without_secrets};
 use crate::clock::Clock;
 use crate::config::{Settings, closest};
 use crate::plan::Plan;
@@ -74,10 +75,52 @@ impl Context {
         self.settings.text("backend").is_some_and(|url| url.starts_with("kafka:"))
     }
 
+    /// The registry of the settings, if they name one. Nobody is asked yet.
+    pub(super) fn registry(&self) -> Done<Option<Registry>> {
+        let text = |name: &str| self.settings.text(name);
+        let Some(url) = text("registry") else { return Ok(None) };
+        let mut options = RegistryOptions::new(url)
+            .map_err(|error| Failure::usage(format!("{}: {error}", self.origin("registry"))))?;
+        options.register = text("registry_register") != Some("false");
+        options.naming = text("registry_naming").unwrap_or("topic").parse().map_err(Failure::usage)?;
+        options.login = match (text("registry_user"), text("registry_password"), text("registry_token")) {
+            (None, None, None) => Login::Anonymous,
+            (Some(name), password, None) => {
+                Login::User { name: name.to_owned(), password: Secret::new(password.unwrap_or_default()) }
+            }
+            (None, None, Some(token)) => Login::Token(Secret::new(token)),
+            (None, Some(_), _) => return Err(Failure::usage("registry_password is set, and registry_user is not")),
+            (Some(_), _, Some(_)) => {
+                return Err(Failure::usage(
+                    "registry_user and registry_token are set, and only one of them can be asked by",
+                ));
+            }
+        };
+        Ok(Some(Registry::new(options)?))
+    }
+
+    /// A topic's name as the store of the settings has it.
+    #[cfg(feature = "kafka")]
+    pub(super) fn native_name(&self, topic: &str) -> Done<String> {
+        let prefix = if self.is_kafka() { self.kafka_options()?.prefix } else { String::new() };
+        Ok(prefix + topic)
+    }
+
+    #[cfg(not(feature = "kafka"))]
+    pub(super) fn native_name(&self, topic: &str) -> Done<String> {
+        Ok(topic.to_owned())
+    }
+
     /// The Kafka of the settings.
     #[cfg(feature = "kafka")]
     fn open_kafka(&self) -> Done<Arc<dyn Backend>> {
-        use crate::backend::kafka::{KafkaBackend, KafkaOptions};
+        use crate::backend::kafka::KafkaBackend;
+        Ok(Arc::new(KafkaBackend::open(self.kafka_options()?, self.clock.clone())?))
+    }
+
+    #[cfg(feature = "kafka")]
+    fn kafka_options(&self) -> Done<crate::backend::kafka::KafkaOptions> {
+        use crate::backend::kafka::KafkaOptions;
         let origin = self.origin("backend");
         let wrong = |error: crate::error::Error, origin: &str| Failure::usage(format!("{origin}: {error}"));
         let mut options = KafkaOptions::parse(self.settings.text("backend").unwrap_or_default())
@@ -91,7 +134,7 @@ impl Context {
         if let Some(bytes) = self.settings.number("max_record_bytes") {
             options.max_record_bytes = bytes as usize;
         }
-        Ok(Arc::new(KafkaBackend::open(options, self.clock.clone())?))
+        Ok(options)
     }
 
     #[cfg(not(feature = "kafka"))]
@@ -136,7 +179,10 @@ impl Context {
             true => self.open_kafka()?,
             false => Arc::new(LogBackend::open(self.log_options()?, self.clock.clone())?),
         };
-        let layer = WireLayer::new(inner, self.app.formats().clone());
+        let mut layer = WireLayer::new(inner, self.app.formats().clone());
+        if let Some(registry) = self.registry()? {
+            layer = layer.with_registry(registry, self.clock.clone());
+        }
         let backend: Arc<dyn Backend> = Arc::new(layer.with_settings(self.app.topic_settings().clone()));
         let replay = backend
             .replay()

@@ -139,6 +139,7 @@ fn config(context: &mut Context) -> Done {
         .map(|setting| {
             let value = match setting.value.is_empty() {
                 true => serde_json::Value::Null,
+                false if is_secret(setting.name) => "(secret)".into(),
                 false => without_secrets(&setting.value).into(),
             };
             vec![setting.name.into(), value, setting.origin.to_string().into(), setting.help.into()]

@@ -261,7 +261,8 @@ fn banner(context: &mut Context, plan: &Plan) -> Done {
         ("backend", setting("backend")),
         ("durability", setting("durability")),
     ];
-    for (name, value) in lines {
+    let registry = context.settings.text("registry").map(|_| ("registry", setting("registry")));
+    for (name, value) in lines.into_iter().chain(registry) {
         context.out.line(&format!("{name:<11}{}", safe(&value)))?;
     }
     for agent in &plan.agents {

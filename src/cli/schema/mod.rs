@@ -1,4 +1,4 @@
-//! `schema`: checks, compares and shows Avro schemas, in files or as topics keep them.
+//! `schema`: checks, compares and shows Avro schemas, in files, as topics keep them or as a registry has them.
 
 mod check;
 mod compat;
@@ -6,6 +6,7 @@ mod diff;
 mod expand;
 mod fingerprint;
 mod problem;
+mod registry;
 mod text;
 mod version;
 
@@ -21,5 +22,9 @@ pub(super) async fn run(context: &mut Context, command: SchemaCommand) -> Done {
         SchemaCommand::Fingerprint { algorithm, schemas } => fingerprint::run(context, algorithm, &schemas).await,
         SchemaCommand::Canonical { schemas } => fingerprint::canonical(context, &schemas).await,
         SchemaCommand::Expand { flat, files } => expand::run(context, &files, flat),
+        SchemaCommand::Register(args) => registry::register(context, &args).await,
+        SchemaCommand::List { subject } => registry::list(context, subject.as_deref()),
+        SchemaCommand::Get { what, version } => registry::get(context, &what, version),
+        SchemaCommand::Compatibility { subject, set } => registry::compatibility(context, subject.as_deref(), set),
     }
 }
