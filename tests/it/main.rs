@@ -29,6 +29,8 @@ mod outputs;
 mod plain;
 mod policies;
 mod records;
+#[cfg(all(feature = "kafka", feature = "registry"))]
+mod registry;
 mod schema_commands;
 mod shop;
 mod sim;
