@@ -181,6 +181,13 @@ async fn a_schema_that_may_not_be_written_is_told_before_a_record_flows() {
     stage.plan(&stage.backend(options)).await.unwrap();
     assert_eq!(registry().versions(&subject).unwrap(), [1]);
 
+    // Nor is one begun that the registry does not let in.
+    let gate = Gate::new(Way::Open);
+    gate.ask_for("Bearer hush");
+    let options = RegistryOptions::new(gate.address()).unwrap();
+    let Err(error) = stage.plan(&stage.backend(options)).await else { panic!("it has not said who it is") };
+    assert!(error.kind() == ErrorKind::Config && error.to_string().contains("registry_token"), "{error}");
+
     let other = Stage::new().await;
     let (subject, apart) = (other.subject("passed"), apart());
     let number = registered(&subject, &apart);
