@@ -249,7 +249,7 @@ fn schemas_of_several_files_are_compared() {
     fs::create_dir(dir.join("empty")).unwrap();
     assert!(bad(dir, &["schema", "compat", "empty", "two"], 1).contains("no file in the folder empty ends in .avsc"));
     assert!(bad(dir, &["schema", "compat", "one", "--to", basket, basket], 2).contains("named twice"));
-    assert!(bad(dir, &["schema", "compat", "v1.avsc", "--to", "topic:a", "v1.avsc"], 2).contains("topic a is whole"));
+    assert!(bad(dir, &["schema", "compat", "v1.avsc", "--to", "topic:a", "v1.avsc"], 2).contains("topic:a is whole"));
     // A topic keeps its schemas whole; what is new may be in parts.
     good(dir, &["send", "shop-orders", &order("a", 1)]);
     let said = good(dir, &["schema", "compat", "topic:shop-orders", "--to", "v2.avsc", basket, line]);

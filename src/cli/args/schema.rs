@@ -13,8 +13,9 @@ pub(in crate::cli) enum SchemaCommand {
     },
     /// Shows field by field what is another in the second schema, and who can read whom
     Diff {
-        /// BEFORE AFTER: each a file, topic:NAME for the newest schema of a topic, or a folder, whose files are one version;
-        /// with --to the files of the first alone, which may name each other's types
+        /// BEFORE AFTER: each a file, topic:NAME for the newest schema of a topic, registry:SUBJECT for the latest version
+        /// of a subject, or a folder, whose files are one version; with --to the files of the first alone, which may name
+        /// each other's types
         #[arg(value_name = "SCHEMA", required = true)]
         schemas: Vec<String>,
         /// The files of the second, which may name each other's types
@@ -27,8 +28,9 @@ pub(in crate::cli) enum SchemaCommand {
         /// full: both; -transitive: the same with all earlier ones
         #[arg(long, value_name = "MODE", default_value = "backward", hide_possible_values = true)]
         mode: Mode,
-        /// Versions, the latest last: each a file, topic:NAME for all schemas that a topic keeps, or a folder, whose files
-        /// are one version; with --to the earlier ones alone, and all files are of one
+        /// Versions, the latest last: each a file, topic:NAME for all schemas that a topic keeps, registry:SUBJECT for all
+        /// versions of a subject, or a folder, whose files are one version; with --to the earlier ones alone, and all files
+        /// are of one
         #[arg(value_name = "SCHEMA", required = true)]
         schemas: Vec<String>,
         /// The files of the latest, which may name each other's types
@@ -40,14 +42,15 @@ pub(in crate::cli) enum SchemaCommand {
         /// How it is computed; records in topics carry crc64
         #[arg(long, value_name = "crc64|md5|sha256", default_value = "crc64", hide_possible_values = true)]
         algorithm: Algorithm,
-        /// Files or folders of them, which may name each other's types, or topic:NAME for all schemas that a topic keeps
+        /// Files or folders of them, which may name each other's types, topic:NAME for all schemas that a topic keeps, or
+        /// registry:SUBJECT for all versions of a subject
         #[arg(value_name = "SCHEMA", required = true)]
         schemas: Vec<String>,
     },
     /// Prints the canonical form of the specification
     Canonical {
-        /// A file, or topic:NAME for the newest schema of a topic; of several files, which may name each other's types, a
-        /// line each
+        /// A file, topic:NAME for the newest schema of a topic, or registry:SUBJECT for the latest version of a subject; of
+        /// several files, which may name each other's types, a line each
         #[arg(value_name = "SCHEMA", required = true)]
         schemas: Vec<String>,
     },

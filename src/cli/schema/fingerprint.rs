@@ -30,8 +30,8 @@ pub(super) async fn run(context: &mut Context, algorithm: Algorithm, asked: &[St
 
 pub(super) async fn canonical(context: &mut Context, asked: &[String]) -> Done {
     let all = match asked {
-        // Of a topic the newest.
-        [one] if text::topic_of(one).is_some() => vec![text::one(context, one).await?],
+        // Of a topic or a subject the newest.
+        [one] if text::is_kept(one) => vec![text::one(context, one).await?],
         several => text::together(context, several).await?,
     };
     for found in all {

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::text::{self, Text};
+use super::text::{self, Asked, Text};
 use crate::backend::registry::{Reference, Registered, Registry, SchemaText};
 use crate::cli::args::{Level, ReferenceArg, RegisterArgs};
 use crate::cli::context::Context;
@@ -19,6 +19,17 @@ fn needed(context: &Context) -> Done<Registry> {
              keeps are shown by the other commands with topic:NAME",
         )
     })
+}
+
+/// All versions of a subject, oldest first; `asked` is what it was named by.
+pub(super) fn versions(context: &Context, asked: &str, subject: &str) -> Done<Vec<Asked>> {
+    let registry = needed(context)?;
+    let read = |version| {
+        let name = format!("{asked} version {version}");
+        let schema = registry.whole(&name, &registry.version(subject, Some(version))?.text)?;
+        Ok(Asked { name, schema })
+    };
+    registry.versions(subject)?.into_iter().map(read).collect()
 }
 
 pub(super) async fn register(context: &mut Context, args: &RegisterArgs) -> Done {

@@ -1,4 +1,4 @@
-//! Where a schema's text comes from: a file, the standard input, or a topic that keeps it.
+//! Where a schema's text comes from: a file, the standard input, or a topic or a registry that keeps it.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -7,6 +7,7 @@ use std::path::Path;
 use gretchen_schema::{SchemaError, Schemas, Source};
 
 use super::problem::show;
+use super::registry;
 use crate::cli::context::Context;
 use crate::cli::failure::{Done, Failure};
 use crate::record::DynamicSchema;
@@ -16,6 +17,9 @@ const MAX_BYTES: u64 = 16 << 20;
 
 /// What a topic's schemas are named with.
 const TOPIC: &str = "topic:";
+
+/// What the versions of a subject of the registry are named with.
+const REGISTRY: &str = "registry:";
 
 /// A schema's text and the name under which it is spoken of.
 pub(super) struct Text {
@@ -125,31 +129,39 @@ pub(super) struct Asked {
     pub(super) schema: DynamicSchema,
 }
 
-/// The schema of a file, or the newest of `topic:NAME`.
+/// The schema of a file, or the newest of `topic:NAME` or `registry:SUBJECT`.
 pub(super) async fn one(context: &mut Context, asked: &str) -> Done<Asked> {
-    match topic_of(asked) {
-        // A topic keeps its schemas oldest first, and none without one.
-        Some(topic) => {
-            let newest = of_topic(context, topic).await?.pop();
-            let newest = newest.ok_or_else(|| Failure::new(format!("topic {topic} keeps no schema")))?;
+    match is_kept(asked) {
+        // They come oldest first, and never none.
+        true => {
+            let newest = kept(context, asked).await?.pop();
+            let newest = newest.ok_or_else(|| Failure::new(format!("{asked} has no schema")))?;
             Ok(Asked { name: asked.to_owned(), ..newest })
         }
-        None => {
+        false => {
             let text = Text::read(asked)?;
             Ok(Asked { schema: text.parse(context)?, name: text.name })
         }
     }
 }
 
-/// The topic whose schemas are asked for.
-pub(super) fn topic_of(asked: &str) -> Option<&str> {
-    asked.strip_prefix(TOPIC)
+/// Whether what is asked for is in no file: `topic:NAME` or `registry:SUBJECT`.
+pub(super) fn is_kept(asked: &str) -> bool {
+    asked.starts_with(TOPIC) || asked.starts_with(REGISTRY)
 }
 
-/// The schemas of files, which may name types of each other, and all of topics.
+/// All schemas that a topic keeps, or all versions of a subject, oldest first.
+pub(super) async fn kept(context: &mut Context, asked: &str) -> Done<Vec<Asked>> {
+    match asked.strip_prefix(REGISTRY) {
+        Some(subject) => registry::versions(context, asked, subject),
+        None => of_topic(context, asked.strip_prefix(TOPIC).unwrap_or(asked)).await,
+    }
+}
+
+/// The schemas of files, which may name types of each other, and all of topics and subjects.
 pub(super) async fn together(context: &mut Context, asked: &[String]) -> Done<Vec<Asked>> {
     let asked = &unfold(asked)?;
-    let files: Vec<String> = asked.iter().filter(|name| topic_of(name).is_none()).cloned().collect();
+    let files: Vec<String> = asked.iter().filter(|name| !is_kept(name)).cloned().collect();
     let texts = Text::read_all(&files)?;
     let sources: Vec<Source<'_>> = texts.iter().map(Text::source).collect();
     // Two versions of a schema, which name the same types, are none of each other's business.
@@ -157,8 +169,8 @@ pub(super) async fn together(context: &mut Context, asked: &[String]) -> Done<Ve
     let mut found = Vec::new();
     let mut index = 0;
     for name in asked {
-        if let Some(topic) = topic_of(name) {
-            found.extend(of_topic(context, topic).await?);
+        if is_kept(name) {
+            found.extend(kept(context, name).await?);
             continue;
         }
         let text = &texts[index];
@@ -173,7 +185,7 @@ pub(super) async fn together(context: &mut Context, asked: &[String]) -> Done<Ve
 }
 
 /// All schemas that a topic keeps, oldest first.
-pub(super) async fn of_topic(context: &mut Context, name: &str) -> Done<Vec<Asked>> {
+async fn of_topic(context: &mut Context, name: &str) -> Done<Vec<Asked>> {
     let topic = context.open_existing()?.topic(name).await?;
     if topic.schemas.is_empty() {
         return Err(Failure::new(format!("topic {name} keeps no schema: it holds plain values")));

@@ -4,7 +4,7 @@ use gretchen_schema::{Schemas, Type};
 
 use super::check::parse_all;
 use super::problem::show;
-use super::text::{self, Asked, Text, topic_of, unfold};
+use super::text::{self, Asked, Text, is_kept, unfold};
 use crate::cli::context::Context;
 use crate::cli::failure::{Done, Failure};
 use crate::record::DynamicSchema;
@@ -36,32 +36,32 @@ impl Version {
         Self { name: one.name.clone(), types: vec![one], schemas: None }
     }
 
-    /// A file, the newest schema of `topic:NAME`, or all files of a folder.
+    /// A file, the newest schema of `topic:NAME` or `registry:SUBJECT`, or all files of a folder.
     pub(super) async fn newest(context: &mut Context, asked: &str) -> Done<Self> {
         Self::of_all(context, std::slice::from_ref(&asked.to_owned())).await
     }
 
-    /// All that is named together; a topic can only be named alone.
+    /// All that is named together; a topic or a subject can only be named alone.
     pub(super) async fn of_all(context: &mut Context, asked: &[String]) -> Done<Self> {
         match asked {
-            [one] if topic_of(one).is_some() => Ok(Self::of(text::one(context, one).await?)),
-            files => match files.iter().find_map(|name| topic_of(name)) {
+            [one] if is_kept(one) => Ok(Self::of(text::one(context, one).await?)),
+            files => match files.iter().find(|name| is_kept(name)) {
                 None => Self::of_files(context, files),
-                Some(topic) => Err(Failure::usage(format!("the schema of topic {topic} is whole without other files"))
+                Some(kept) => Err(Failure::usage(format!("the schema of {kept} is whole without other files"))
                     .help("compare it alone, or the files without it")),
             },
         }
     }
 
-    /// The versions that are compared, the latest last. Without `to` each name is one, and a topic as many as it keeps
+    /// The versions that are compared, the latest last. Without `to` each name is one, and a topic or a subject as many as it keeps
     /// schemas; with it all files are of one, and `to` is the latest.
     pub(super) async fn several(context: &mut Context, asked: &[String], to: &[String]) -> Done<Vec<Self>> {
         let (mut versions, mut files) = (Vec::new(), Vec::new());
         for name in asked {
-            match topic_of(name) {
-                Some(topic) => versions.extend(text::of_topic(context, topic).await?.into_iter().map(Self::of)),
-                None if to.is_empty() => versions.push(Self::newest(context, name).await?),
-                None => files.push(name.clone()),
+            match is_kept(name) {
+                true => versions.extend(text::kept(context, name).await?.into_iter().map(Self::of)),
+                false if to.is_empty() => versions.push(Self::newest(context, name).await?),
+                false => files.push(name.clone()),
             }
         }
         if !files.is_empty() {

@@ -11,7 +11,7 @@ use serde_json::json;
 use super::gate::{Gate, Way};
 use super::stage::ORDER;
 use super::{address, registry};
-use crate::cli::{bad, command, good, json_of, order};
+use crate::cli::{bad, command, good, json_of, order, run};
 
 const BASKET: &str = r#"{"type": "record", "name": "Basket", "namespace": "shop", "fields": [
     {"name": "orders", "type": {"type": "array", "items": "Order"}}]}"#;
@@ -74,6 +74,15 @@ fn schemas_are_registered_listed_and_shown() {
     let all = good(dir, &["schema", "list"]);
     let line = all.lines().find(|line| line.starts_with(subject)).unwrap();
     assert_eq!(line.split_whitespace().nth(1), Some("2"), "the latest: {line}");
+
+    // What is in the registry can stand for a file.
+    let versions = format!("registry:{subject}");
+    assert!(good(dir, &["schema", "compat", &versions, "order.avsc"]).contains(": yes"));
+    let unfit = run(dir, &["schema", "compat", &versions, "noted.avsc"]);
+    assert!(unfit.0 == 0 && unfit.1.contains(&format!("{versions} version 2 wrote: yes")), "{unfit:?}");
+    let unfit = run(dir, &["schema", "compat", "--mode", "backward-transitive", &versions, "noted.avsc"]);
+    assert!(unfit.0 == 1 && unfit.1.contains(&format!("{versions} version 1 wrote: no")), "{unfit:?}");
+    assert!(good(dir, &["schema", "diff", "order.avsc", &versions]).contains("note"));
 
     let parsed = |text: &str| DynamicSchema::parse(text).unwrap();
     assert_eq!(parsed(&good(dir, &["schema", "get", &id])), parsed(ORDER));
