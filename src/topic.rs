@@ -50,8 +50,9 @@ pub enum WireFormat {
     SingleObject,
     /// The datum alone. All values are of the one schema that the topic got first.
     Bare,
-    /// As Confluent's serializers write it: a zero, the number of the schema in four bytes, big-endian, the datum.
-    /// Without a registry the number is the schema's place among those that the topic keeps, from 1.
+    /// As Confluent's serializers write it: a zero, the number of the schema in four bytes, big-endian, the datum. A
+    /// registry gives the numbers, where one is named; without one the number is the schema's place among those that the
+    /// topic keeps, from 1.
     Confluent,
     /// Plain texts, UTF-8: what Kafka's `StringSerializer` writes. Its name is `string`.
     #[serde(rename = "string")]
