@@ -79,6 +79,8 @@ pub(crate) enum Who {
     StreamsExactlyOnce,
     /// Kafka Streams, at least once.
     StreamsAtLeastOnce,
+    /// Faust with RocksDB, which knows no transactions.
+    Faust,
 }
 
 const EVERYBODY: [Who; 5] =
@@ -86,13 +88,14 @@ const EVERYBODY: [Who; 5] =
 
 impl Who {
     /// For people.
-    fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Loop => "bare loop over librdkafka",
             Self::ExactlyOnce => "declared, exactly once",
             Self::AtLeastOnce => "declared, at least once",
             Self::StreamsExactlyOnce => "Kafka Streams, exactly once",
             Self::StreamsAtLeastOnce => "Kafka Streams, at least once",
+            Self::Faust => "Faust with RocksDB",
         }
     }
 
@@ -108,12 +111,12 @@ impl Who {
 
 /// What a contestant's process says at its end.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-struct Outcome {
+pub(crate) struct Outcome {
     first: Part,
-    warm: Part,
-    peak_bytes: u64,
+    pub(crate) warm: Part,
+    pub(crate) peak_bytes: u64,
     customers: u64,
-    sales: i64,
+    pub(crate) sales: i64,
     revenue: f64,
     /// Seconds from its start after a kill to its first record.
     #[serde(default)]
@@ -149,7 +152,7 @@ struct Contest {
 
 /// A contest's topics on its brokers.
 #[derive(Clone, Debug)]
-struct Place {
+pub(crate) struct Place {
     brokers: String,
     prefix: String,
     workload: Workload,
@@ -170,9 +173,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
             distribution: Distribution::Uniform,
             partitions: arguments.partitions,
         };
-        let place =
-            Place { brokers: brokers.clone(), prefix: format!("bench-{keys}-{}.", std::process::id()), workload };
-        let contest = place.contest(whose, arguments)?;
+        let contest = Place::new(&brokers, workload).contest(whose, arguments)?;
         if !arguments.json {
             contest.show(whose);
         }
@@ -185,7 +186,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 }
 
 /// Starts a broker that ends with this process.
-fn start_broker() -> Result<String> {
+pub(crate) fn start_broker() -> Result<String> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/services/kafka");
     let output = Command::new(script)
         .args(["start", "--while", &std::process::id().to_string()])
@@ -198,6 +199,11 @@ fn start_broker() -> Result<String> {
 }
 
 impl Place {
+    pub(crate) fn new(brokers: &str, workload: Workload) -> Self {
+        let prefix = format!("bench-{}-{}-{}.", workload.keys, workload.records, std::process::id());
+        Self { brokers: brokers.to_owned(), prefix, workload }
+    }
+
     fn backend(&self, who: Who) -> gretchen::error::Result<Arc<dyn Backend>> {
         let mut options = KafkaOptions::new(&self.brokers);
         options.prefix.clone_from(&self.prefix);
@@ -207,7 +213,8 @@ impl Place {
         Ok(Arc::new(KafkaBackend::open(options, Clock::system())?))
     }
 
-    fn contest(&self, whose: &[Who], arguments: &Arguments) -> Result<Contest> {
+    /// Makes the topics and publishes the sales.
+    pub(crate) fn fill(&self) -> Result<()> {
         runtime()?.block_on(async {
             let (backend, partitions) = (self.backend(Who::ExactlyOnce)?, self.workload.partitions);
             Plan::make("fill", &App::new("fill").agent::<declared>().agents(), &*backend, partitions).await?;
@@ -215,7 +222,11 @@ impl Place {
             // Sales of now: those of long ago would be deleted at once.
             let from_ms = Clock::system().now_ms() - self.workload.records as i64;
             self.workload.publish_to(Publisher::open(&backend, "sales", None).await?, from_ms).await
-        })?;
+        })
+    }
+
+    fn contest(&self, whose: &[Who], arguments: &Arguments) -> Result<Contest> {
+        self.fill()?;
         let mut rows: Vec<Row> = whose.iter().map(|who| Row { contestant: who.name(), outcomes: Vec::new() }).collect();
         let mut reference: Option<(&str, Outcome)> = None;
         for round in 0..arguments.rounds {
@@ -242,7 +253,7 @@ impl Place {
     }
 
     /// Runs a contestant in a process of its own.
-    fn in_process(&self, who: Who, run: &str) -> Result<Outcome> {
+    pub(crate) fn in_process(&self, who: Who, run: &str) -> Result<Outcome> {
         let state = tempfile::tempdir()?;
         let mut process = Contestant::start(self.command(who, run, state.path())?)?;
         process.wait_until_at_work(who)?;
@@ -270,7 +281,18 @@ impl Place {
 
     fn command(&self, who: Who, run: &str, state: &Path) -> Result<Command> {
         let Workload { records, partitions, .. } = self.workload;
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let named = |name: &str| format!("{}{name}", self.prefix);
         let guarantee = match who {
+            Who::Faust => {
+                let mut command = Command::new(folder.join("tests/peers/faust/run"));
+                let app = named(&format!("faust-{run}"));
+                command
+                    .current_dir(folder)
+                    .args([&self.brokers, &named("sales"), &app, &records.to_string()])
+                    .arg(state);
+                return Ok(command);
+            }
             Who::StreamsExactlyOnce => "exactly_once_v2",
             Who::StreamsAtLeastOnce => "at_least_once",
             Who::Loop | Who::ExactlyOnce | Who::AtLeastOnce => {
@@ -281,9 +303,7 @@ impl Place {
                 return Ok(command);
             }
         };
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
         let mut command = Command::new(folder.join("tests/peers/kafka-streams/run"));
-        let named = |name: &str| format!("{}{name}", self.prefix);
         let app = named(&format!("{guarantee}-{run}"));
         command.current_dir(folder).args([&self.brokers, &named("sales"), &named(STREAMS_TOTALS), &app, guarantee]);
         command.arg(records.to_string()).arg(state).arg("2");

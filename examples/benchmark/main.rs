@@ -17,6 +17,8 @@ mod kafka;
 mod latency;
 mod log;
 mod measure;
+#[cfg(all(feature = "kafka", feature = "rocksdb"))]
+mod peers;
 mod probe;
 mod restart;
 mod worker;
@@ -60,6 +62,9 @@ enum Contest {
     Instructions,
     /// A compaction of many keys: time, and memory at its peak.
     Compact(compact::Arguments),
+    /// The forms of agent on the log beside Kafka Streams and Faust on a real Kafka, and a get and a put of RocksDB.
+    #[cfg(all(feature = "kafka", feature = "rocksdb"))]
+    Peers(peers::Arguments),
     /// The declared aggregation on a real Kafka, beside Kafka Streams and a bare loop over the same client.
     #[cfg(feature = "kafka")]
     Kafka(kafka::Arguments),
@@ -117,6 +122,8 @@ fn run(arguments: Arguments) -> Result<()> {
         Contest::Compactor { memory_mb, folder } => compact::compactor(memory_mb, &folder),
         #[cfg(feature = "kafka")]
         Contest::Kafka(arguments) => kafka::run(&arguments),
+        #[cfg(all(feature = "kafka", feature = "rocksdb"))]
+        Contest::Peers(arguments) => peers::run(&arguments),
         #[cfg(feature = "kafka")]
         Contest::OnKafka(run) => run.here(),
         Contest::Publish { folder, workload } => workload.publish(&folder),

@@ -358,8 +358,8 @@ pub(super) struct StartArgs {
     /// They begin at the first record that is no older than that, e.g. "2h 30m" (on a Kafka)
     #[arg(long, value_name = "DURATION")]
     pub(super) by_duration: Option<SignedDuration>,
-    /// They begin so many records behind where they are, or before with a minus (on a Kafka)
-    #[arg(long, value_name = "RECORDS", allow_negative_numbers = true)]
+    /// They begin so many offsets behind where they are, or before with a minus (on a Kafka)
+    #[arg(long, value_name = "OFFSETS", allow_negative_numbers = true)]
     pub(super) shift_by: Option<i64>,
 }
 

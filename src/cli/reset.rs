@@ -91,8 +91,8 @@ fn start_of(
         since(time.as_millisecond())?
     } else if let Some(ago) = args.by_duration {
         since(now_ms.saturating_sub(i64::try_from(ago.as_millis()).unwrap_or(i64::MAX)))?
-    } else if let Some(records) = args.shift_by {
-        was.unwrap_or(start).saturating_add_signed(records)
+    } else if let Some(offsets) = args.shift_by {
+        was.unwrap_or(start).saturating_add_signed(offsets)
     } else {
         return Ok(None);
     };
