@@ -332,8 +332,9 @@ impl Contestant {
     }
 
     fn wait_until_at_work(&mut self, who: Who) -> Result<()> {
-        let line = self.line(who)?;
-        if line == AT_WORK { Ok(()) } else { Err(format!("{} says {line:?}", who.name()).into()) }
+        // Faust shows a banner first.
+        while self.line(who)? != AT_WORK {}
+        Ok(())
     }
 
     fn outcome(mut self, who: Who) -> Result<Outcome> {

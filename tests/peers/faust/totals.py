@@ -26,6 +26,11 @@ seen = 0
 moments = []
 
 
+def say(line):
+    """Past the framework, which logs what is printed."""
+    os.write(1, (line + "\n").encode())
+
+
 def part(earlier, later):
     records, wall_s, cpu_s = (b - a for a, b in zip(earlier, later))
     return {"records": records, "wall_s": wall_s, "cpu_s": cpu_s}
@@ -38,7 +43,7 @@ async def aggregate(stream):
         if seen in (0, RECORDS // 2):
             moments.append((seen, time.perf_counter(), time.process_time()))
         if seen == 0:
-            print("at work", flush=True)
+            say("at work")
         sale = fastavro.schemaless_reader(io.BytesIO(value[HEADER:]), SALE)
         customer, price = sale["customer"], sale["price"]
         count, revenue, smallest, largest = totals[customer]
@@ -49,10 +54,10 @@ async def aggregate(stream):
             rows = list(totals.values())
             with open("/proc/self/status") as status:
                 peak = next(int(line.split()[1]) for line in status if line.startswith("VmHWM:"))
-            print(json.dumps({
+            say(json.dumps({
                 "first": part(*moments[:2]), "warm": part(*moments[1:]), "peak_bytes": peak * 1024,
                 "customers": len(rows), "sales": sum(row[0] for row in rows), "revenue": sum(row[1] for row in rows),
-            }), flush=True)
+            }))
             os._exit(0)
 
 
