@@ -69,6 +69,13 @@ pub(super) async fn run(context: &mut Context, args: &ResetArgs) -> Done {
             false => "the agents process their topics from these positions on",
         };
         context.out.line(&format!("\ndropped; {what}"))?;
+        if context.is_kafka() {
+            // A store is known by its place in the changelog, and another one's would be taken for it.
+            let folder = format!("state/{}", context.app.name());
+            context.out.line(&format!(
+                "on every other machine remove {folder} in its data folder before a worker starts there"
+            ))?;
+        }
     }
     Ok(())
 }

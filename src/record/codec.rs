@@ -30,7 +30,7 @@ pub trait Codec {
     fn own(view: &Self::View<'_>) -> Self::Owned;
 
     /// Reads a value that another schema wrote.
-    #[inline(always)]
+    #[inline]
     fn resolve(input: &mut Input<'_>, step: &Step) -> Result<Self::Owned, DecodeError> {
         match step.is_exact() {
             true => Self::decode(input),
@@ -39,7 +39,7 @@ pub trait Codec {
     }
 
     /// Reads a value that another schema wrote, without copying.
-    #[inline(always)]
+    #[inline]
     fn resolve_view<'a>(input: &mut Input<'a>, step: &'a Step) -> Result<Self::View<'a>, DecodeError> {
         match step.is_exact() {
             true => Self::view(input),
@@ -142,28 +142,30 @@ macro_rules! copied {
                 *view
             }
 
-            $(
-                // Without a call: promotions of numbers are what schemas change most often.
-                #[inline(always)]
-                fn resolve(
-                    $from: &mut $crate::record::Input<'_>,
-                    step: &$crate::record::Step,
-                ) -> Result<$owned, $crate::record::DecodeError> {
-                    match step.0 {
-                        Kind::Exact => Self::decode($from),
-                        $($promotion => $convert,)+
-                        _ => resolve_other::<Self>($from, step),
-                    }
+            // Without a call: these are most fields, and promotions are what changes most often. What holds other values
+            // is not inlined, or a level of nested records would take much of the stack.
+            #[inline(always)]
+            fn resolve(
+                input: &mut $crate::record::Input<'_>,
+                step: &$crate::record::Step,
+            ) -> Result<$owned, $crate::record::DecodeError> {
+                match step.0 {
+                    $crate::record::plan::Kind::Exact => Self::decode(input),
+                    $($($promotion => {
+                        let $from = input;
+                        $convert
+                    })+)?
+                    _ => $crate::record::plan::resolve_other::<Self>(input, step),
                 }
+            }
 
-                #[inline(always)]
-                fn resolve_view<'a>(
-                    input: &mut $crate::record::Input<'a>,
-                    step: &'a $crate::record::Step,
-                ) -> Result<$owned, $crate::record::DecodeError> {
-                    Self::resolve(input, step)
-                }
-            )?
+            #[inline(always)]
+            fn resolve_view<'a>(
+                input: &mut $crate::record::Input<'a>,
+                step: &'a $crate::record::Step,
+            ) -> Result<$owned, $crate::record::DecodeError> {
+                Self::resolve(input, step)
+            }
         }
     };
 }
@@ -263,6 +265,22 @@ impl Codec for Str {
     #[inline]
     fn own(view: &&str) -> String {
         (*view).to_owned()
+    }
+
+    #[inline(always)]
+    fn resolve(input: &mut Input<'_>, step: &Step) -> Result<String, DecodeError> {
+        match step.is_exact() {
+            true => Self::decode(input),
+            false => resolve_other::<Self>(input, step),
+        }
+    }
+
+    #[inline(always)]
+    fn resolve_view<'a>(input: &mut Input<'a>, step: &'a Step) -> Result<&'a str, DecodeError> {
+        match step.is_exact() {
+            true => Self::view(input),
+            false => view_other::<Self>(input, step),
+        }
     }
 }
 
