@@ -8,6 +8,7 @@ use super::commit::{Resume, Settler};
 use super::mark::Mark;
 use super::tail::{CommitVisitor, walk};
 use crate::agent::Shared;
+use crate::backend::Replay;
 use crate::clock::{Clock, Moment};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fault;
@@ -255,6 +256,29 @@ pub(super) fn check_sources(shared: &Shared, mark: &Mark) -> Result<()> {
     }
 }
 
+/// Records that were committed and are not there would be passed over in silence when others take their offsets.
+pub(super) fn check_reaches(
+    agent: &str,
+    replay: &dyn Replay,
+    place: &crate::topic::TopicPartition,
+    end: u64,
+    at: u64,
+) -> Result<()> {
+    if at <= end {
+        return Ok(());
+    }
+    // Whoever had the partition may have gone on between the two questions, for the end and for what is committed.
+    let end = replay.offsets(place)?.end;
+    if at <= end {
+        return Ok(());
+    }
+    let message = format!(
+        "agent {agent} has committed offset {at}, and the topic ends at {end}: its records were lost or it was made anew. \
+         Restore the topic, or use `reset` to process it from the start"
+    );
+    Err(Error::new(ErrorKind::State, message).at(place))
+}
+
 /// Sets the positions; returns those of topics that are read no more.
 fn restore_positions(shared: &Shared, settler: &Settler, mark: &Mark) -> Result<BTreeMap<String, u64>> {
     let mut left = mark.left.clone();
@@ -263,17 +287,7 @@ fn restore_positions(shared: &Shared, settler: &Settler, mark: &Mark) -> Result<
         let partition = crate::topic::TopicPartition::new(Arc::clone(&source.topic), shared.partition);
         let offsets = settler.replay.offsets(&partition)?;
         let at = left.remove(&*source.topic).unwrap_or(offsets.start);
-        if at > offsets.end {
-            return Err(Error::new(
-                ErrorKind::State,
-                format!(
-                    "agent {} has committed offset {at}, and the topic ends at {}: its records were lost or it was made anew. \
-                     Restore the topic, or use `reset` to process it from the start",
-                    shared.agent.name, offsets.end
-                ),
-            )
-            .at(&partition));
-        }
+        check_reaches(shared.agent.name, &*settler.replay, &partition, offsets.end, at)?;
         if at < offsets.start {
             tracing::warn!(agent = shared.agent.name, topic = %source.topic, partition = shared.partition, committed = at, start = offsets.start,
                 "records before the topic's start are gone without having been processed");

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::mark::Mark;
 use super::partition::Context;
-use super::recovery::{Recovered, Replaying, check_sources, foreign_changelog};
+use super::recovery::{Recovered, Replaying, check_reaches, check_sources, foreign_changelog};
 use super::tail::{CommitVisitor, walk};
 use super::transaction::{Found, Runner, Transactor};
 use crate::agent::Shared;
@@ -97,14 +97,7 @@ fn restore_positions(
                 "somebody has set the position of the group; the agent's tables are as they were");
         }
         let at = of_group.or(kept).unwrap_or(offsets.start);
-        if at > offsets.end {
-            let message = format!(
-                "agent {agent} has committed offset {at}, and the topic ends at {}: its records were lost or it was made anew. \
-                 Restore the topic, or use `reset` to process it from the start",
-                offsets.end
-            );
-            return Err(Error::new(ErrorKind::State, message).at(&place));
-        }
+        check_reaches(agent, replay, &place, offsets.end, at)?;
         if at < offsets.start {
             tracing::warn!(agent, topic = %source.topic, partition = shared.partition, committed = at, start = offsets.start,
                 "records before the topic's start are gone without having been processed");

@@ -25,6 +25,7 @@ const INFO_LOG_BYTES: usize = 1 << 20;
 
 /// Where a checkpoint stands until the database takes it in. RocksDB leaves files alone whose names are not its own.
 const DRAFT: &str = "checkpoint.sst";
+const FAILED: &str = "checkpoint.failed";
 
 /// As many checkpoints may wait to be merged; a reader looks into each of them.
 const MOST_UNMERGED: u64 = 20;
@@ -107,8 +108,20 @@ impl RocksStore {
         std::fs::create_dir_all(dir).map_err(|error| Error::io(format!("cannot create {}", dir.display()), error))?;
         let options = options(cache);
         // A family has options of its own: by its name alone it would get RocksDB's defaults, and a cache to itself.
-        let db = DB::open_cf_with_opts(&options, dir, [(FAMILY, options.clone())])
-            .map_err(|error| failed("opened", dir, table, Some(place), error))?;
+        let open = || DB::open_cf_with_opts(&options, dir, [(FAMILY, options.clone())]);
+        let db = match open() {
+            Err(error) if error.kind() == rocksdb::ErrorKind::Corruption && dir.join(DRAFT).exists() => {
+                // Where the list of files cannot be synced, RocksDB deletes the file that was to be taken in, and the list
+                // may have it all the same. The changelog has all that is lost.
+                tracing::warn!(table, folder = %dir.display(), %error, "a checkpoint has failed half-way; the store is made of its changelog again");
+                std::fs::remove_dir_all(dir)
+                    .and_then(|()| std::fs::create_dir_all(dir))
+                    .map_err(|error| Error::io(format!("cannot empty {}", dir.display()), error))?;
+                open()
+            }
+            opened => opened,
+        };
+        let db = db.map_err(|error| failed("opened", dir, table, Some(place), error))?;
         remove_draft(dir);
         Self::checked(db, options, None, dir, identity, table, Some(place))
     }
@@ -270,8 +283,7 @@ impl Store for RocksStore {
         self.holds_keys.store(true, Ordering::Relaxed);
         self.take_in(deltas, position).map_err(|error| {
             self.poisoned.store(true, Ordering::Relaxed);
-            // It may be what the disk is full of.
-            remove_draft(&self.dir);
+            mark_failed(&self.dir);
             self.failed("written", error)
         })
     }
@@ -328,6 +340,16 @@ impl RocksStore {
 fn remove_draft(dir: &Path) {
     // Where it stays, the next checkpoint writes over it.
     let _ = std::fs::remove_file(dir.join(DRAFT));
+}
+
+/// Leaves an empty draft, which says that a checkpoint has failed: the content may be what the disk is full of.
+fn mark_failed(dir: &Path) {
+    let empty = dir.join(FAILED);
+    // Written over, it would take the content of a file with it that the database may have and that has both names.
+    let marked = std::fs::File::create(&empty).and_then(|_| std::fs::rename(&empty, dir.join(DRAFT)));
+    if marked.is_err() {
+        remove_draft(dir);
+    }
 }
 
 /// The folder of a secondary instance's own files, removed with it.
@@ -407,6 +429,35 @@ mod tests {
         assert_eq!(store.position().unwrap(), Some(3));
         let rows = store.scan(Bound::Unbounded, Bound::Unbounded, 9).unwrap();
         assert_eq!(rows, [(vec![DATA, b'b'], b"b".to_vec()), (vec![DATA, b'c'], b"c".to_vec())]);
+    }
+
+    #[test]
+    fn a_file_that_is_listed_and_gone_is_an_error_unless_a_checkpoint_had_failed() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("table");
+        let open = || {
+            let identity = Identity { format: 1, layout: "i64".to_owned(), numbers: Some((0, 1)), evolves: None };
+            let place = TopicPartition::new("changelog", 0);
+            RocksStore::open(&folder, identity, "totals", &place, DEFAULT_STORE_BYTES)
+        };
+        let mut deltas = Deltas::default();
+        deltas.push(&[DATA, b'a'], Some(b"a"));
+        open().unwrap().write(&deltas, 1).unwrap();
+        for entry in std::fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|end| end == "sst") {
+                std::fs::remove_file(path).unwrap();
+            }
+        }
+        let error = open().err().unwrap();
+        assert!(error.message().contains("delete the folder"), "{error}");
+        std::fs::write(folder.join(DRAFT), b"").unwrap();
+        let store = open().unwrap();
+        assert_eq!(store.position().unwrap(), None);
+        assert!(!folder.join(DRAFT).exists());
+        store.write(&deltas, 2).unwrap();
+        drop(store);
+        assert_eq!(open().unwrap().position().unwrap(), Some(2));
     }
 
     /// Merging is held up until as many checkpoints wait as may, then it goes on: it takes longer than the next checkpoint
