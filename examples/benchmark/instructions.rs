@@ -18,11 +18,11 @@ const KEYS: u64 = 1_000;
 const BOUNDS: [(Contestant, u64); 7] = [
     (Contestant::Read, 45),
     (Contestant::Decode, 240),
-    (Contestant::Declared, 450),
-    (Contestant::View, 590),
-    (Contestant::Stream, 700),
-    (Contestant::Record, 740),
-    (Contestant::Returned, 2_740),
+    (Contestant::Declared, 405),
+    (Contestant::View, 575),
+    (Contestant::Stream, 670),
+    (Contestant::Record, 730),
+    (Contestant::Returned, 1_930),
 ];
 
 /// Counts, prints, and fails where a bound is exceeded.

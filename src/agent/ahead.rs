@@ -95,25 +95,30 @@ impl Ahead {
             (self.frame, self.base) = (*next, whole.as_ptr() as usize - frames.bytes.as_ptr() as usize);
             for (item, key) in self.items.iter_mut().zip(&mut keys).take(most) {
                 let before = walk.clone();
-                let Some(raw) = walk.next() else { break };
-                let Some(value) = raw.value else {
-                    if self.count > 0 {
-                        // It is passed over when the record behind it is asked for.
-                        walk = before;
-                        break;
+                let (value, timestamp, offset) = match walk.next_plain() {
+                    Some(plain) => {
+                        (*key, item.key) = (plain.key, Part::of(plain.key, whole));
+                        (plain.value, plain.timestamp, plain.offset)
                     }
-                    // The walk begins anew behind it, so that the first record is the first of the group.
-                    self.tombstones += 1;
-                    break;
+                    None => {
+                        let Some(raw) = walk.next() else { break };
+                        let Some(value) = raw.value else {
+                            if self.count > 0 {
+                                // It is passed over when the record behind it is asked for.
+                                walk = before;
+                                break;
+                            }
+                            // The walk begins anew behind it, so that the first record is the first of the group.
+                            self.tombstones += 1;
+                            break;
+                        };
+                        *key = raw.key.unwrap_or_default();
+                        item.key = raw.key.map_or(Part { at: 0, len: NO_PART }, |key| Part::of(key, whole));
+                        (value, raw.timestamp, raw.offset)
+                    }
                 };
-                *key = raw.key.unwrap_or_default();
-                *item = Item {
-                    value: Part::of(value, whole),
-                    key: raw.key.map_or(Part { at: 0, len: NO_PART }, |key| Part::of(key, whole)),
-                    timestamp: raw.timestamp,
-                    offset: raw.offset,
-                    after: Spot::of(&walk),
-                };
+                item.value = Part::of(value, whole);
+                (item.timestamp, item.offset, item.after) = (timestamp, offset, Spot::of(&walk));
                 self.count += 1;
             }
             let before = *next;

@@ -12,7 +12,8 @@ use super::input::Input;
 use super::task::{Mail, Shared, Task};
 use crate::error::BoxError;
 use crate::record::{
-    DecodeError, Decoder, Input as RecordInput, Key, RawRecords, Record, Value, left_over, split_single_object,
+    DecodeError, Decoder, Input as RecordInput, Key, PlainRecord, RawRecords, Record, Value, left_over,
+    split_single_object,
 };
 use crate::table::aggregate::AggregateError;
 use crate::table::{SlotNo, Slots, Table, TableHandle, TableState};
@@ -81,8 +82,8 @@ fn fold_frame<A: Aggregation>(input: &mut Input<A::Record>, slots: &mut Slots<A:
     let Some(mut walk) = next.rest_of_frame_or_next(frames) else { return Ok(Folded::AtEnd) };
     let mut group = Group::<A>::new();
     loop {
-        let start = walk.clone();
-        walk = group.read(walk, slots, task);
+        let start = walk;
+        walk = group.read(&start, slots, task);
         if let Some(first) = group.items[..group.count].first() {
             task.pulse.at(first.offset);
         }
@@ -122,6 +123,8 @@ struct Item<'a> {
     value: &'a [u8],
     timestamp: i64,
     offset: u64,
+    /// Of its key.
+    hash: u64,
 }
 
 /// Records that are folded together. Three walks over them, so that memory is on its way before it is needed: one hashes
@@ -132,7 +135,6 @@ struct Item<'a> {
 struct Group<'a, A: Aggregation> {
     items: [Item<'a>; GROUP],
     count: usize,
-    hashes: [u64; GROUP],
     scratch: Vec<u8>,
     /// Which record of the group is being folded.
     folding: Cell<usize>,
@@ -144,7 +146,6 @@ impl<'a, A: Aggregation> Group<'a, A> {
         Self {
             items: [Item::default(); GROUP],
             count: 0,
-            hashes: [0; GROUP],
             scratch: Vec::new(),
             folding: Cell::new(0),
             aggregation: PhantomData,
@@ -152,22 +153,30 @@ impl<'a, A: Aggregation> Group<'a, A> {
     }
 
     /// Walks over the next records: as many as there is room for, or fewer at the end of the frame.
-    #[inline(always)]
-    fn read(&mut self, mut walk: RawRecords<'a>, slots: &Slots<A::State>, task: &Shared) -> RawRecords<'a> {
+    #[inline(never)]
+    fn read(&mut self, walk: &RawRecords<'a>, slots: &Slots<A::State>, task: &Shared) -> RawRecords<'a> {
+        // Copied here and at the end, so that it stays in registers.
+        let mut walk = walk.clone();
         let mut count = 0;
-        while let Some((item, hash)) = self.items.get_mut(count).zip(self.hashes.get_mut(count)) {
-            let Some(raw) = walk.next() else { break };
-            let Some(value) = raw.value else {
-                task.dropped.set(task.dropped.get() + 1);
-                continue;
+        while let Some(item) = self.items.get_mut(count) {
+            let (key, value, timestamp, offset) = match walk.next_plain() {
+                Some(PlainRecord { offset, timestamp, key, value }) => (key, value, timestamp, offset),
+                None => {
+                    let Some(raw) = walk.next() else { break };
+                    let Some(value) = raw.value else {
+                        task.dropped.set(task.dropped.get() + 1);
+                        continue;
+                    };
+                    (raw.key.unwrap_or_default(), value, raw.timestamp, raw.offset)
+                }
             };
-            *hash = slots.hash(raw.key.unwrap_or_default());
-            slots.ask_index(*hash);
-            *item = Item { value, timestamp: raw.timestamp, offset: raw.offset };
+            let hash = slots.hash(key);
+            slots.ask_index(hash);
+            *item = Item { value, timestamp, offset, hash };
             count += 1;
         }
         self.count = count;
-        walk
+        walk.clone()
     }
 
     /// Folds the group. A fold of the user's that panics has failed on its record as one that returns an error has: it
@@ -179,9 +188,10 @@ impl<'a, A: Aggregation> Group<'a, A> {
         task: &Shared,
     ) -> Result<(), (u64, BoxError)> {
         self.folding.set(0);
-        let mut stream_time = task.stream_time.get();
-        let folded = catch_unwind(AssertUnwindSafe(|| self.fold(slots, decoder, task, &mut stream_time)));
-        task.stream_time.set(stream_time);
+        let folded = catch_unwind(AssertUnwindSafe(|| self.fold(slots, decoder, task)));
+        let finished = if matches!(folded, Ok(Ok(()))) { self.count } else { self.folding.get() };
+        let latest = self.items[..finished].iter().fold(i64::MIN, |latest, item| latest.max(item.timestamp));
+        task.stream_time.set(task.stream_time.get().max(latest));
         match folded {
             Ok(result) => result,
             Err(panic) => {
@@ -192,38 +202,36 @@ impl<'a, A: Aggregation> Group<'a, A> {
     }
 
     /// Folds the group. On failure says at which offset.
-    #[inline(always)]
+    #[inline(never)]
     fn fold(
         &mut self,
         slots: &mut Slots<A::State>,
         decoder: &mut Decoder<A::Record>,
         task: &Shared,
-        stream_time: &mut i64,
     ) -> Result<(), (u64, BoxError)> {
-        let Self { items, count, hashes, scratch, folding, .. } = self;
+        let Self { items, count, scratch, folding, .. } = self;
         let items = &items[..*count];
         // Where the keys probably are.
         let mut aims = [None; GROUP];
         let mut missing = false;
-        for (hash, aim) in hashes.iter().zip(aims.iter_mut()).take(items.len()) {
-            *aim = slots.ask_slot(*hash);
+        for (item, aim) in items.iter().zip(&mut aims) {
+            *aim = slots.ask_slot(item.hash);
             missing |= aim.is_none();
         }
         if missing && slots.loads_in_groups() {
             load::<A>(items, scratch, slots)?;
         }
-        for (at, (item, aim)) in items.iter().zip(aims).enumerate() {
+        for (at, (item, aim)) in items.iter().zip(&aims).enumerate() {
             folding.set(at);
             match split_single_object(item.value) {
                 Some((fingerprint, datum)) if fingerprint == <A::Record as Record>::SCHEMA.fingerprint => {
                     match read_all::<A::Record>(datum) {
-                        Ok(view) => fold_one::<A>(slots, &view, item, aim, scratch, task)?,
+                        Ok(view) => fold_one::<A>(slots, &view, item, *aim, scratch, task)?,
                         Err(error) => return Err((item.offset, decoder.explained(error, item.value).into())),
                     }
                 }
                 _ => fold_foreign::<A>(slots, decoder, item, scratch, task)?,
             }
-            *stream_time = (*stream_time).max(item.timestamp);
         }
         Ok(())
     }

@@ -29,10 +29,10 @@
 pub const HEADER_LEN: usize = 80;
 
 /// The format of frames as they are appended.
-pub(super) const FORMAT: u8 = 1;
+pub(crate) const FORMAT: u8 = 1;
 
 /// The format of frames that compaction writes.
-pub(super) const COMPACTED_FORMAT: u8 = 2;
+pub(crate) const COMPACTED_FORMAT: u8 = 2;
 
 /// The largest frame that is read: what a length field may claim before it is called damage.
 pub(crate) const MAX_FRAME_LEN: usize = 64 << 20;
@@ -260,6 +260,41 @@ impl<'a> RawRecords<'a> {
     pub fn rest(&self) -> &'a [u8] {
         self.rest
     }
+
+    /// The next record if it has a key and a value, and neither headers nor a hole before it: so are most, and whoever asks
+    /// for it first has less to look at. `None` leaves the record to [`Iterator::next`].
+    #[inline(always)]
+    pub(crate) fn next_plain(&mut self) -> Option<PlainRecord<'a>> {
+        if self.left == 0 {
+            return None;
+        }
+        let (&flags, mut rest) = self.rest.split_first()?;
+        if flags & !HAS_TIMESTAMP != HAS_KEY | HAS_VALUE {
+            return None;
+        }
+        let key = take_bytes(&mut rest)?;
+        let value = take_bytes(&mut rest)?;
+        let timestamp = if flags & HAS_TIMESTAMP == 0 { 0 } else { zigzag(take_varint(&mut rest)?) };
+        let offset = self.offset;
+        self.offset = offset.wrapping_add(1);
+        self.left -= 1;
+        self.rest = rest;
+        Some(PlainRecord { offset, timestamp: self.base_timestamp.wrapping_add(timestamp), key, value })
+    }
+}
+
+/// What [`RawRecords::next_plain`] finds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PlainRecord<'a> {
+    pub(crate) offset: u64,
+    pub(crate) timestamp: i64,
+    pub(crate) key: &'a [u8],
+    pub(crate) value: &'a [u8],
+}
+
+#[inline(always)]
+fn zigzag(raw: u64) -> i64 {
+    (raw >> 1) as i64 ^ -((raw & 1) as i64)
 }
 
 impl<'a> Iterator for RawRecords<'a> {
@@ -278,8 +313,7 @@ impl<'a> Iterator for RawRecords<'a> {
         let value = if flags & HAS_VALUE != 0 { Some(take_bytes(&mut rest)?) } else { None };
         let mut timestamp = self.base_timestamp;
         if flags & HAS_TIMESTAMP != 0 {
-            let raw = take_varint(&mut rest)?;
-            timestamp = timestamp.wrapping_add((raw >> 1) as i64 ^ -((raw & 1) as i64));
+            timestamp = timestamp.wrapping_add(zigzag(take_varint(&mut rest)?));
         }
         let (mut headers, mut hole) = (Headers::default(), 0);
         if flags >= HAS_HEADERS {

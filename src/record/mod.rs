@@ -37,7 +37,7 @@ pub use containers::{ArrayIter, ArrayView, MapIter, MapView};
 pub use decoder::{Decoder, SchemaLookup};
 pub use duration::Duration;
 pub use field::{FieldType, HasField, field_id};
-pub(crate) use frame::MAX_FRAME_LEN;
+pub(crate) use frame::{COMPACTED_FORMAT as COMPACTED_FRAME, FORMAT as PLAIN_FRAME, MAX_FRAME_LEN, PlainRecord};
 pub use frame::{Frame, FrameError, FrameHeader, HEADER_LEN, Headers, RawRecord, RawRecords};
 pub use frame_builder::{FrameBuilder, FrameMark};
 pub(crate) use frames::Spot;

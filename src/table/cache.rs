@@ -104,6 +104,25 @@ impl<S: Clone> Marks<S> {
     }
 }
 
+impl<S: Clone> Slot<S> {
+    /// Takes note that it is written to at `timestamp`.
+    #[inline(always)]
+    fn touch(&mut self, no: SlotNo, timestamp: i64, marks: &mut Marks<S>) -> &mut Option<S> {
+        if self.flags & marks.need != marks.need {
+            marks.first_write(no, self);
+        }
+        self.flags |= REFERENCED;
+        self.timestamp = self.timestamp.max(timestamp);
+        &mut self.state
+    }
+}
+
+/// The slot of that number; apart from [`Cache::slot_mut`], so that the marks can be had beside it.
+#[inline(always)]
+fn slot_in<S>(chunks: &mut [Vec<Slot<S>>], no: SlotNo) -> &mut Slot<S> {
+    &mut chunks[no.index() >> CHUNK_BITS][no.index() & (CHUNK_SLOTS - 1)]
+}
+
 #[derive(Debug)]
 pub(super) struct Cache<S> {
     /// Tag in the high half, slot number in the low one; 0 is empty.
@@ -161,7 +180,7 @@ impl<S: Clone> Cache<S> {
 
     #[inline]
     pub(super) fn slot_mut(&mut self, no: SlotNo) -> &mut Slot<S> {
-        &mut self.chunks[no.index() >> CHUNK_BITS][no.index() & (CHUNK_SLOTS - 1)]
+        slot_in(&mut self.chunks, no)
     }
 
     /// The slot of a key.
@@ -309,28 +328,24 @@ impl<S: Clone> Cache<S> {
     /// Marks a slot as written to at `timestamp` and lends its state.
     #[inline]
     pub(super) fn touch(&mut self, no: SlotNo, timestamp: i64) -> &mut Option<S> {
-        let slot = &mut self.chunks[no.index() >> CHUNK_BITS][no.index() & (CHUNK_SLOTS - 1)];
-        if slot.flags & self.marks.need != self.marks.need {
-            self.marks.first_write(no, slot);
-        }
-        slot.flags |= REFERENCED;
-        slot.timestamp = slot.timestamp.max(timestamp);
-        &mut slot.state
+        slot_in(&mut self.chunks, no).touch(no, timestamp, &mut self.marks)
     }
 
-    /// As [`Cache::touch`] for a slot that is probably the key's: `None` if it is not, or if there is no state.
-    #[inline]
-    pub(super) fn touch_if(&mut self, no: SlotNo, key: &[u8], timestamp: i64) -> Option<&mut S> {
-        let slot = &mut self.chunks[no.index() >> CHUNK_BITS][no.index() & (CHUNK_SLOTS - 1)];
+    /// As [`Cache::touch`] for a slot that is probably the key's: `None` if it is not.
+    #[inline(always)]
+    pub(super) fn touch_key(&mut self, no: SlotNo, key: &[u8], timestamp: i64) -> Option<&mut Option<S>> {
+        let slot = slot_in(&mut self.chunks, no);
+        slot.key.is(key).then(|| slot.touch(no, timestamp, &mut self.marks))
+    }
+
+    /// As [`Cache::touch_key`], and `None`, too, if there is no state.
+    #[inline(always)]
+    pub(super) fn touch_state(&mut self, no: SlotNo, key: &[u8], timestamp: i64) -> Option<&mut S> {
+        let slot = slot_in(&mut self.chunks, no);
         if slot.state.is_none() || !slot.key.is(key) {
             return None;
         }
-        if slot.flags & self.marks.need != self.marks.need {
-            self.marks.first_write(no, slot);
-        }
-        slot.flags |= REFERENCED;
-        slot.timestamp = slot.timestamp.max(timestamp);
-        slot.state.as_mut()
+        slot.touch(no, timestamp, &mut self.marks).as_mut()
     }
 
     /// Marks a slot as read.
@@ -341,7 +356,7 @@ impl<S: Clone> Cache<S> {
 
     /// Replaces a slot by a committed state that the store does not have.
     pub(super) fn apply(&mut self, no: SlotNo, timestamp: i64, state: Option<S>) {
-        let slot = &mut self.chunks[no.index() >> CHUNK_BITS][no.index() & (CHUNK_SLOTS - 1)];
+        let slot = slot_in(&mut self.chunks, no);
         slot.timestamp = timestamp;
         slot.state = state;
         self.marks.unsaved(no, slot);
@@ -352,7 +367,7 @@ impl<S: Clone> Cache<S> {
     /// Says how many bytes a slot's state took when it was encoded, if it may own memory at all.
     pub(super) fn set_heap(&mut self, no: SlotNo, bytes: usize) {
         if std::mem::needs_drop::<S>() {
-            let slot = &mut self.chunks[no.index() >> CHUNK_BITS][no.index() & (CHUNK_SLOTS - 1)];
+            let slot = slot_in(&mut self.chunks, no);
             self.state_heap -= slot.heap as usize;
             slot.heap = u32::try_from(bytes).unwrap_or(u32::MAX);
             self.state_heap += slot.heap as usize;

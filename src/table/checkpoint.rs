@@ -2,11 +2,15 @@
 
 use std::sync::Arc;
 
+use super::prefetch::prefetch;
 use super::store::Store;
 use crate::error::Result;
 
 /// Deltas are encoded into pieces of this size: one huge buffer costs page faults on every growth.
 const PIECE_BYTES: usize = 256 << 10;
+
+/// So many entries before it is handed out, an entry's memory is asked for.
+const AHEAD: usize = 16;
 
 /// Keys and their stored states, packed.
 #[derive(Debug, Default)]
@@ -47,18 +51,42 @@ impl Deltas {
         self.entries.len()
     }
 
+    /// Puts the keys in the store's order. What follows the bytes that all of them begin with is compared as a number: keys
+    /// lie anywhere in memory, and few have more than eight bytes that tell them apart.
     fn sort(&mut self) {
         let Self { pieces, entries } = self;
-        entries.sort_unstable_by(|a, b| key_of(pieces, a).cmp(key_of(pieces, b)));
+        let Some(first) = entries.first().map(|entry| key_of(pieces, entry)) else { return };
+        let shared = entries.iter().fold(first.len(), |shared, entry| {
+            let key = key_of(pieces, entry);
+            key.iter().zip(&first[..shared]).take_while(|(a, b)| a == b).count()
+        });
+        let mut order: Vec<(u64, u32)> =
+            (0..).zip(&*entries).map(|(at, entry)| (head(&key_of(pieces, entry)[shared..]), at)).collect();
+        let rest = |at: u32| &key_of(pieces, &entries[at as usize])[shared..];
+        order.sort_unstable_by(|(a, x), (b, y)| a.cmp(b).then_with(|| rest(*x).cmp(rest(*y))));
+        *entries = order.into_iter().map(|(_, at)| entries[at as usize]).collect();
     }
 
     /// Every key with its stored state.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
-        self.entries.iter().map(|entry| {
-            let behind_key = &self.pieces[entry.piece][entry.start + entry.key_len..];
-            (key_of(&self.pieces, entry), entry.state_len.map(|len| &behind_key[..len]))
+        let Self { pieces, entries } = self;
+        entries.iter().enumerate().map(|(at, entry)| {
+            // In the order of keys they lie anywhere.
+            if let Some(byte) = entries.get(at + AHEAD).and_then(|ahead| pieces[ahead.piece].get(ahead.start)) {
+                prefetch(byte);
+            }
+            let behind_key = &pieces[entry.piece][entry.start + entry.key_len..];
+            (key_of(pieces, entry), entry.state_len.map(|len| &behind_key[..len]))
         })
     }
+}
+
+/// The first eight bytes, as many as there are, in an order that is that of the bytes.
+fn head(bytes: &[u8]) -> u64 {
+    let mut head = [0; 8];
+    let len = bytes.len().min(8);
+    head[..len].copy_from_slice(&bytes[..len]);
+    u64::from_be_bytes(head)
 }
 
 fn key_of<'a>(pieces: &'a [Vec<u8>], entry: &Entry) -> &'a [u8] {
@@ -108,5 +136,34 @@ impl CheckpointDone {
     /// The changelog position that the store covers now.
     pub fn position(&self) -> u64 {
         self.position
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn keys_are_in_the_order_of_their_bytes(
+            shared in proptest::collection::vec(any::<u8>(), 0..4),
+            // Few values, so that keys begin alike, are contained in one another, and end in zeroes.
+            keys in proptest::collection::btree_set(proptest::collection::vec(0..3_u8, 0..12), 0..200)
+                .prop_flat_map(|keys| Just(Vec::from_iter(keys)).prop_shuffle()),
+        ) {
+            let mut keys: Vec<Vec<u8>> = keys.iter().map(|key| [&shared[..], key].concat()).collect();
+            let mut deltas = Deltas::default();
+            for key in &keys {
+                deltas.push(key, Some(key).filter(|key| key.len() % 3 > 0).map(Vec::as_slice));
+            }
+            deltas.sort();
+            keys.sort();
+            let sorted: Vec<(Vec<u8>, bool)> =
+                deltas.iter().map(|(key, state)| (key.to_vec(), state.is_some_and(|state| state == key))).collect();
+            let expected: Vec<(Vec<u8>, bool)> = keys.iter().map(|key| (key.clone(), key.len() % 3 > 0)).collect();
+            prop_assert_eq!(sorted, expected);
+        }
     }
 }

@@ -33,7 +33,7 @@ impl KeyBytes {
     }
 
     /// Whether it is this key.
-    #[inline]
+    #[inline(always)]
     pub(super) fn is(&self, key: &[u8]) -> bool {
         match self {
             Self::Inline { len, bytes } => usize::from(*len) == key.len() && short_eq(bytes, key),
@@ -52,7 +52,7 @@ impl KeyBytes {
 
 /// Whether `bytes` begin with `key`, for keys that fit: a few overlapping words, which is quicker than the call that a
 /// comparison of slices of unknown length becomes.
-#[inline]
+#[inline(always)]
 fn short_eq(bytes: &[u8; INLINE_LEN], key: &[u8]) -> bool {
     let long = |at: usize| word::<8>(bytes, at) == word::<8>(key, at);
     let int = |at: usize| word::<4>(bytes, at) == word::<4>(key, at);

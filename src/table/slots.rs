@@ -147,9 +147,9 @@ impl<S: Clone + 'static> Slots<S> {
     }
 
     /// The state of a key, marked as [`Slots::touch`] does, if the slot is the key's and there is one.
-    #[inline]
+    #[inline(always)]
     pub fn touch_if(&mut self, slot: SlotNo, key: &[u8], timestamp: i64) -> Option<&mut S> {
-        self.cache.touch_if(slot, key, timestamp)
+        self.cache.touch_state(slot, key, timestamp)
     }
 
     /// Loads the keys of a group that have no slot yet, as far as they belong here.
@@ -199,10 +199,15 @@ impl<S: Clone + 'static> Slots<S> {
     /// The slot of a key, loaded if it is missing: the one that is expected for the record at hand, if it is the key's.
     #[inline(always)]
     pub(super) fn look_up(&mut self, key: &[u8], at_hand: &AtHand) -> Result<SlotNo> {
-        match self.expected.get(at_hand.place()) {
-            Some(Some(slot)) if self.cache.is_of(*slot, key) => Ok(*slot),
+        match self.expected_at(at_hand) {
+            Some(slot) if self.cache.is_of(slot, key) => Ok(slot),
             _ => self.search(key),
         }
+    }
+
+    #[inline(always)]
+    fn expected_at(&self, at_hand: &AtHand) -> Option<SlotNo> {
+        self.expected.get(at_hand.place()).copied().flatten()
     }
 
     #[inline(never)]
@@ -263,8 +268,15 @@ impl<S: Clone + 'static> Slots<S> {
         at_hand: &AtHand,
         change: impl FnOnce(&mut Option<S>) -> R,
     ) -> Result<R> {
-        let slot = self.look_up(key, at_hand)?;
-        let result = change(self.cache.touch(slot, at_hand.timestamp()));
+        let (expected, timestamp) = (self.expected_at(at_hand), at_hand.timestamp());
+        let state = expected.and_then(|slot| Some((slot, self.cache.touch_key(slot, key, timestamp)?)));
+        let (slot, result) = match state {
+            Some((slot, state)) => (slot, change(state)),
+            None => {
+                let slot = self.search(key)?;
+                (slot, change(self.cache.touch(slot, timestamp)))
+            }
+        };
         self.writes = self.writes.wrapping_add(1);
         // See `measure`.
         if (std::mem::needs_drop::<S>() && self.writes % SAMPLE == 1) || self.cache.undo_enabled() {

@@ -28,7 +28,7 @@ use super::files::{io_error, open_if_there, sync_folder};
 use super::segment_name::SegmentName;
 use crate::disk::{Disk, DiskFile, Open};
 use crate::error::{Error, ErrorKind, Result};
-use crate::record::{Frame, FrameBuilder, FrameError, FrameHeader, HEADER_LEN};
+use crate::record::{COMPACTED_FRAME, Frame, FrameBuilder, FrameError, FrameHeader, HEADER_LEN, PLAIN_FRAME};
 
 /// Bytes before the first frame.
 pub(super) const SEGMENT_HEADER_LEN: u64 = 64;
@@ -330,17 +330,22 @@ fn walk_over(bytes: &[u8], walked: &mut Walked, each: &mut impl FnMut(&Frame<'_>
     None
 }
 
-/// The whole frames in bytes of which nobody knows where frames begin: every byte is tried; few look like a header.
+/// The whole frames in bytes of which nobody knows where frames begin: wherever a byte could name a format, of which
+/// there are none in the zeroes behind what was written.
 pub(super) fn frames_anywhere(bytes: &[u8]) -> impl Iterator<Item = (usize, Frame<'_>)> {
-    (0..bytes.len().saturating_sub(HEADER_LEN - 1)).filter_map(|i| {
-        let head = &bytes[i..];
+    let formats = bytes.get(FORMAT_AT..).unwrap_or_default();
+    memchr::memchr2_iter(PLAIN_FRAME, COMPACTED_FRAME, formats).filter_map(|i| {
+        let head = bytes.get(i..).filter(|head| head.len() >= HEADER_LEN)?;
         // Only what compaction wrote says something in the last eight bytes.
-        let plain = head[8] == 1 && head[72..HEADER_LEN].iter().all(|b| *b == 0);
-        let plausible = head[10] == 0 && head[11] == 0 && (plain || head[8] == 2);
+        let plain = head[FORMAT_AT] == PLAIN_FRAME && head[72..HEADER_LEN].iter().all(|b| *b == 0);
+        let plausible = head[10] == 0 && head[11] == 0 && (plain || head[FORMAT_AT] == COMPACTED_FRAME);
         let frame = if plausible { Frame::parse(head).ok() } else { None };
         frame.map(|frame| (i, frame))
     })
 }
+
+/// Where a frame names its format.
+const FORMAT_AT: usize = 8;
 
 /// What bytes are that begin like a frame of a newer format: one if its checksum holds, damage if not, and neither before
 /// all of it is there.
