@@ -23,6 +23,10 @@ use crate::record::FrameBuilder;
 /// and an idle partition takes little.
 const RESERVE_BYTES: std::ops::RangeInclusive<u64> = 64 << 10..=16 << 20;
 
+/// When the first segment has as many bytes, it is synced for the first time: the end of that segment waits until its
+/// beginning is durable, which a sync of all of it is a long way to.
+const FIRST_SYNC_BYTES: u64 = 1 << 20;
+
 /// What an appender knows of the partition.
 #[derive(Debug)]
 pub(super) struct Writer {
@@ -260,6 +264,9 @@ impl Partition {
             writer.sequences.insert(producer.0, first + u64::from(added));
         }
         writer.note_in_index(at, at + len, writer.seen.offset);
+        if (at..at + len).contains(&FIRST_SYNC_BYTES) && self.page.durable().0 == 0 {
+            self.sync_behind();
+        }
         Ok((Appended { base_offset, added, dropped }, writer.seen.pos))
     }
 
