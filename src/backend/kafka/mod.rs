@@ -341,9 +341,17 @@ impl Replay for KafkaBackend {
         self.0.offset_at(place, timestamp_ms)
     }
 
+    fn position_was_set(&self, group: &str, place: &TopicPartition) -> Result<bool> {
+        self.0.position_was_set(group, place)
+    }
+
     fn topic(&self, name: &str) -> Result<Topic> {
         self.0.read_ledger()?;
         self.0.found(name)
+    }
+
+    fn topic_id(&self, name: &str) -> Result<Option<Arc<str>>> {
+        self.0.topic_id(name)
     }
 
     fn schema(&self, topic: &str, fingerprint: u64) -> Result<Option<Arc<str>>> {

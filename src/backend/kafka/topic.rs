@@ -11,6 +11,7 @@ use super::Inner;
 use super::client::{Context, Role};
 use super::delivery::Sender;
 use super::ledger::{Entry, LEDGER, topic_key};
+use super::native::topic_id;
 use super::options::ANSWER_TIMEOUT;
 use crate::backend::{Topic, check_same_meaning};
 use crate::error::{Error, ErrorKind, Result};
@@ -89,6 +90,18 @@ impl Inner {
             Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => Ok(None),
             Some(RDKafkaErrorCode::LeaderNotAvailable) => Ok(None),
             Some(code) => Err(failed(KafkaError::MetadataFetch(code))),
+        }
+    }
+
+    /// The id that the broker has given a topic; `None` where it gives none. Blocks.
+    pub(super) fn topic_id(&self, name: &str) -> Result<Option<Arc<str>>> {
+        let client = self.readers.client()?;
+        match topic_id(&client, &self.clients.named(name), ANSWER_TIMEOUT) {
+            Ok(id) => Ok(id.map(Arc::from)),
+            Err(error) => match error.rdkafka_error_code() {
+                Some(RDKafkaErrorCode::UnsupportedFeature | RDKafkaErrorCode::UnsupportedVersion) => Ok(None),
+                _ => Err(self.clients.explain(&format!("cannot ask for the id of topic {name}"), error)),
+            },
         }
     }
 

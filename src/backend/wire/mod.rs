@@ -214,8 +214,16 @@ impl Replay for WireReplay {
         self.inner.offset_at(partition, timestamp_ms)
     }
 
+    fn position_was_set(&self, group: &str, partition: &TopicPartition) -> Result<bool> {
+        self.inner.position_was_set(group, partition)
+    }
+
     fn topic(&self, name: &str) -> Result<Topic> {
         self.inner.topic(name)
+    }
+
+    fn topic_id(&self, name: &str) -> Result<Option<Arc<str>>> {
+        self.inner.topic_id(name)
     }
 
     fn schema(&self, topic: &str, fingerprint: u64) -> Result<Option<Arc<str>>> {

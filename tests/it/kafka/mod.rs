@@ -7,6 +7,7 @@ mod cut_off;
 mod eos;
 mod gone;
 mod guarantees;
+mod identity;
 mod kill;
 mod secured;
 mod stage;
