@@ -4,6 +4,7 @@ mod cluster;
 mod commands;
 mod conformance;
 mod cut_off;
+mod ends;
 mod eos;
 mod gone;
 mod guarantees;
