@@ -10,6 +10,7 @@ mod gone;
 mod guarantees;
 mod identity;
 mod kill;
+mod named;
 mod secured;
 mod stage;
 mod stopped;
