@@ -78,7 +78,9 @@ fn check_replaced(context: &Context, plan: &AgentPlan, changelog: &TopicPartitio
         let Some(at) = replay.position(&plan.group, &place)? else { continue };
         if at > replay.offsets(&place)?.start && !replay.position_was_set(&plan.group, &place)? {
             let message = format!(
-                "the changelog of agent {} was deleted and is empty now, while its group {} has come to offset {at} of {place}:                  a table made of it would lack what was processed before. Drop what the agent keeps with `reset`, and its                  topics are processed again",
+                "the changelog of agent {} was deleted and is empty now, while its group {} has come to offset {at} of {place}: \
+                 a table made of it would lack what was processed before. Drop what the agent keeps with `reset`, and its \
+                 topics are processed again",
                 plan.def.name, plan.group
             );
             return Err(Error::new(ErrorKind::State, message).at(changelog));
