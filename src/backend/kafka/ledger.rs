@@ -14,7 +14,7 @@ use super::reader::KafkaReader;
 use crate::backend::{ProducerId, Reader, Topic};
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::Frames;
-use crate::topic::{TopicPartition, TopicSchema, TopicSettings, TopicSpec, WireFormat};
+use crate::topic::{Numbering, TopicPartition, TopicSchema, TopicSettings, TopicSpec, WireFormat};
 
 /// How long what was committed is waited for, in steps.
 const WAIT: Duration = Duration::from_millis(2);
@@ -33,6 +33,9 @@ pub(super) struct Entry {
     /// `None` for a topic that somebody else made, as long as nobody has said what it holds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     format: Option<WireFormat>,
+    /// Who gives the numbers in Confluent headers, where somebody has written one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    numbers: Option<Numbering>,
     /// Fingerprints with their schemas, oldest first.
     #[serde(default)]
     schemas: Vec<(String, String)>,
@@ -48,6 +51,7 @@ impl Entry {
             settings: topic.spec.settings,
             internal: topic.spec.internal,
             format: topic.spec.format,
+            numbers: topic.spec.numbers,
             schemas: schemas.collect(),
         }
     }
@@ -64,6 +68,7 @@ impl Entry {
             settings: self.settings,
             internal: self.internal,
             format: self.format,
+            numbers: self.numbers,
             ..TopicSpec::new(name, self.partitions)
         };
         Topic { spec, schemas }

@@ -244,6 +244,7 @@ impl Inner {
         // Only who reads or writes a topic of somebody else's knows what is in it.
         topic.spec.format = topic.spec.format.or(spec.format);
         topic.spec.check_fits(spec)?;
+        topic.spec.numbers = topic.spec.numbers.or(spec.numbers);
         if let Some(schema) = &spec.schema {
             check_same_meaning(&spec.name, &topic.schemas, schema)?;
             if topic.schemas.iter().all(|have| have.fingerprint != schema.fingerprint) {
