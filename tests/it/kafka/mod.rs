@@ -11,6 +11,7 @@ mod guarantees;
 mod identity;
 mod kill;
 mod named;
+mod purging;
 mod secured;
 mod stage;
 mod stopped;
