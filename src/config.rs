@@ -1,12 +1,14 @@
 //! Settings: flags, then the environment, then one TOML file, then defaults; each knows where it comes from.
 
 mod known;
+mod open;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use self::known::{KNOWN, Kind, Known};
+pub(crate) use self::open::environment;
 use crate::error::{Error, ErrorKind, Result};
 
 /// The file that is read where no other is named, if it exists.

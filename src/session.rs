@@ -11,6 +11,7 @@ use crate::app::App;
 use crate::backend::log::{LogBackend, LogOptions};
 use crate::backend::{Backend, WireLayer};
 use crate::clock::Clock;
+use crate::config::Settings;
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{Plan, changelog_name, stored_schemas};
 use crate::publish::{Published, Publisher};
@@ -41,27 +42,47 @@ impl Session {
         Self::on(app, &data_dir, partitions, |clock| Ok(Arc::new(LogBackend::open(log, clock)?)))
     }
 
-    /// As [`Session::open`], on the backend that `open` returns; tables are kept in the data folder.
+    /// As [`Session::open`], on the backend that `open` returns; tables are kept in the data folder. Topics of the format
+    /// `confluent` have numbers of their own: only [`Session::by_settings`] has a schema registry.
     pub fn on(
         app: App,
         data_dir: &std::path::Path,
         partitions: u32,
         open: impl FnOnce(Clock) -> Result<Arc<dyn Backend>>,
     ) -> Result<Self> {
+        let options = WorkerOptions { state_dir: Some(state_dir(data_dir, app.name())), ..WorkerOptions::default() };
+        Self::layered(app, options, partitions, |app, clock| {
+            let layer = WireLayer::new(open(clock.clone())?, app.formats().clone());
+            Ok(Arc::new(layer.with_settings(app.topic_settings().clone())))
+        })
+    }
+
+    /// As the app's own worker would begin with these settings: on the same topics with the same schema registry, with its
+    /// tables in the same folder, and at the same pace. [`Settings::of_process`] are those of the environment and of
+    /// `gretchen.toml`.
+    pub fn by_settings(app: App, settings: &Settings) -> Result<Self> {
+        let options = settings.worker_options(app.name());
+        Self::layered(app, options, settings.partitions(), |app, clock| settings.open(app, clock))
+    }
+
+    /// Plans the app on the backend that `open` returns, as agents see it.
+    fn layered(
+        app: App,
+        options: WorkerOptions,
+        partitions: u32,
+        open: impl FnOnce(&App, &Clock) -> Result<Arc<dyn Backend>>,
+    ) -> Result<Self> {
         let clock = Clock::system();
-        let state_dir = state_dir(data_dir, app.name());
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
             .build()
             .map_err(|error| Error::io("cannot start a runtime", error))?;
-        let backend: Arc<dyn Backend> = {
+        let backend = {
             let _inside = runtime.enter();
-            let layer = WireLayer::new(open(clock.clone())?, app.formats().clone());
-            Arc::new(layer.with_settings(app.topic_settings().clone()))
+            open(&app, &clock)?
         };
         let plan = runtime.block_on(Plan::make(app.name(), &app.agents(), &*backend, partitions))?;
-        let options = WorkerOptions { state_dir: Some(state_dir), ..WorkerOptions::default() };
         Ok(Self { app, plan, runtime, backend, options, clock })
     }
 

@@ -85,6 +85,16 @@ impl fmt::Display for WireFormat {
     }
 }
 
+/// Who gives the numbers in the Confluent headers of a topic's values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Numbering {
+    /// The topic: its first schema has number 1, and so on.
+    Own,
+    /// A schema registry.
+    Registry,
+}
+
 /// A topic as somebody wants it to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopicSpec {
@@ -102,6 +112,8 @@ pub struct TopicSpec {
     pub internal: bool,
     /// What values look like; nothing said takes the topic as it is, or makes one of single objects.
     pub format: Option<WireFormat>,
+    /// Who gives the numbers in Confluent headers, fixed by whoever writes the first.
+    pub numbers: Option<Numbering>,
 }
 
 impl TopicSpec {
@@ -115,6 +127,7 @@ impl TopicSpec {
             settings: TopicSettings::default(),
             internal: false,
             format: None,
+            numbers: None,
         }
     }
 
@@ -150,12 +163,38 @@ impl TopicSpec {
         if let Some(want) = wanted.format.filter(|want| *want != self.format.unwrap_or_default()) {
             return differs("format", &self.format.unwrap_or_default(), &want);
         }
+        self.check_numbers(wanted)?;
         match (&self.key_field, &wanted.key_field) {
             (_, None) => Ok(()),
             (Some(have), Some(want)) if have == want => Ok(()),
             (Some(have), Some(want)) => differs("key", have, want),
             (None, Some(want)) => differs("key", &"none", want),
         }
+    }
+}
+
+impl TopicSpec {
+    /// A value does not say whose number it has, so a topic can have numbers of one kind alone.
+    fn check_numbers(&self, wanted: &Self) -> Result<()> {
+        let message = match (self.numbers, wanted.numbers) {
+            (Some(Numbering::Own), Some(Numbering::Registry)) => format!(
+                "the values of topic {} have numbers of the topic's own, from a time without a schema registry, and could \
+                 not be told from values with numbers of the registry's: write to a new topic, or leave the setting registry \
+                 out",
+                self.name
+            ),
+            (Some(Numbering::Registry), Some(Numbering::Own)) => self.lacks_registry(),
+            _ => return Ok(()),
+        };
+        Err(Error::new(ErrorKind::Conflict, message))
+    }
+
+    /// What is said where the topic's numbers cannot be looked up.
+    pub(crate) fn lacks_registry(&self) -> String {
+        format!(
+            "the values of topic {} have numbers that a schema registry gave; name that registry with the setting registry",
+            self.name
+        )
     }
 }
 

@@ -403,8 +403,19 @@ pub trait Replay: Send + Sync + fmt::Debug {
         Err(Error::new(ErrorKind::Unsupported, "this backend does not find records by their time").at(partition))
     }
 
+    /// Whether a group's position in a partition is what [`Replay::set_position`] made of it, and nobody has committed since.
+    fn position_was_set(&self, _group: &str, _partition: &TopicPartition) -> Result<bool> {
+        Ok(false)
+    }
+
     /// A topic as it is now.
     fn topic(&self, name: &str) -> Result<Topic>;
+
+    /// What tells a topic from one of the same name that was deleted before, where the backend has that: every topic that is
+    /// made gets another.
+    fn topic_id(&self, _name: &str) -> Result<Option<Arc<str>>> {
+        Ok(None)
+    }
 
     /// The whole schema, as JSON, of that fingerprint among those that a topic keeps.
     fn schema(&self, topic: &str, fingerprint: u64) -> Result<Option<Arc<str>>>;

@@ -21,7 +21,6 @@ mod topics;
 mod values;
 mod worker;
 
-use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
@@ -34,7 +33,7 @@ use self::context::Context;
 use self::failure::{Done, Failure};
 use crate::app::App;
 use crate::backend::{is_secret, without_secrets};
-use crate::config::{PREFIX, Settings};
+use crate::config::{Settings, environment};
 
 /// Time that the runtime's threads get after the command is done.
 const RUNTIME_END: Duration = Duration::from_millis(200);
@@ -76,7 +75,11 @@ fn run(app: App, program: String, cli: Cli, mut grammar: clap::Command) -> Done 
         clap_complete::generate(shell, &mut grammar, &program, &mut script);
         return Ok(std::io::Write::write_all(&mut std::io::stdout(), &script)?);
     }
-    let settings = Settings::load(&cli.global.flags(), &variables()?, cli.global.config.as_deref())?;
+    let settings = Settings::load(
+        &cli.global.flags(),
+        &environment().map_err(|error| Failure::usage(error.to_string()))?,
+        cli.global.config.as_deref(),
+    )?;
     let default_level = match (&cli.command, cli.global.quiet) {
         (_, true) => "error",
         (Command::Worker(_), false) => "info",
@@ -95,17 +98,6 @@ fn run(app: App, program: String, cli: Cli, mut grammar: clap::Command) -> Done 
     let flushed = context.out.flush();
     done?;
     Ok(flushed?)
-}
-
-/// The variables of the environment that are meant for settings.
-fn variables() -> Done<BTreeMap<String, String>> {
-    std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok().filter(|name| name.starts_with(PREFIX))?, value)))
-        .map(|(name, value)| match value.into_string() {
-            Ok(value) => Ok((name, value)),
-            Err(_) => Err(Failure::usage(format!("{name}: the value is not UTF-8"))),
-        })
-        .collect()
 }
 
 async fn dispatch(context: &mut Context, command: Command) -> Done {

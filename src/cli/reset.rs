@@ -57,7 +57,10 @@ pub(super) async fn run(context: &mut Context, args: &ResetArgs) -> Done {
         let removed = if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
         removed.map_err(|error| Failure::new(format!("cannot remove {}: {error}", path.display())))?;
     }
+    // Stores on other machines are told from those of a new changelog by the id of the old one.
+    let mut told_apart = true;
     for topic in &doomed.topics {
+        told_apart &= store.replay.topic_id(topic)?.is_some();
         store.replay.delete_topic(topic).await?;
     }
     for (group, place, _, to) in &doomed.starts {
@@ -69,11 +72,12 @@ pub(super) async fn run(context: &mut Context, args: &ResetArgs) -> Done {
             false => "the agents process their topics from these positions on",
         };
         context.out.line(&format!("\ndropped; {what}"))?;
-        if context.is_kafka() {
+        if context.is_kafka() && !told_apart {
             // A store is known by its place in the changelog, and another one's would be taken for it.
             let folder = format!("state/{}", context.app.name());
             context.out.line(&format!(
-                "on every other machine remove {folder} in its data folder before a worker starts there"
+                "the brokers give topics no ids (Kafka 2.8 and later do): on every other machine remove {folder} in its data \
+                 folder before a worker starts there"
             ))?;
         }
     }

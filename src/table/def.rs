@@ -4,6 +4,7 @@ use std::any::TypeId;
 use std::fmt;
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use super::at_hand::AtHand;
 use super::partition::{AnyPartition, TablePartition};
@@ -32,6 +33,8 @@ pub struct OpenPartition {
     pub partitions: u32,
     /// The partition of the changelog, for errors.
     pub place: TopicPartition,
+    /// What tells the changelog from one of the same name that was deleted, where its backend has that. A store keeps it.
+    pub changelog_id: Option<Arc<str>>,
     /// The schemas that the changelog keeps, for values that an earlier form of the table wrote.
     pub schemas: StoredSchemas,
     /// Bound of the cache in bytes.

@@ -84,6 +84,10 @@ pub trait AnyPartition: fmt::Debug {
     /// The changelog position that the store covers; `None` if it has never had a checkpoint.
     fn store_position(&self) -> Result<Option<u64>>;
 
+    /// The id of the changelog that the store is a copy of, if it says so. Whoever has opened it for another changelog must
+    /// not use it.
+    fn store_changelog(&self) -> Result<Option<Arc<str>>>;
+
     /// Whether anything changed since the last commit.
     fn is_dirty(&self) -> bool;
 
@@ -219,6 +223,10 @@ impl<S: Clone + fmt::Debug + 'static> AnyPartition for TablePartition<S> {
 
     fn store_position(&self) -> Result<Option<u64>> {
         self.store.position()
+    }
+
+    fn store_changelog(&self) -> Result<Option<Arc<str>>> {
+        self.store.changelog()
     }
 
     fn is_dirty(&self) -> bool {

@@ -24,7 +24,18 @@ pub struct TableSnapshot {
 impl TableSnapshot {
     /// Opens what is stored in `dir`; a folder that does not exist, or has no checkpoint yet, is an empty table.
     pub fn open(def: &TableDef, dir: &Path, schemas: &StoredSchemas) -> Result<Self> {
-        Ok(Self { store: store::open_for_reading(def, dir, schemas)?, signed: def.signed, newer: BTreeMap::new() })
+        Self::open_of(None, def, dir, schemas)
+    }
+
+    /// The same for a table whose changelog has this id: what is stored of another changelog does not count.
+    pub fn open_of(
+        changelog_id: Option<&Arc<str>>,
+        def: &TableDef,
+        dir: &Path,
+        schemas: &StoredSchemas,
+    ) -> Result<Self> {
+        let store = store::open_for_reading(def, dir, schemas, changelog_id)?;
+        Ok(Self { store, signed: def.signed, newer: BTreeMap::new() })
     }
 
     /// The changelog position that the store covers: deltas from there on have to be applied. `None` is all of them.

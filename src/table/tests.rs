@@ -1,10 +1,12 @@
 //! Tables against a model: a map, a list of commits, and crashes in between.
 
 mod limits;
+mod replaced;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use proptest::prelude::*;
 
@@ -54,11 +56,18 @@ struct Home {
     memory: MemoryStores,
     at_hand: Rc<AtHand>,
     memory_bytes: usize,
+    changelog_id: Option<Arc<str>>,
 }
 
 impl Home {
     fn memory() -> Self {
-        Self { dir: None, memory: MemoryStores::new(), at_hand: Rc::default(), memory_bytes: 4 << 10 }
+        Self {
+            dir: None,
+            memory: MemoryStores::new(),
+            at_hand: Rc::default(),
+            memory_bytes: 4 << 10,
+            changelog_id: None,
+        }
     }
 
     #[cfg(feature = "rocksdb")]
@@ -74,6 +83,7 @@ impl Home {
             partition,
             partitions,
             place: TopicPartition::new("app-words-changelog", partition),
+            changelog_id: self.changelog_id.clone(),
             schemas: StoredSchemas::none(),
             memory_bytes: self.memory_bytes,
             store_bytes: crate::table::DEFAULT_STORE_BYTES,

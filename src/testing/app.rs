@@ -32,7 +32,8 @@ const QUIET_TURNS: usize = 32;
 /// How long agents may be busy with something outside of the app, such as a timer of tokio's.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The app under test. Every call returns when all agents have nothing left to do.
+/// The app under test. There is no schema registry: in memory the schemas of topics whose format is `confluent` have numbers of
+/// the topic's own, and no setting is read. Every call returns when all agents have nothing left to do.
 pub struct TestApp {
     app: App,
     runtime: Runtime,

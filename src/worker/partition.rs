@@ -137,10 +137,12 @@ impl TaskRun {
             )
         })?;
         let at_hand = Rc::new(AtHand::default());
-        let tables = open_tables(&context, &plan, partition, &changelog, &at_hand)?;
+        let changelog_id = replay.topic_id(&changelog.topic)?;
+        let tables = open_tables(&context, &plan, &changelog, changelog_id.as_ref(), &at_hand)?;
         let shared = Rc::new(share(&context, signals.pulse.clone(), &plan, partition, tables, at_hand));
         let state_dir = context.options.state_dir.as_ref().map(|dir| dir.join(plan.def.name));
-        let positions = PositionFile::new(context.options.disk.clone(), state_dir, partition);
+        let positions =
+            PositionFile::new(context.options.disk.clone(), state_dir, partition).of_changelog(changelog_id);
 
         let (commits, recovered, readers) = match context.backend.transactions() {
             Some(transactions) => {

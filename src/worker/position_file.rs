@@ -1,6 +1,7 @@
 //! The changelog position of a task without tables: where its recovery begins.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::disk::Disk;
 use crate::error::{Error, ErrorKind, Result};
@@ -11,12 +12,19 @@ pub(crate) struct PositionFile {
     disk: Disk,
     dir: Option<PathBuf>,
     partition: u32,
+    changelog_id: Option<Arc<str>>,
 }
 
 impl PositionFile {
     /// The file of a partition in the agent's folder.
     pub(crate) fn new(disk: Disk, dir: Option<PathBuf>, partition: u32) -> Self {
-        Self { disk, dir, partition }
+        Self { disk, dir, partition, changelog_id: None }
+    }
+
+    /// The same for a changelog of that id: a position in another one does not count.
+    #[must_use]
+    pub(crate) fn of_changelog(self, id: Option<Arc<str>>) -> Self {
+        Self { changelog_id: id, ..self }
     }
 
     pub(crate) fn name(&self) -> String {
@@ -28,7 +36,9 @@ impl PositionFile {
         let Some(dir) = &self.dir else { return Ok(()) };
         let path = dir.join(self.name());
         let temporary = dir.join(format!("{}.tmp", self.name()));
-        let text = format!("{position} {:08x}\n", crc32c::crc32c(&position.to_le_bytes()));
+        let id = self.changelog_id.as_deref();
+        let behind = id.map_or_else(String::new, |id| format!(" {id}"));
+        let text = format!("{position} {:08x}{behind}\n", check_of(position, id));
         let write = || -> std::io::Result<()> {
             self.disk.create_folder(dir)?;
             self.disk.replace(&path, &temporary, text.as_bytes())
@@ -45,18 +55,32 @@ impl PositionFile {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(Error::io(format!("cannot read {}", path.display()), error)),
         };
-        let parsed = text.split_once(' ').and_then(|(position, crc)| {
-            let position: u64 = position.parse().ok()?;
-            let crc = u32::from_str_radix(crc.trim(), 16).ok()?;
-            (crc32c::crc32c(&position.to_le_bytes()) == crc).then_some(position)
-        });
-        parsed.map(Some).ok_or_else(|| {
-            Error::new(
-                ErrorKind::Corrupt,
-                format!("{} is damaged; remove it, and the changelog is read from its start", path.display()),
-            )
-        })
+        let Some((position, id)) = parsed(&text) else {
+            let message = format!("{} is damaged; remove it, and the changelog is read from its start", path.display());
+            return Err(Error::new(ErrorKind::Corrupt, message));
+        };
+        match (&self.changelog_id, id) {
+            (Some(own), Some(id)) if **own != *id => {
+                tracing::warn!(file = %path.display(), id, own = %own, "the position is one in a changelog that was deleted; the one that is there is read from its start");
+                Ok(None)
+            }
+            _ => Ok(Some(position)),
+        }
     }
+}
+
+/// The checksum of a position, and of the changelog's id behind it.
+fn check_of(position: u64, id: Option<&str>) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c(&position.to_le_bytes()), id.unwrap_or_default().as_bytes())
+}
+
+/// The position in a file's text, with the changelog's id where there is one.
+fn parsed(text: &str) -> Option<(u64, Option<&str>)> {
+    let mut words = text.strip_suffix('\n')?.split(' ');
+    let position: u64 = words.next()?.parse().ok()?;
+    let check = u32::from_str_radix(words.next()?, 16).ok()?;
+    let id = words.next();
+    (words.next().is_none() && check_of(position, id) == check).then_some((position, id))
 }
 
 #[cfg(test)]
@@ -88,6 +112,30 @@ mod tests {
             std::fs::write(&path, hurt).unwrap();
             match file.load() {
                 Ok(position) => assert_eq!(position, Some(123_456_789_012), "bit {bit}"),
+                Err(error) => assert_eq!(error.kind(), ErrorKind::Corrupt, "bit {bit}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_position_in_a_changelog_that_was_deleted_does_not_count() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = || PositionFile::new(Disk::system(), Some(dir.path().to_owned()), 0);
+        let of = |id: &str| file().of_changelog(Some(id.into()));
+        file().store(7).unwrap();
+        assert_eq!(of("one").load().unwrap(), Some(7), "it does not say of which");
+        of("one").store(8).unwrap();
+        assert_eq!(of("one").load().unwrap(), Some(8));
+        assert_eq!(of("two").load().unwrap(), None);
+        assert_eq!(file().load().unwrap(), Some(8), "who looks at it from outside does not know of which");
+        let path = dir.path().join("0.position");
+        let sound = std::fs::read(&path).unwrap();
+        for bit in 0..sound.len() * 8 {
+            let mut hurt = sound.clone();
+            hurt[bit / 8] ^= 1 << (bit % 8);
+            std::fs::write(&path, hurt).unwrap();
+            match file().load() {
+                Ok(position) => assert_eq!(position, Some(8), "bit {bit}"),
                 Err(error) => assert_eq!(error.kind(), ErrorKind::Corrupt, "bit {bit}"),
             }
         }

@@ -11,37 +11,82 @@ use super::position_file::PositionFile;
 use super::recovery::{Recovered, recover};
 use crate::agent::{Mail, OnError, Outbox, OutboxLimits, Pulse, Shape, Shared, Source};
 use crate::backend::{ProducerId, Reader, Replay};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::plan::AgentPlan;
-use crate::table::{AnyPartition, AtHand, OpenPartition};
+use crate::table::{AnyPartition, AtHand, OpenPartition, drop_store};
 use crate::topic::TopicPartition;
 
-/// The tables that the agent writes, as their stores have them.
+/// The tables that the agent writes, as their stores have them. A store of a changelog that was deleted is dropped: `id` is
+/// that of the one that is there.
 pub(super) fn open_tables(
     context: &Context,
     plan: &AgentPlan,
-    partition: u32,
     changelog: &TopicPartition,
+    id: Option<&Arc<str>>,
     at_hand: &Rc<AtHand>,
 ) -> Result<Vec<Rc<dyn AnyPartition>>> {
+    let options = &context.options;
+    let partition = changelog.partition;
     let mut tables = Vec::new();
     for def in &plan.tables {
-        let table = def.open(OpenPartition {
-            dir: context.options.state_dir.as_ref().map(|dir| dir.join(def.name).join(partition.to_string())),
-            disk: context.options.disk.clone(),
-            memory: context.options.state_dir.is_none().then(|| context.options.memory_stores.clone()),
-            partition,
-            partitions: plan.partitions,
-            place: changelog.clone(),
-            schemas: plan.stored.clone(),
-            memory_bytes: context.options.table_memory_bytes,
-            store_bytes: context.options.store_memory_bytes,
-            at_hand: at_hand.clone(),
-        })?;
+        let dir = options.state_dir.as_ref().map(|dir| dir.join(def.name).join(partition.to_string()));
+        let memory = options.state_dir.is_none().then(|| options.memory_stores.clone());
+        let open = || {
+            def.open(OpenPartition {
+                dir: dir.clone(),
+                disk: options.disk.clone(),
+                memory: memory.clone(),
+                partition,
+                partitions: plan.partitions,
+                place: changelog.clone(),
+                changelog_id: id.cloned(),
+                schemas: plan.stored.clone(),
+                memory_bytes: options.table_memory_bytes,
+                store_bytes: options.store_memory_bytes,
+                at_hand: at_hand.clone(),
+            })
+        };
+        let mut table = open()?;
+        if let (Some(id), Some(stored)) = (id, table.store_changelog()?)
+            && stored != *id
+        {
+            // Its files must be closed before they go.
+            drop(table);
+            check_replaced(context, plan, changelog)?;
+            let folder = dir.as_ref().map_or_else(|| "memory".into(), |dir| dir.display().to_string());
+            tracing::warn!(table = def.name, folder, %changelog, stored = %stored, id = %id,
+                "the store is a copy of a changelog that was deleted; it is dropped, and the table made of the changelog that is there");
+            drop_store(&options.disk, dir.as_deref(), memory.as_ref(), changelog)?;
+            table = open()?;
+        }
         table.enable_undo(needs_undo(plan));
         tables.push(table);
     }
     Ok(tables)
+}
+
+/// Refuses to drop a store that may be all that is left of a table: the changelog was deleted by somebody, nothing has been
+/// committed to the one that is there, and the group goes on behind records that would be counted nowhere then. Who resets
+/// the agent means it.
+fn check_replaced(context: &Context, plan: &AgentPlan, changelog: &TopicPartition) -> Result<()> {
+    let Some(replay) = context.backend.replay() else { return Ok(()) };
+    if replay.offsets(changelog)?.end > 0 {
+        return Ok(());
+    }
+    for (topic, _) in &plan.sources {
+        let place = TopicPartition::new(topic.clone(), changelog.partition);
+        let Some(at) = replay.position(&plan.group, &place)? else { continue };
+        if at > replay.offsets(&place)?.start && !replay.position_was_set(&plan.group, &place)? {
+            let message = format!(
+                "the changelog of agent {} was deleted and is empty now, while its group {} has come to offset {at} of {place}: \
+                 a table made of it would lack what was processed before. Drop what the agent keeps with `reset`, and its \
+                 topics are processed again",
+                plan.def.name, plan.group
+            );
+            return Err(Error::new(ErrorKind::State, message).at(changelog));
+        }
+    }
+    Ok(())
 }
 
 /// Whether tables must be able to go back to before a failed record. An aggregation's failed fold leaves no trace.

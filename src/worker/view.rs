@@ -22,7 +22,8 @@ pub fn table_view(
     changelog: &TopicPartition,
     schemas: &StoredSchemas,
 ) -> Result<TableSnapshot> {
-    let snapshot = TableSnapshot::open(def, folder, schemas)?;
+    let id = replay.topic_id(&changelog.topic)?;
+    let snapshot = TableSnapshot::open_of(id.as_ref(), def, folder, schemas)?;
     let offsets = replay.offsets(changelog)?;
     let from = snapshot.position()?.unwrap_or(offsets.start).max(offsets.start);
     let mut overlay = Overlay { snapshot, table };

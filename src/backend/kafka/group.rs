@@ -10,11 +10,14 @@ use rdkafka::{Offset, TopicPartitionList};
 use super::Inner;
 use super::client::{Context, Role};
 use super::consumer::positions_of;
-use super::native::delete_positions;
+use super::native::{annotate, delete_positions};
 use super::options::ANSWER_TIMEOUT;
 use crate::backend::{AssignmentSet, Owner};
 use crate::error::{Error, ErrorKind, Result};
 use crate::topic::TopicPartition;
+
+/// What stands beside a position that was set; one that was committed with what came of the records has nothing beside it.
+const SET: &str = "set by gretchen";
 
 /// A member of a group: its client, and the partitions that it has of each topic.
 type Member = (String, Vec<(String, i32)>);
@@ -40,12 +43,22 @@ impl Inner {
         list
     }
 
-    /// How far a group has come; what a transaction has not settled yet is waited for. Blocks.
+    /// What the broker has of a group's position; what a transaction has not settled yet is waited for. Blocks.
+    fn committed(&self, group: &str, place: &TopicPartition) -> Result<TopicPartitionList> {
+        self.group_client(group)?.committed_offsets(self.list_of(place), ANSWER_TIMEOUT).map_err(|error| {
+            self.clients.explain(&format!("cannot ask for the position of group {group}"), error).at(place)
+        })
+    }
+
+    /// Whether a group's position is one that was set. Blocks.
+    pub(super) fn position_was_set(&self, group: &str, place: &TopicPartition) -> Result<bool> {
+        let found = self.committed(group, place)?;
+        Ok(found.elements().first().is_some_and(|element| element.metadata() == SET))
+    }
+
+    /// How far a group has come. Blocks.
     pub(super) fn position(&self, group: &str, place: &TopicPartition) -> Result<Option<u64>> {
-        let found =
-            self.group_client(group)?.committed_offsets(self.list_of(place), ANSWER_TIMEOUT).map_err(|error| {
-                self.clients.explain(&format!("cannot ask for the position of group {group}"), error).at(place)
-            })?;
+        let found = self.committed(group, place)?;
         let offset = found.elements().first().map(rdkafka::topic_partition_list::TopicPartitionListElem::offset);
         Ok(match offset {
             Some(Offset::Offset(offset)) => u64::try_from(offset).ok(),
@@ -72,7 +85,8 @@ impl Inner {
         if members > 0 {
             return Err(running(group, members, place));
         }
-        let list = positions_of(&self.clients, &[(place.clone(), position)])?;
+        let mut list = positions_of(&self.clients, &[(place.clone(), position)])?;
+        annotate(&mut list, SET);
         self.group_client(group)?.commit(&list, CommitMode::Sync).map_err(|error| {
             match error.rdkafka_error_code() {
                 // The broker takes it from nobody else while there are members.

@@ -1,6 +1,6 @@
 //! What the brokers have no place for: properties and schemas of topics, and how far named producers have come.
 //!
-//! All of it is in one compacted topic, `gretchen-topics`, with a key for each thing. Who changes something about topics
+//! All of it is in one compacted topic, `gretchen-topics` where no other is named, with a key for each thing. Who changes something about topics
 //! takes over the transactions of that name, reads to the end, and commits: whoever comes in between shuts the first one
 //! out, who then begins again. So changes come one after another, and each knows those before it.
 
@@ -14,10 +14,7 @@ use super::reader::KafkaReader;
 use crate::backend::{ProducerId, Reader, Topic};
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::Frames;
-use crate::topic::{TopicPartition, TopicSchema, TopicSettings, TopicSpec, WireFormat};
-
-/// The topic.
-pub(super) const LEDGER: &str = "gretchen-topics";
+use crate::topic::{Numbering, TopicPartition, TopicSchema, TopicSettings, TopicSpec, WireFormat};
 
 /// How long what was committed is waited for, in steps.
 const WAIT: Duration = Duration::from_millis(2);
@@ -36,6 +33,9 @@ pub(super) struct Entry {
     /// `None` for a topic that somebody else made, as long as nobody has said what it holds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     format: Option<WireFormat>,
+    /// Who gives the numbers in Confluent headers, where somebody has written one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    numbers: Option<Numbering>,
     /// Fingerprints with their schemas, oldest first.
     #[serde(default)]
     schemas: Vec<(String, String)>,
@@ -51,6 +51,7 @@ impl Entry {
             settings: topic.spec.settings,
             internal: topic.spec.internal,
             format: topic.spec.format,
+            numbers: topic.spec.numbers,
             schemas: schemas.collect(),
         }
     }
@@ -67,6 +68,7 @@ impl Entry {
             settings: self.settings,
             internal: self.internal,
             format: self.format,
+            numbers: self.numbers,
             ..TopicSpec::new(name, self.partitions)
         };
         Topic { spec, schemas }
@@ -84,8 +86,12 @@ pub(super) fn sequence_key(producer: ProducerId, place: &TopicPartition) -> Vec<
 }
 
 /// What has been read of the topic.
-#[derive(Debug, Default)]
-pub(super) struct Ledger(Mutex<State>);
+#[derive(Debug)]
+pub(super) struct Ledger {
+    /// Its name, for errors.
+    topic: String,
+    state: Mutex<State>,
+}
 
 #[derive(Debug, Default)]
 struct State {
@@ -94,8 +100,13 @@ struct State {
 }
 
 impl Ledger {
+    /// Nothing is read yet.
+    pub(super) fn new(topic: &str) -> Self {
+        Self { topic: topic.to_owned(), state: Mutex::default() }
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Reads up to an offset; `open` makes a reader from the start.
@@ -114,7 +125,7 @@ impl Ledger {
                 waits += 1;
                 if waits > MOST_WAITS {
                     let message =
-                        format!("what was committed to {LEDGER} is not seen; look at the state of the brokers");
+                        format!("what was committed to {} is not seen; look at the state of the brokers", self.topic);
                     return Err(Error::new(ErrorKind::Io, message).at_offset(end));
                 }
                 super::pause(WAIT);
@@ -136,8 +147,10 @@ impl Ledger {
         let state = self.state();
         let Some(json) = state.entries.get(&topic_key(name)) else { return Ok(None) };
         let entry: Entry = serde_json::from_slice(json).map_err(|error| {
-            let message =
-                format!("what {LEDGER} holds of topic {name} cannot be read; a newer release may have written it");
+            let message = format!(
+                "what {} holds of topic {name} cannot be read; a newer release may have written it",
+                self.topic
+            );
             Error::new(ErrorKind::Corrupt, message).with_source(error)
         })?;
         Ok(Some(entry.topic(name)))

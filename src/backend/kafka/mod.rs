@@ -32,7 +32,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use self::client::{Clients, Context};
 use self::consumer::KafkaConsumer;
 use self::delivery::Sender;
-use self::ledger::{LEDGER, Ledger};
+use self::ledger::Ledger;
 use self::options::ANSWER_TIMEOUT;
 pub use self::options::{Guarantee, KafkaOptions};
 use self::producer::KafkaProducer;
@@ -88,9 +88,9 @@ impl KafkaBackend {
         let clients = Clients::new(options);
         let inner = Inner {
             readers: Readers::new(clients.clone())?,
+            ledger: Ledger::new(&clients.options.topics),
             clients,
             clock,
-            ledger: Ledger::default(),
             writer: Mutex::default(),
             partitions: Mutex::default(),
             groups: Mutex::default(),
@@ -154,9 +154,13 @@ impl Inner {
         })
     }
 
+    fn ledger_place(&self) -> TopicPartition {
+        TopicPartition::new(&*self.clients.options.topics, 0)
+    }
+
     /// Reads the ledger to its end. Blocks.
     fn read_ledger(&self) -> Result<()> {
-        let place = TopicPartition::new(LEDGER, 0);
+        let place = self.ledger_place();
         match self.check_partition(&place) {
             Ok(()) => {}
             // Nothing was ever written to it.
@@ -182,7 +186,7 @@ impl Inner {
 
     /// Reads the ledger up to what was committed at that offset, which may not be seen yet. Blocks.
     fn read_ledger_past(&self, offset: u64) -> Result<()> {
-        let place = TopicPartition::new(LEDGER, 0);
+        let place = self.ledger_place();
         self.ledger.read_up_to(offset + 1, || {
             let offsets = self.offsets(&place)?;
             self.readers.reader(&place, offsets.start, offsets)
@@ -198,8 +202,9 @@ impl Inner {
             }
             _ => error,
         };
-        let failed = |error| unknown(self.clients.explain(&format!("cannot write to topic {LEDGER}"), error));
-        let topic = self.clients.named(LEDGER);
+        let name = &self.clients.options.topics;
+        let failed = |error| unknown(self.clients.explain(&format!("cannot write to topic {name}"), error));
+        let topic = self.clients.named(name);
         writer.producer().begin_transaction().map_err(failed)?;
         for (key, value) in entries {
             let record = RawRecord {
@@ -341,9 +346,17 @@ impl Replay for KafkaBackend {
         self.0.offset_at(place, timestamp_ms)
     }
 
+    fn position_was_set(&self, group: &str, place: &TopicPartition) -> Result<bool> {
+        self.0.position_was_set(group, place)
+    }
+
     fn topic(&self, name: &str) -> Result<Topic> {
         self.0.read_ledger()?;
         self.0.found(name)
+    }
+
+    fn topic_id(&self, name: &str) -> Result<Option<Arc<str>>> {
+        self.0.topic_id(name)
     }
 
     fn schema(&self, topic: &str, fingerprint: u64) -> Result<Option<Arc<str>>> {

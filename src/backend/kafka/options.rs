@@ -10,6 +10,9 @@ use crate::record::MAX_RECORD_BYTES;
 /// How long a broker may take to answer before an error says so.
 pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(8);
 
+/// The topic that holds what is known of topics, where no other is named.
+const TOPICS: &str = "gretchen-topics";
+
 /// Settings that decide what is promised; the backend alone sets them.
 const OWN: &[(&str, &str)] = &[
     ("group.id", "it is the app's name with the agent's; set gretchen.prefix to put something before it"),
@@ -43,6 +46,8 @@ pub struct KafkaOptions {
     pub settings: BTreeMap<String, Secret>,
     /// Stands before the name of every topic, group and transaction, so that several parties can share a cluster.
     pub prefix: String,
+    /// The topic, named behind the prefix, that holds properties and schemas of all topics. Apps that share topics share it.
+    pub topics: String,
     /// Replicas of topics that are created; `None` leaves it to the broker.
     pub replicas: Option<u16>,
     /// How often a record takes effect.
@@ -58,6 +63,7 @@ impl KafkaOptions {
             servers: servers.into(),
             settings: BTreeMap::new(),
             prefix: String::new(),
+            topics: TOPICS.to_owned(),
             replicas: None,
             guarantee: Guarantee::default(),
             max_record_bytes: MAX_RECORD_BYTES,
@@ -102,8 +108,8 @@ impl KafkaOptions {
         Ok(options)
     }
 
-    /// Sets one of librdkafka's settings, or one of `gretchen.prefix`, `gretchen.replicas` and `gretchen.guarantee`
-    /// (`exactly_once` or `at_least_once`).
+    /// Sets one of librdkafka's settings, or one of `gretchen.prefix`, `gretchen.topics`, `gretchen.replicas` and
+    /// `gretchen.guarantee` (`exactly_once` or `at_least_once`).
     pub fn set(&mut self, name: &str, value: &str) -> Result<()> {
         let refused = |why: String| Err(Error::new(ErrorKind::Config, why));
         if let Some((_, why)) = OWN.iter().find(|(own, _)| *own == name) {
@@ -115,6 +121,10 @@ impl KafkaOptions {
                     crate::topic::check_name(value)?;
                 }
                 value.clone_into(&mut self.prefix);
+            }
+            "gretchen.topics" => {
+                crate::topic::check_name(value)?;
+                value.clone_into(&mut self.topics);
             }
             "gretchen.replicas" => match value.parse() {
                 Ok(replicas) if replicas > 0 => self.replicas = Some(replicas),
@@ -131,7 +141,8 @@ impl KafkaOptions {
             },
             name if name.starts_with("gretchen.") => {
                 return refused(format!(
-                    "there is no setting {name}; there are gretchen.prefix, gretchen.replicas and gretchen.guarantee"
+                    "there is no setting {name}; there are gretchen.prefix, gretchen.topics, gretchen.replicas and \
+                     gretchen.guarantee"
                 ));
             }
             _ => {
@@ -154,10 +165,11 @@ mod tests {
     #[test]
     fn an_address_says_servers_and_settings() {
         let options = KafkaOptions::parse(
-            "kafka://one:9092,two?security.protocol=SASL_SSL&sasl.password=a%26b%25&gretchen.prefix=blue.&gretchen.replicas=3",
+            "kafka://one:9092,two?security.protocol=SASL_SSL&sasl.password=a%26b%25&gretchen.prefix=blue.&gretchen.topics=known&gretchen.replicas=3",
         )
         .unwrap();
         assert_eq!((&*options.servers, &*options.prefix, options.replicas), ("one:9092,two:9092", "blue.", Some(3)));
+        assert_eq!(&*options.topics, "known");
         assert_eq!(options.settings["sasl.password"].reveal(), "a&b%");
         assert_eq!(options.settings.len(), 2);
         assert!(!format!("{options:?}").contains("a&b"), "{options:?}");
@@ -175,6 +187,8 @@ mod tests {
             ("kafka://host?gretchen.replicas=0", "from 1 on"),
             ("kafka://host?gretchen.guarantee=some", "exactly_once or at_least_once"),
             ("kafka://host?gretchen.prefix=a/b", "cannot name a topic"),
+            ("kafka://host?gretchen.topics=a/b", "cannot name a topic"),
+            ("kafka://host?gretchen.topics=", "it is empty"),
         ] {
             let error = KafkaOptions::parse(url).unwrap_err();
             assert!(error.message().contains(wanted), "{url}: {error}");

@@ -9,7 +9,7 @@ use rdkafka::producer::Producer as _;
 use super::Inner;
 use super::client::Role;
 use super::delivery::Sender;
-use super::ledger::{LEDGER, sequence_key};
+use super::ledger::sequence_key;
 use super::options::ANSWER_TIMEOUT;
 use crate::backend::repeat::{repeated, without_first};
 use crate::backend::{Appended, Producer, ProducerId};
@@ -112,7 +112,7 @@ fn append_counted(
         headers: Headers::default(),
     };
     let result = sent
-        .and_then(|()| sender.send_record(&inner.clients.named(LEDGER), 0, 1, &noted))
+        .and_then(|()| sender.send_record(&inner.clients.named(&inner.clients.options.topics), 0, 1, &noted))
         .and_then(|()| sender.finish())
         .and_then(|places| {
             sender.producer().commit_transaction(ANSWER_TIMEOUT).map_err(failed)?;

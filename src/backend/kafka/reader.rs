@@ -111,6 +111,7 @@ impl Readers {
             lease,
             position: from,
             at_end: from == offsets.end,
+            committed: offsets.end,
             begins: from,
             tail: from,
             next: from,
@@ -176,6 +177,9 @@ pub(super) struct KafkaReader {
     position: u64,
     /// Nothing is left to read, as far as is known.
     at_end: bool,
+    /// Up to here something is committed: the leader has said so when the reader began. A broker that has just become the
+    /// leader, and one that only follows, may know of less for a moment, and an end before this one is theirs alone.
+    committed: u64,
     /// Where the records that wait begin.
     begins: u64,
     /// The offset after the last of them.
@@ -201,7 +205,7 @@ impl KafkaReader {
     /// Takes what has come; waits for something if nothing has.
     fn pull(&mut self, wait: Duration) -> Result<()> {
         let most = BATCH_BYTES / self.record_bytes.max(1);
-        let Self { queue, builder, tail, next, at_end, failed, .. } = self;
+        let Self { queue, builder, tail, next, at_end, committed, failed, .. } = self;
         let Some(queue) = queue else {
             return Err(Error::new(ErrorKind::Closed, "the reader has failed before").at(&self.lease.place));
         };
@@ -218,7 +222,7 @@ impl KafkaReader {
             // Behind the last record there may be the marks of transactions, which nobody gets to see.
             Polled::End(offset) => {
                 *next = offset.max(*next);
-                *at_end = true;
+                *at_end = *next >= *committed;
             }
             Polled::Failed(code) => *failed = Some(code),
         });

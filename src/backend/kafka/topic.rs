@@ -10,7 +10,8 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use super::Inner;
 use super::client::{Context, Role};
 use super::delivery::Sender;
-use super::ledger::{Entry, LEDGER, topic_key};
+use super::ledger::{Entry, topic_key};
+use super::native::topic_id;
 use super::options::ANSWER_TIMEOUT;
 use crate::backend::{Topic, check_same_meaning};
 use crate::error::{Error, ErrorKind, Result};
@@ -92,6 +93,18 @@ impl Inner {
         }
     }
 
+    /// The id that the broker has given a topic; `None` where it gives none. Blocks.
+    pub(super) fn topic_id(&self, name: &str) -> Result<Option<Arc<str>>> {
+        let client = self.readers.client()?;
+        match topic_id(&client, &self.clients.named(name), ANSWER_TIMEOUT) {
+            Ok(id) => Ok(id.map(Arc::from)),
+            Err(error) => match error.rdkafka_error_code() {
+                Some(RDKafkaErrorCode::UnsupportedFeature | RDKafkaErrorCode::UnsupportedVersion) => Ok(None),
+                _ => Err(self.clients.explain(&format!("cannot ask for the id of topic {name}"), error)),
+            },
+        }
+    }
+
     /// All topics of this name space with their numbers of partitions. Blocks.
     pub(super) fn list_partitions(&self) -> Result<Vec<(String, u32)>> {
         let client = self.readers.client()?;
@@ -104,7 +117,7 @@ impl Inner {
             .iter()
             .filter(|topic| topic.error().is_none() && !topic.name().starts_with("__"))
             .filter_map(|topic| Some((ours(topic.name())?, topic.partitions().len() as u32)))
-            .filter(|(name, _)| name != LEDGER)
+            .filter(|(name, _)| *name != self.clients.options.topics)
             .collect();
         list.sort();
         Ok(list)
@@ -155,16 +168,32 @@ impl Inner {
 
     /// Makes the topic that the ledger is in, where it is missing. Blocks.
     pub(super) fn make_ledger(&self) -> Result<()> {
-        if self.find_partitions(LEDGER)?.is_some() {
-            return Ok(());
+        let name = &self.clients.options.topics;
+        match self.find_partitions(name)? {
+            Some(1) => return Ok(()),
+            Some(partitions) => {
+                let message = format!(
+                    "topic {name} (gretchen.topics) is to hold what is known of topics, has {partitions} partitions and so \
+                     is somebody else's; name one that is used for nothing else"
+                );
+                return Err(Error::new(ErrorKind::Config, message));
+            }
+            None => {}
         }
         let settings = TopicSettings { cleanup: Cleanup::Compact, ..TopicSettings::default() };
-        self.make_on_broker(LEDGER, 1, &config_of(&settings, true))
+        self.make_on_broker(name, 1, &config_of(&settings, true))
     }
 
     /// Creates a topic, or returns the one that exists; adds the schema. Blocks.
     pub(super) fn create(&self, spec: &TopicSpec) -> Result<Topic> {
         check_spec(spec)?;
+        if *spec.name == *self.clients.options.topics {
+            let message = format!(
+                "topic {} holds what is known of all topics; use another, or name another for that with gretchen.topics",
+                spec.name
+            );
+            return Err(Error::new(ErrorKind::Config, message));
+        }
         self.read_ledger_patiently()?;
         let (topic, had) = self.wanted(spec)?;
         if had.as_ref() != Some(&Entry::of(&topic)) {
@@ -215,6 +244,7 @@ impl Inner {
         // Only who reads or writes a topic of somebody else's knows what is in it.
         topic.spec.format = topic.spec.format.or(spec.format);
         topic.spec.check_fits(spec)?;
+        topic.spec.numbers = topic.spec.numbers.or(spec.numbers);
         if let Some(schema) = &spec.schema {
             check_same_meaning(&spec.name, &topic.schemas, schema)?;
             if topic.schemas.iter().all(|have| have.fingerprint != schema.fingerprint) {
@@ -247,7 +277,7 @@ impl Inner {
         let mut kept = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         let writer = match kept.take() {
             Some(writer) => writer,
-            None => Sender::take_over(&self.clients, &self.clock, LEDGER)?,
+            None => Sender::take_over(&self.clients, &self.clock, &self.clients.options.topics)?,
         };
         self.read_ledger()?;
         let (result, entries) = decide(self)?;

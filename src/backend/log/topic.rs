@@ -13,11 +13,14 @@ use super::partition::users_path;
 use crate::backend::{Topic, check_same_meaning, plain_of};
 use crate::disk::{Disk, DiskFile, Unlock};
 use crate::error::{Error, ErrorKind, Result};
-use crate::topic::{TopicSchema, TopicSettings, TopicSpec, WireFormat, check_name, check_spec};
+use crate::topic::{Numbering, TopicSchema, TopicSettings, TopicSpec, WireFormat, check_name, check_spec};
 
-/// The newest version of `topic.json` that this build writes: the topic holds plain values of a kind, of which releases
-/// before know nothing.
-const FORMAT: u32 = 3;
+/// The newest version of `topic.json` that this build writes: it says who gives the numbers in the topic's values, and
+/// releases before would read and write them as if nobody had.
+const FORMAT: u32 = 4;
+
+/// The version of a topic that holds plain values of a kind, of which releases before know nothing.
+const VALUES_FORMAT: u32 = 3;
 
 /// The version of a topic that may hold compacted segments, or of which it is said when records go.
 const SETTINGS_FORMAT: u32 = 2;
@@ -40,6 +43,9 @@ struct Stored {
     /// `single-object` where nothing is said.
     #[serde(default)]
     wire: WireFormat,
+    /// Who gives the numbers in Confluent headers, where somebody has written one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    numbers: Option<Numbering>,
     /// Fingerprints, oldest first; each names a file.
     schemas: Vec<String>,
     /// The CRC-32C of each of those files; a release that kept none left it out.
@@ -153,7 +159,11 @@ impl Topics {
         if !self.disk.is_folder(&folder) {
             self.create_folder_of(&folder, spec)?;
         }
-        let existing = self.read(&spec.name)?;
+        let mut existing = self.read(&spec.name)?;
+        if existing.spec.numbers.is_none() && spec.numbers.is_some() {
+            self.set_numbers(&folder, spec.numbers)?;
+            existing = self.read(&spec.name)?;
+        }
         existing.spec.check_fits(spec)?;
         if let Some(schema) = &spec.schema {
             check_same_meaning(&spec.name, &existing.schemas, schema)?;
@@ -178,7 +188,8 @@ impl Topics {
         }
         let stored = Stored {
             format: match (plain_of(spec.format.unwrap_or_default()), spec.settings.is_plain()) {
-                (Some(_), _) => FORMAT,
+                _ if spec.numbers.is_some() => FORMAT,
+                (Some(_), _) => VALUES_FORMAT,
                 (None, true) => PLAIN_FORMAT,
                 (None, false) => SETTINGS_FORMAT,
             },
@@ -188,6 +199,7 @@ impl Topics {
             settings: spec.settings,
             internal: spec.internal,
             wire: spec.format.unwrap_or_default(),
+            numbers: spec.numbers,
             schemas: Vec::new(),
             schema_checks: BTreeMap::new(),
             check: None,
@@ -208,6 +220,16 @@ impl Topics {
             }
             Err(error) => Err(io_error("create", folder, error)),
         }
+    }
+
+    /// Says whose the numbers in the topic's values are, unless somebody was faster.
+    fn set_numbers(&self, folder: &Path, numbers: Option<Numbering>) -> Result<()> {
+        change(&self.disk, folder, |stored| {
+            if stored.numbers.is_none() {
+                stored.numbers = numbers;
+                stored.format = FORMAT;
+            }
+        })
     }
 
     /// Adds a schema durably.
@@ -257,6 +279,7 @@ impl Topics {
             settings: stored.settings,
             internal: stored.internal,
             format: Some(stored.wire),
+            numbers: stored.numbers,
         };
         Ok(Topic { spec, schemas })
     }

@@ -74,6 +74,7 @@ pub(super) fn create(topics: &mut BTreeMap<Arc<str>, StoredTopic>, spec: &TopicS
             .collect(),
     });
     stored.topic.spec.check_fits(spec)?;
+    stored.topic.spec.numbers = stored.topic.spec.numbers.or(spec.numbers);
     if let Some(schema) = &spec.schema {
         check_same_meaning(&spec.name, &stored.topic.schemas, schema)?;
     }

@@ -9,7 +9,7 @@ mod numbers;
 mod producer;
 mod reader;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
@@ -24,8 +24,8 @@ use super::{
     Reader, Replay, Topic, Transactions,
 };
 use crate::clock::Clock;
-use crate::error::Result;
-use crate::topic::{TopicPartition, TopicSchema, TopicSettings, TopicSpec, WireFormat};
+use crate::error::{Error, ErrorKind, Result};
+use crate::topic::{Numbering, TopicPartition, TopicSchema, TopicSettings, TopicSpec, WireFormat};
 
 pub use self::form::plain_of;
 
@@ -42,7 +42,7 @@ pub struct WireLayer {
 impl WireLayer {
     /// The layer over a backend; topics that are created get the format that `formats` says for them.
     pub fn new(inner: Arc<dyn Backend>, formats: BTreeMap<String, WireFormat>) -> Self {
-        let replay = inner.replay().map(|inner| Arc::new(WireReplay::new(inner, None)));
+        let replay = inner.replay().map(|replay| Arc::new(WireReplay::new(inner.clone(), replay, None)));
         Self { inner, replay, formats: Arc::new(formats), settings: Arc::default() }
     }
 
@@ -52,7 +52,7 @@ impl WireLayer {
     pub fn with_registry(self, registry: Registry, clock: Clock) -> Self {
         let replay = self.inner.replay().map(|replay| {
             let numbers = Arc::new(Numbers::new(registry, clock, self.inner.clone(), replay.clone()));
-            Arc::new(WireReplay::new(replay, Some(numbers)))
+            Arc::new(WireReplay::new(self.inner.clone(), replay, Some(numbers)))
         });
         Self { replay, ..self }
     }
@@ -103,6 +103,7 @@ impl Backend for WireLayer {
 
     async fn announce(&self, topic: &Arc<str>, schema: &TopicSchema) -> Result<()> {
         let Some(replay) = &self.replay else { return Ok(()) };
+        replay.claim(topic).await?;
         match (&replay.numbers, replay.format(topic)?) {
             (Some(numbers), WireFormat::Confluent) => numbers.announce(topic, schema).await,
             _ => self.inner.announce(topic, schema).await,
@@ -125,16 +126,39 @@ impl Backend for WireLayer {
 /// The other side of the layer: what reads.
 #[derive(Debug)]
 struct WireReplay {
+    /// Knows whose the numbers in a topic's values are.
+    backend: Arc<dyn Backend>,
     inner: Arc<dyn Replay>,
     /// A topic's format never changes, and every commit opens a reader.
     formats: Mutex<HashMap<Arc<str>, WireFormat>>,
     /// What the numbers in Confluent headers stand for, where a registry gives them.
     numbers: Option<Arc<Numbers>>,
+    /// Topics that are known to have the numbers which are written here.
+    claimed: Mutex<HashSet<Arc<str>>>,
 }
 
 impl WireReplay {
-    fn new(inner: Arc<dyn Replay>, numbers: Option<Arc<Numbers>>) -> Self {
-        Self { inner, formats: Mutex::default(), numbers }
+    fn new(backend: Arc<dyn Backend>, inner: Arc<dyn Replay>, numbers: Option<Arc<Numbers>>) -> Self {
+        Self { backend, inner, formats: Mutex::default(), numbers, claimed: Mutex::default() }
+    }
+
+    fn claimed(&self) -> MutexGuard<'_, HashSet<Arc<str>>> {
+        self.claimed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Before the first value is written: a topic has either numbers of its own or those of a registry, and keeps whose they
+    /// are, so that whoever would write others is refused and whoever reads knows what they stand for.
+    async fn claim(&self, topic: &Arc<str>) -> Result<()> {
+        if self.format(topic)? != WireFormat::Confluent || self.claimed().contains(topic) {
+            return Ok(());
+        }
+        let ours = if self.numbers.is_some() { Numbering::Registry } else { Numbering::Own };
+        let found = self.inner.topic(topic)?.spec;
+        if found.numbers != Some(ours) {
+            self.backend.create_topic(&TopicSpec { schema: None, numbers: Some(ours), ..found }).await?;
+        }
+        self.claimed().insert(topic.clone());
+        Ok(())
     }
 
     fn formats(&self) -> MutexGuard<'_, HashMap<Arc<str>, WireFormat>> {
@@ -163,8 +187,17 @@ impl WireReplay {
         let found = self.inner.topic(topic)?;
         let format = found.spec.format.unwrap_or_default();
         self.formats().insert(topic.clone(), format);
-        let wire = || Box::new(Wire::new(self.inner.clone(), format, &found, self.numbers.as_ref()));
-        Ok(Form::of_untouched(format).unwrap_or_else(|| Form::Wire(wire())))
+        if let Some(form) = Form::of_untouched(format) {
+            return Ok(form);
+        }
+        let numbers = match found.spec.numbers {
+            Some(Numbering::Own) => None,
+            Some(Numbering::Registry) if self.numbers.is_none() => {
+                return Err(Error::new(ErrorKind::Config, found.spec.lacks_registry()));
+            }
+            _ => self.numbers.as_ref(),
+        };
+        Ok(Form::Wire(Box::new(Wire::new(self.inner.clone(), format, &found, numbers))))
     }
 }
 
@@ -214,8 +247,16 @@ impl Replay for WireReplay {
         self.inner.offset_at(partition, timestamp_ms)
     }
 
+    fn position_was_set(&self, group: &str, partition: &TopicPartition) -> Result<bool> {
+        self.inner.position_was_set(group, partition)
+    }
+
     fn topic(&self, name: &str) -> Result<Topic> {
         self.inner.topic(name)
+    }
+
+    fn topic_id(&self, name: &str) -> Result<Option<Arc<str>>> {
+        self.inner.topic_id(name)
     }
 
     fn schema(&self, topic: &str, fingerprint: u64) -> Result<Option<Arc<str>>> {
@@ -255,6 +296,7 @@ impl Replay for WireReplay {
     async fn delete_topic(&self, name: &str) -> Result<()> {
         self.inner.delete_topic(name).await?;
         self.formats().remove(name);
+        self.claimed().remove(name);
         if let Some(numbers) = &self.numbers {
             numbers.forget(name);
         }

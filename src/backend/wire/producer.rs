@@ -101,6 +101,7 @@ impl Converter {
     /// Gets what must be known before the records can be converted.
     async fn prepare(&mut self, to: &TopicPartition, frame: &FrameBuilder) -> Result<()> {
         if !self.forms.contains_key(&to.topic) {
+            self.replay.claim(&to.topic).await.map_err(|error| error.at(to))?;
             self.forms.insert(to.topic.clone(), self.replay.form(&to.topic)?);
         }
         if let Some(Form::Wire(wire)) = self.forms.get_mut(&to.topic) {

@@ -47,7 +47,8 @@ mod tests {
     use crate::topic::TopicPartition;
 
     fn open(cache: &Cache, folder: &Path) -> RocksStore {
-        let identity = Identity { format: 1, layout: "i64".to_owned(), numbers: Some((0, 1)), evolves: None };
+        let identity =
+            Identity { format: 1, layout: "i64".to_owned(), numbers: Some((0, 1)), evolves: None, changelog: None };
         RocksStore::open_with(cache, folder, identity, "totals", &TopicPartition::new("changelog", 0)).unwrap()
     }
 

@@ -27,13 +27,24 @@ impl MemoryStores {
         Self::default()
     }
 
+    /// Forgets the store of a changelog partition.
+    pub(super) fn forget(&self, place: &TopicPartition) {
+        lock(&self.0).remove(place);
+    }
+
     pub(super) fn open(&self, mut identity: Identity, table: &str, place: &TopicPartition) -> Result<Arc<MemoryStore>> {
         let store = Arc::clone(lock(&self.0).entry(place.clone()).or_default());
         {
             let mut map = lock(&store.map);
             // As in a folder, nothing is said before the first checkpoint.
             if let (Some(stored), Some(_)) = (&map.identity, map.position) {
-                identity.admit(stored, table, Some(place), "memory")?;
+                let stored = Identity { changelog: map.changelog.clone(), ..stored.clone() };
+                identity.admit(&stored, table, Some(place), "memory")?;
+                if identity.is_foreign(stored.changelog.as_ref()) {
+                    // Whoever opens it sees by its changelog that it is another's.
+                    drop(map);
+                    return Ok(store);
+                }
             }
             map.identity = Some(identity);
         }
@@ -68,6 +79,8 @@ struct Stored {
 #[derive(Debug, Default)]
 struct Map {
     identity: Option<Identity>,
+    /// Of which changelog the states are, as of the last write.
+    changelog: Option<Arc<str>>,
     /// A write failed: what the file holds is unknown until it is opened again.
     poisoned: bool,
     states: BTreeMap<StoreKey, Vec<u8>>,
@@ -93,7 +106,7 @@ impl MemoryStore {
         let mut map = Map::default();
         if let Some(stored) = file.read()? {
             let Stored { format, layout, numbers, position, states } = stored;
-            let stored = Identity { format, layout, numbers, evolves: None };
+            let stored = Identity { format, layout, numbers, evolves: None, changelog: None };
             identity.admit(&stored, table, Some(place), &file.path.display().to_string())?;
             map.position = Some(position);
             map.states = states.into_iter().collect();
@@ -159,6 +172,10 @@ impl Store for MemoryStore {
         Ok(lock(&self.map).position)
     }
 
+    fn changelog(&self) -> Result<Option<Arc<str>>> {
+        Ok(lock(&self.map).changelog.clone())
+    }
+
     fn write(&self, deltas: &Deltas, position: u64) -> Result<()> {
         let mut map = lock(&self.map);
         if map.poisoned {
@@ -172,6 +189,7 @@ impl Store for MemoryStore {
             };
         }
         map.position = Some(position);
+        map.changelog = map.identity.as_ref().and_then(|identity| identity.changelog.clone());
         match &self.file {
             Some(file) => file.write(&map).inspect_err(|_| map.poisoned = true),
             None => Ok(()),

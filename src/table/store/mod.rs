@@ -17,6 +17,7 @@ use self::memory::MemoryStore;
 pub use self::memory::MemoryStores;
 use super::checkpoint::Deltas;
 use super::def::{OpenPartition, TableDef};
+use crate::disk::Disk;
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::{RecordSchema, StoredSchemas};
 use crate::topic::TopicPartition;
@@ -73,6 +74,9 @@ pub(super) trait Store: Send + Sync + fmt::Debug {
     /// The changelog position that the states stand for.
     fn position(&self) -> Result<Option<u64>>;
 
+    /// The id of the changelog that the states came from, if it had one when they were written last.
+    fn changelog(&self) -> Result<Option<Arc<str>>>;
+
     /// Writes sorted deltas and the position that they lead to, all or nothing, durably.
     fn write(&self, deltas: &Deltas, position: u64) -> Result<()>;
 }
@@ -87,16 +91,27 @@ pub(super) struct Identity {
     pub(super) numbers: Option<(u32, u32)>,
     /// Where records are stored: how they are read, and what is known of their schemas.
     pub(super) evolves: Option<(&'static RecordSchema, StoredSchemas)>,
+    /// The id of the changelog, where it has one.
+    pub(super) changelog: Option<Arc<str>>,
 }
 
 impl Identity {
-    fn of(def: &TableDef, numbers: Option<(u32, u32)>, schemas: &StoredSchemas) -> Self {
+    fn of(def: &TableDef, numbers: Option<(u32, u32)>, schemas: &StoredSchemas, changelog: Option<&Arc<str>>) -> Self {
         let evolves = def.stored_schema().map(|own| (own, schemas.clone()));
-        Self { format: FORMAT, layout: def.layout(), numbers, evolves }
+        Self { format: FORMAT, layout: def.layout(), numbers, evolves, changelog: changelog.cloned() }
+    }
+
+    /// Whether a store is a copy of another changelog than this. One that does not say of which is taken for this one's.
+    fn is_foreign(&self, stored: Option<&Arc<str>>) -> bool {
+        matches!((&self.changelog, stored), (Some(own), Some(stored)) if own != stored)
     }
 
     /// Refuses a store that holds what this build cannot read, and takes over the schemas of what it can.
     fn admit(&mut self, stored: &Self, table: &str, place: Option<&TopicPartition>, at: &str) -> Result<()> {
+        if self.is_foreign(stored.changelog.as_ref()) {
+            // It will not be used, whatever it holds.
+            return Ok(());
+        }
         let why = if stored.format != self.format {
             format!("has format {}, this build reads {}; use the release that wrote it", stored.format, self.format)
         } else if let Some(why) = self.take_over(&stored.layout) {
@@ -157,7 +172,8 @@ fn placed(error: Error, place: Option<&TopicPartition>) -> Error {
 
 /// Opens the store of one partition: a RocksDB folder, or memory.
 pub(super) fn open(def: &TableDef, open: &OpenPartition) -> Result<Arc<dyn Store>> {
-    let identity = Identity::of(def, Some((open.partition, open.partitions)), &open.schemas);
+    let numbers = Some((open.partition, open.partitions));
+    let identity = Identity::of(def, numbers, &open.schemas, open.changelog_id.as_ref());
     #[cfg(feature = "rocksdb")]
     if let Some(dir) = open.dir.as_ref().filter(|_| open.disk.is_system()) {
         return Ok(Arc::new(rocks::RocksStore::open(dir, identity, def.name, &open.place, open.store_bytes)?));
@@ -170,14 +186,47 @@ pub(super) fn open(def: &TableDef, open: &OpenPartition) -> Result<Arc<dyn Store
     Ok(store)
 }
 
-/// Opens what a folder holds for reading while its owner may be writing; a folder that does not exist is empty.
-pub(super) fn open_for_reading(def: &TableDef, dir: &Path, schemas: &StoredSchemas) -> Result<Arc<dyn Store>> {
+/// Opens what a folder holds for reading while its owner may be writing; a folder that does not exist is empty, and so is
+/// one of another changelog than that of the id.
+pub(super) fn open_for_reading(
+    def: &TableDef,
+    dir: &Path,
+    schemas: &StoredSchemas,
+    changelog_id: Option<&Arc<str>>,
+) -> Result<Arc<dyn Store>> {
     #[cfg(feature = "rocksdb")]
     // RocksDB writes this file last of all when it makes a folder its own.
     if dir.join("CURRENT").exists() {
-        return Ok(Arc::new(rocks::RocksStore::open_secondary(dir, Identity::of(def, None, schemas), def.name)?));
+        let identity = Identity::of(def, None, schemas, changelog_id);
+        let store = rocks::RocksStore::open_secondary(dir, identity.clone(), def.name)?;
+        if !identity.is_foreign(store.changelog()?.as_ref()) {
+            return Ok(Arc::new(store));
+        }
     }
     #[cfg(not(feature = "rocksdb"))]
-    let _ = (def, dir, schemas);
+    let _ = (def, dir, schemas, changelog_id);
     Ok(Arc::new(MemoryStore::default()))
+}
+
+/// Removes what a table keeps for a partition of its changelog, which nobody may have open: its folder, or what is in memory.
+pub fn drop_store(
+    disk: &Disk,
+    dir: Option<&Path>,
+    memory: Option<&MemoryStores>,
+    place: &TopicPartition,
+) -> Result<()> {
+    if let Some(memory) = memory {
+        memory.forget(place);
+    }
+    let Some(dir) = dir else { return Ok(()) };
+    // A half of it would be a damaged store to whoever opens it next.
+    let aside = dir.with_extension("dropped");
+    let remove = || {
+        if disk.is_folder(&aside) {
+            disk.remove_folder(&aside)?;
+        }
+        disk.rename(dir, &aside)?;
+        disk.remove_folder(&aside)
+    };
+    remove().map_err(|error| Error::io(format!("cannot remove {}", dir.display()), error).at(place))
 }

@@ -6,6 +6,7 @@
 
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use rocksdb::{
@@ -35,6 +36,7 @@ const FAMILY: &str = rocksdb::DEFAULT_COLUMN_FAMILY_NAME;
 
 const POSITION: &[u8] = &[META, b'p'];
 const FORMAT: &[u8] = &[META, b'f'];
+const CHANGELOG: &[u8] = &[META, b'i'];
 const LAYOUT: &[u8] = &[META, b'l'];
 const PARTITION: &[u8] = &[META, b'n'];
 const PARTITIONS: &[u8] = &[META, b'c'];
@@ -178,6 +180,7 @@ impl RocksStore {
             layout: String::from_utf8_lossy(&self.meta(LAYOUT)?.unwrap_or_default()).into_owned(),
             numbers: Some((self.number(PARTITION)?, self.number(PARTITIONS)?)),
             evolves: None,
+            changelog: self.changelog()?,
         })
     }
 
@@ -277,6 +280,10 @@ impl Store for RocksStore {
         }
     }
 
+    fn changelog(&self) -> Result<Option<Arc<str>>> {
+        Ok(self.meta(CHANGELOG)?.map(|id| String::from_utf8_lossy(&id).into()))
+    }
+
     fn write(&self, deltas: &Deltas, position: u64) -> Result<()> {
         self.check_poison()?;
         // From here on the task's misses have to ask; keys in flight are still in its memory.
@@ -301,6 +308,9 @@ impl RocksStore {
             file.put(PARTITIONS, of)?;
         }
         file.put(FORMAT, self.identity.format.to_le_bytes())?;
+        if let Some(id) = &self.identity.changelog {
+            file.put(CHANGELOG, id.as_bytes())?;
+        }
         file.put(LAYOUT, &self.identity.layout)?;
         if let Some((partition, _)) = &numbers {
             file.put(PARTITION, partition)?;
@@ -381,7 +391,8 @@ mod tests {
     fn after_a_failed_write_nothing_more_is_written() {
         let dir = tempfile::tempdir().unwrap();
         let folder = dir.path().join("table");
-        let identity = Identity { format: 1, layout: "i64".to_owned(), numbers: Some((0, 1)), evolves: None };
+        let identity =
+            Identity { format: 1, layout: "i64".to_owned(), numbers: Some((0, 1)), evolves: None, changelog: None };
         let place = TopicPartition::new("changelog", 0);
         let store = RocksStore::open(&folder, identity, "totals", &place, DEFAULT_STORE_BYTES).unwrap();
         let mut deltas = Deltas::default();
@@ -402,7 +413,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let folder = dir.path().join("table");
         let open = || {
-            let identity = Identity { format: 1, layout: "i64".to_owned(), numbers: Some((0, 1)), evolves: None };
+            let identity =
+                Identity { format: 1, layout: "i64".to_owned(), numbers: Some((0, 1)), evolves: None, changelog: None };
             let place = TopicPartition::new("changelog", 0);
             RocksStore::open(&folder, identity, "totals", &place, DEFAULT_STORE_BYTES).unwrap()
         };
@@ -436,7 +448,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let folder = dir.path().join("table");
         let open = || {
-            let identity = Identity { format: 1, layout: "i64".to_owned(), numbers: Some((0, 1)), evolves: None };
+            let identity =
+                Identity { format: 1, layout: "i64".to_owned(), numbers: Some((0, 1)), evolves: None, changelog: None };
             let place = TopicPartition::new("changelog", 0);
             RocksStore::open(&folder, identity, "totals", &place, DEFAULT_STORE_BYTES)
         };
@@ -465,7 +478,8 @@ mod tests {
     #[test]
     fn a_checkpoint_waits_where_merging_lags_behind() {
         let dir = tempfile::tempdir().unwrap();
-        let identity = Identity { format: 1, layout: "i64".to_owned(), numbers: Some((0, 1)), evolves: None };
+        let identity =
+            Identity { format: 1, layout: "i64".to_owned(), numbers: Some((0, 1)), evolves: None, changelog: None };
         let place = TopicPartition::new("changelog", 0);
         let store = RocksStore::open(dir.path(), identity, "totals", &place, DEFAULT_STORE_BYTES).unwrap();
         let checkpoint = |keys: u32, position: u64| {
@@ -507,7 +521,13 @@ mod tests {
     fn a_store_of_a_newer_release_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let folder = dir.path().join("table");
-        let identity = |format| Identity { format, layout: "i64".to_owned(), numbers: Some((0, 1)), evolves: None };
+        let identity = |format| Identity {
+            format,
+            layout: "i64".to_owned(),
+            numbers: Some((0, 1)),
+            evolves: None,
+            changelog: None,
+        };
         let place = TopicPartition::new("changelog", 0);
         let newer = RocksStore::open(&folder, identity(9), "totals", &place, DEFAULT_STORE_BYTES).unwrap();
         let mut deltas = Deltas::default();

@@ -2,6 +2,7 @@
 
 mod commands;
 mod gate;
+mod numbers;
 mod stage;
 mod worker;
 

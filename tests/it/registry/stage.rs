@@ -29,7 +29,7 @@ pub(super) const ORDER: &str = include_str!("../../../schemas/order.avsc");
 /// Time that something gets to happen before the test fails.
 const PATIENCE: Duration = Duration::from_secs(90);
 
-static PIECES: Table<String, i64> = Table::new("registry-pieces");
+pub(super) static PIECES: Table<String, i64> = Table::new("registry-pieces");
 
 #[agent(topic = "orders", key = customer, table = PIECES, output = "passed", on_error = dead_letter("failed"))]
 async fn add_pieces(mut order: Order, mut pieces: TableMut<'_, String, i64>) -> Result<Order, BoxError> {

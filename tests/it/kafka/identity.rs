@@ -1,0 +1,142 @@
+//! Two machines with folders of their own, and changelogs that are deleted and made anew: a store that is left of a changelog
+//! before is not taken for one of the changelog that is there.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::{broker, fresh_prefix};
+use crate::cli::{good, json_of, order, run};
+
+const TOPICS: &str = "org.apache.kafka.tools.TopicCommand";
+
+/// A machine with data of its own.
+struct Machine(TempDir);
+
+impl Machine {
+    fn new(prefix: &str) -> Self {
+        let dir = TempDir::with_prefix("gretchen-machine-").unwrap();
+        let settings = format!(
+            "backend = \"kafka://{}\"\npartitions = 1\n[kafka]\n\"gretchen.prefix\" = \"{prefix}\"\n",
+            broker()
+        );
+        fs::write(dir.path().join("gretchen.toml"), settings).unwrap();
+        Self(dir)
+    }
+
+    fn dir(&self) -> &Path {
+        self.0.path()
+    }
+
+    fn send(&self, customer: &str, quantity: i32) {
+        good(self.dir(), &["send", "shop-orders", &order(customer, quantity)]);
+    }
+
+    /// Works until nothing is left, and returns what was said meanwhile.
+    fn work(&self) -> String {
+        let (code, _, said) = run(self.dir(), &["worker", "--until-caught-up"]);
+        assert_eq!(code, 0, "{said}");
+        said
+    }
+
+    /// Cents by customer.
+    fn paid(&self) -> Value {
+        json_of(self.dir(), &["tables", "paid", "--json"])
+    }
+
+    fn store(&self) -> std::path::PathBuf {
+        self.dir().join("gretchen-data/state/shop/paid/0")
+    }
+}
+
+fn rows(of: &[(&str, i64)]) -> Value {
+    of.iter().map(|(customer, cents)| json!({"key": customer, "value": cents})).collect()
+}
+
+fn delete_topic(name: &str) {
+    let output = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/services/kafka"))
+        .args(["tool", TOPICS, "--bootstrap-server", broker(), "--delete", "--topic", name])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+const DROPPED: &str = "the store is a copy of a changelog that was deleted";
+
+#[test]
+fn a_store_of_a_changelog_that_was_deleted_is_not_taken_for_the_new_one_s() {
+    let prefix = fresh_prefix();
+    let [one, other] = [Machine::new(&prefix), Machine::new(&prefix)];
+    one.send("before", 1);
+    one.work();
+    // The other has a store of the same changelog.
+    one.send("before", 1);
+    other.work();
+    assert_eq!(other.paid(), rows(&[("before", 500)]));
+
+    // Nothing on the other machine is told of this, and the new changelog gets longer than the old one.
+    let said = good(one.dir(), &["reset", "--agent", "add_up", "--to-latest", "--force"]);
+    assert!(!said.contains("machine"), "{said}");
+    for customer in ["a", "b", "c", "a"] {
+        one.send(customer, 1);
+        one.work();
+    }
+    let now = rows(&[("a", 500), ("b", 250), ("c", 250)]);
+    assert_eq!(one.paid(), now);
+    assert_eq!(other.paid(), now, "who only looks passes over the old store, too");
+    let said = other.work();
+    assert!(
+        said.contains(DROPPED) && said.contains("shop/paid/0") && said.contains("shop-add_up-changelog/0"),
+        "{said}"
+    );
+    assert_eq!(other.paid(), now);
+    other.send("c", 1);
+    assert!(!other.work().contains(DROPPED), "once is enough");
+    assert_eq!(other.paid(), rows(&[("a", 500), ("b", 250), ("c", 500)]));
+
+    // Before anything is in the new changelog: this is meant, and says so.
+    good(other.dir(), &["reset", "--to-latest", "--agent", "add_up", "--force"]);
+    let said = one.work();
+    assert!(said.contains(DROPPED), "{said}");
+    one.send("d", 1);
+    one.work();
+    assert_eq!(one.paid(), rows(&[("d", 250)]));
+    assert_eq!(other.paid(), one.paid());
+
+    // All of it once more, also what feeds the repartition topic, which keeps a position alone.
+    good(other.dir(), &["reset", "--force"]);
+    let said = one.work();
+    assert!(
+        said.contains(DROPPED) && said.contains("by_id-rekey") && said.contains("the position is one in a"),
+        "{said}"
+    );
+    assert_eq!(one.paid(), rows(&[("a", 500), ("b", 250), ("before", 500), ("c", 500), ("d", 250)]));
+    assert_eq!(json_of(one.dir(), &["tables", "by-id", "--json"]), json!([{"key": "1", "value": 8}]));
+}
+
+#[test]
+fn a_store_is_kept_where_it_may_be_all_that_is_left() {
+    let prefix = fresh_prefix();
+    let machine = Machine::new(&prefix);
+    machine.send("before", 1);
+    machine.work();
+    assert!(machine.store().join("CURRENT").exists());
+    // By hand, and the group's position stays.
+    delete_topic(&format!("{prefix}shop-add_up-changelog"));
+    for _ in 0..2 {
+        let (code, _, said) = run(machine.dir(), &["worker", "--until-caught-up"]);
+        assert_eq!(code, 1, "{said}");
+        assert!(said.contains("topic shop-add_up-changelog, partition 0") && said.contains("was deleted and is empty now"), "{said}");
+        assert!(
+            said.contains("group shop.add_up") && said.contains("shop-orders/0") && said.contains("`reset`"),
+            "{said}"
+        );
+        assert!(machine.store().join("CURRENT").exists());
+    }
+    good(machine.dir(), &["reset", "--agent", "add_up", "--force"]);
+    machine.work();
+    assert_eq!(machine.paid(), rows(&[("before", 250)]));
+}
