@@ -123,6 +123,9 @@ fn append_counted(
             let first = |place: usize| places.get(place).copied().flatten().map(|(first, _)| first);
             // The next append goes by it.
             first(1).map_or(Ok(()), |noted| inner.read_ledger_past(noted))?;
+            // Whoever asks then whether all is processed must know of these.
+            let last = places.first().copied().flatten().map(|(_, last)| last);
+            last.map_or(Ok(()), |last| inner.wait_until_seen(to, last))?;
             Ok(Appended { base_offset: first(0).unwrap_or(0), added, dropped })
         }
         // What is unknown is found out by whoever takes the name over, this one among them.

@@ -129,7 +129,10 @@ fn a_store_is_kept_where_it_may_be_all_that_is_left() {
     for _ in 0..2 {
         let (code, _, said) = run(machine.dir(), &["worker", "--until-caught-up"]);
         assert_eq!(code, 1, "{said}");
-        assert!(said.contains("topic shop-add_up-changelog, partition 0") && said.contains("was deleted and is empty now"), "{said}");
+        assert!(
+            said.contains("topic shop-add_up-changelog, partition 0") && said.contains("was deleted and is empty now"),
+            "{said}"
+        );
         assert!(
             said.contains("group shop.add_up") && said.contains("shop-orders/0") && said.contains("`reset`"),
             "{said}"
