@@ -12,6 +12,7 @@ mod group;
 mod ledger;
 mod native;
 mod options;
+mod placement;
 mod producer;
 mod reader;
 mod topic;
