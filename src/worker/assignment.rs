@@ -232,6 +232,7 @@ impl Member {
                 }
                 Ok(())
             }
+            Assignment::Standbys(_) => Ok(()),
             Assignment::Withheld(units) => {
                 for Withheld { unit: Unit { partition, .. }, owner, time } in units {
                     let agent = self.plan.def.name;

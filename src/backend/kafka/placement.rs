@@ -4,8 +4,7 @@
 //! ready. A unit that should move to a member whose copy is not caught up stays where its state is, and the member gets a copy
 //! first; it asks for the units to be shared out again when it has caught up.
 
-/// Records of a changelog by which a copy may be behind and still be taken over: about what a start replays in a second.
-pub(super) const CAUGHT_UP: u64 = 10_000;
+use crate::backend::CAUGHT_UP;
 
 /// How far behind a copy is of which only is known that it is there.
 pub(super) const OF_ANY_AGE: u64 = u64::MAX - 1;
