@@ -409,6 +409,12 @@ pub trait Replay: Send + Sync + fmt::Debug {
     /// Which process owns each unit of a group's set, for people; `None` where nobody does or it is not known.
     fn owners(&self, group: &str, set: &AssignmentSet) -> Result<Vec<Option<Owner>>>;
 
+    /// The processes that keep a warm copy of each unit, for people, where [`Capabilities::standbys`] says that there may be
+    /// some.
+    fn standbys(&self, _group: &str, set: &AssignmentSet) -> Result<Vec<Vec<u32>>> {
+        Ok(vec![Vec::new(); set.partitions as usize])
+    }
+
     /// Forgets how far a group has come in a partition. Refused while the group has members.
     fn forget(&self, group: &str, partition: &TopicPartition) -> Result<()>;
 

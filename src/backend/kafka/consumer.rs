@@ -71,7 +71,7 @@ impl Strategist for Dialogue {
     fn given(&self, given: &[u8]) {
         let standbys = exchange::standbys_of(given, |topic| self.numbers.get(topic).copied());
         let some = !standbys.is_empty();
-        if self.has_standbys.swap(some, Ordering::SeqCst) || some {
+        if self.has_standbys.swap(some, Ordering::SeqCst) || some || self.copies.standbys() > 0 {
             // Who does not listen any more has left.
             let _ = self.changes.send(Ok(Assignment::Standbys(standbys)));
         }

@@ -342,6 +342,10 @@ impl Replay for KafkaBackend {
         self.0.owners(group, set)
     }
 
+    fn standbys(&self, group: &str, set: &AssignmentSet) -> Result<Vec<Vec<u32>>> {
+        self.0.standbys(group, set)
+    }
+
     fn forget(&self, group: &str, place: &TopicPartition) -> Result<()> {
         self.0.forget(group, place)
     }

@@ -207,6 +207,10 @@ impl Replay for WireReplay {
         self.inner.position(group, partition)
     }
 
+    fn standbys(&self, group: &str, set: &AssignmentSet) -> Result<Vec<Vec<u32>>> {
+        self.inner.standbys(group, set)
+    }
+
     fn owners(&self, group: &str, set: &AssignmentSet) -> Result<Vec<Option<Owner>>> {
         self.inner.owners(group, set)
     }

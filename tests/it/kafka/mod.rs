@@ -10,6 +10,7 @@ mod guarantees;
 mod kill;
 mod secured;
 mod stage;
+mod standby;
 mod stopped;
 mod stuck;
 mod unreachable;
