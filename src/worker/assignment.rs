@@ -132,7 +132,7 @@ impl Member {
                 () = &mut look => {
                     self.name_stuck(events);
                     self.leave_stuck_group(events).await?;
-                    if !self.away && self.standbys.is_due() {
+                    if !self.away && self.standbys.is_due(clock.moment()) {
                         self.consumer.share_out_again().await?;
                     }
                     look.set(clock.sleep(LOOK_EVERY));

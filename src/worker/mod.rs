@@ -327,8 +327,8 @@ fn check_standbys(backend: &dyn Backend, options: &WorkerOptions) -> Result<()> 
     } else if !backend.capabilities().standbys {
         "workers on one folder need none: whoever takes a partition over opens the tables that the worker before has left. \
          Set standby = 0, or use kafka://"
-    } else if options.state_dir.is_none() {
-        "tables in memory have no copies that a worker could keep. Set standby = 0, or a folder for the tables"
+    } else if options.state_dir.is_none() || !cfg!(feature = "rocksdb") {
+        "tables in memory have no copies that a worker could keep. Set standby = 0, or keep them in a folder, with the feature rocksdb"
     } else {
         return Ok(());
     };

@@ -3,17 +3,22 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
 use super::partition::Context;
 use super::standby::{StandbyStart, StandbyThread, StandbyTold};
 use crate::backend::{CAUGHT_UP, Copies, Standby, Unit};
+use crate::clock::Moment;
 use crate::error::{Error, Result};
 use crate::plan::AgentPlan;
 
 /// Names the folder of the tables, however it is reached: workers in one folder hold no copies for each other.
 const PLACE_FILE: &str = ".place";
+
+/// How often a member asks for another round while some of its awaited copies have caught up and others have not.
+const ROUND_EVERY: Duration = Duration::from_secs(30);
 
 pub(super) struct Standbys {
     plan: Arc<AgentPlan>,
@@ -24,6 +29,8 @@ pub(super) struct Standbys {
     running: BTreeMap<u32, watch::Sender<bool>>,
     /// Partitions that are this worker's own as soon as their standbys are closed.
     gained: BTreeSet<u32>,
+    /// When the group was asked to share out again.
+    asked_at: Option<Moment>,
     events: (mpsc::UnboundedSender<StandbyTold>, mpsc::UnboundedReceiver<StandbyTold>),
 }
 
@@ -34,7 +41,8 @@ fn unit(partition: u32) -> Unit {
 impl Standbys {
     /// None so far; what is in the folder from before is told.
     pub(super) fn new(plan: Arc<AgentPlan>, context: &Context, thread: StandbyThread) -> Result<Self> {
-        let keeps = context.backend.capabilities().standbys && !plan.tables.is_empty();
+        let on_disk = cfg!(feature = "rocksdb") && context.backend.capabilities().standbys;
+        let keeps = on_disk && !plan.tables.is_empty();
         let copies = match context.options.state_dir.as_ref().filter(|_| keeps) {
             Some(dir) => {
                 let copies = Copies::new(context.options.standby, place(dir)?);
@@ -55,6 +63,7 @@ impl Standbys {
             wanted: BTreeMap::new(),
             running: BTreeMap::new(),
             gained: BTreeSet::new(),
+            asked_at: None,
             events: mpsc::unbounded_channel(),
         })
     }
@@ -136,14 +145,19 @@ impl Standbys {
         gained
     }
 
-    /// Whether the group waits for one that has caught up; it waits no more when that was said.
-    pub(super) fn is_due(&mut self) -> bool {
+    /// Whether the group should share out again, because it waits for what has caught up; it waits no more when that was said.
+    /// Not for each of many: a round asks something of all members.
+    pub(super) fn is_due(&mut self, now: Moment) -> bool {
         let caught_up = |partition: u32| self.copies.behind(unit(partition)).is_some_and(|behind| behind <= CAUGHT_UP);
-        let due = self.wanted.iter().any(|(partition, awaited)| *awaited && caught_up(*partition));
-        if due {
-            self.wanted.values_mut().for_each(|awaited| *awaited = false);
+        let awaited = self.wanted.iter().filter(|(_, awaited)| **awaited).map(|(partition, _)| caught_up(*partition));
+        let (some, all) = awaited.fold((false, true), |(some, all), caught_up| (some | caught_up, all & caught_up));
+        let long_ago = self.asked_at.is_none_or(|asked_at| now.since(asked_at) >= ROUND_EVERY);
+        if !some || !(all || long_ago) {
+            return false;
         }
-        due
+        self.asked_at = Some(now);
+        self.wanted.values_mut().for_each(|awaited| *awaited = false);
+        true
     }
 
     /// Stops all, and begins none any more.
