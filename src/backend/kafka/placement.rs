@@ -378,11 +378,10 @@ mod tests {
 
     /// What the members have a while later: they own what they were given, where nobody else had it, and all copies are caught
     /// up.
-    fn later(units: usize, members: &[Member], placed: &[Placed]) -> Vec<Member> {
+    fn later(members: &[Member], placed: &[Placed]) -> Vec<Member> {
         let owner_of = |unit: usize| (0..members.len()).find(|member| members[*member].owns.contains(&unit));
         let mut later: Vec<Member> = members.iter().map(|member| member_at(&member.place)).collect();
-        for unit in 0..units {
-            let Placed { owner, copies } = &placed[unit];
+        for (unit, Placed { owner, copies }) in placed.iter().enumerate() {
             match owner_of(unit) {
                 // The one before gives it back, and it is nobody's; its copy is there.
                 Some(before) if before != *owner => {
@@ -442,7 +441,7 @@ mod tests {
             let mut before = None;
             for round in 0.. {
                 let placed = placed(units, &members, standbys);
-                let next = later(units, &members, &placed);
+                let next = later(&members, &placed);
                 if before.as_ref() == Some(&placed) {
                     break;
                 }
@@ -466,7 +465,7 @@ mod tests {
             let mut members: Vec<Member> = (0..count).map(|number| member_at(&number.to_string())).collect();
             for _ in 0..4 {
                 let placed = placed(units, &members, standbys);
-                members = later(units, &members, &placed);
+                members = later(&members, &placed);
             }
             let now: Vec<Vec<usize>> = members.iter().map(|member| member.owns.clone()).collect();
             let owners = owners(&placed(units, &members, standbys));

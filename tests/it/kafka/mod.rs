@@ -8,6 +8,7 @@ mod eos;
 mod gone;
 mod guarantees;
 mod kill;
+mod mixed;
 mod secured;
 mod stage;
 mod standby;

@@ -39,7 +39,7 @@ pub(super) struct Stage {
     prefix: String,
     pub(super) clock: Clock,
     runtime: Runtime,
-    backend: Arc<dyn Backend>,
+    pub(super) backend: Arc<dyn Backend>,
     pub(super) plan: Plan,
     publisher: Publisher,
     pub(super) orders: Vec<Order>,

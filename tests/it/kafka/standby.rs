@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use gretchen::backend::AssignmentSet;
 use gretchen::prelude::Decimal;
 
 use super::stage::{PATIENCE, Stage};
@@ -139,6 +140,19 @@ fn check_taken_over(taken: &BTreeSet<Place>, before: &[Has], starts: &BTreeSet<(
     }
 }
 
+/// What `groups` shows: each partition with state has an owner, and another process keeps it warm.
+fn check_groups(stage: &Stage) {
+    let replay = stage.backend.replay().unwrap();
+    for agent in stage.plan.agents.iter().filter(|agent| !agent.tables.is_empty()) {
+        let topics = agent.sources.iter().map(|(topic, _)| topic.clone()).collect();
+        let set = AssignmentSet { name: "partitions".into(), partitions: agent.partitions, topics };
+        let owners = replay.owners(&agent.group, &set).unwrap();
+        for (owner, standbys) in owners.iter().zip(replay.standbys(&agent.group, &set).unwrap()) {
+            assert!(standbys.len() == 1 && owner.unwrap().process != standbys[0], "{owner:?} {standbys:?}");
+        }
+    }
+}
+
 #[test]
 fn partitions_go_to_workers_that_hold_them_warm() {
     let random = &mut Random::seeded("kafka::standby");
@@ -151,6 +165,7 @@ fn partitions_go_to_workers_that_hold_them_warm() {
         stage.sleep_ms(200);
     }
     let before = settle(&stage, &specs);
+    check_groups(&stage);
     publish(&mut stage, random, 200);
 
     // One is killed.
