@@ -416,7 +416,7 @@ impl Member {
         let timeout = clock.sleep(self.context.options.stop_timeout);
         tokio::pin!(timeout);
         let mut stuck = 0;
-        while self.tasks.values().any(|task| !task.ended) || !self.ending.is_empty() || !self.standbys.is_empty() {
+        while self.tasks.values().any(|task| !task.ended) || !self.ending.is_empty() || self.standbys.running() > 0 {
             tokio::select! {
                 biased;
                 Some((number, event)) = self.task_events.1.recv() => self.task_event(number, event, events).await?,
@@ -424,7 +424,7 @@ impl Member {
                 () = &mut timeout => {
                     stuck = self.leave_stuck();
                     // Those whose partitions are gone hold nothing up but the end of the process.
-                    self.summary.stuck = stuck + self.ending.len();
+                    self.summary.stuck = stuck + self.ending.len() + self.standbys.running();
                     break;
                 }
             }

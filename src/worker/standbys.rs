@@ -169,8 +169,9 @@ impl Standbys {
         }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.running.is_empty()
+    /// How many have not closed their stores.
+    pub(super) fn running(&self) -> usize {
+        self.running.len()
     }
 }
 
