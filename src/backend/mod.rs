@@ -4,6 +4,7 @@
 //! can be read again by position. Backends know nothing of agents and tables, nor of each other.
 
 mod compaction;
+mod copies;
 #[cfg(feature = "kafka")]
 pub mod kafka;
 pub mod log;
@@ -31,6 +32,7 @@ use crate::topic::{TopicPartition, TopicSchema, TopicSettings, TopicSpec};
 #[cfg(test)]
 pub(crate) use compaction::segment_records;
 pub use compaction::{Compaction, LastOffsets, Stays};
+pub use copies::{CAUGHT_UP, Copies, Standby};
 pub use secret::{Secret, is_secret, without_secrets};
 pub use wire::{WireLayer, plain_of};
 
@@ -54,6 +56,8 @@ pub struct Capabilities {
     /// Members of a group share out each set by itself, so that a newcomer gets its part of every one. Where a broker shares
     /// out all partitions together, it may get all of one set and none of another.
     pub shares_each_set: bool,
+    /// Members of a group keep warm copies of each other's state, and a unit goes to one that has a copy.
+    pub standbys: bool,
     /// The most bytes of a record's value, and of its key, that [`Publisher`](crate::publish::Publisher) and agents send.
     pub max_record_bytes: usize,
 }
@@ -177,6 +181,8 @@ pub enum Assignment {
     Wanted(Vec<Unit>),
     /// These units are gone already; whatever is uncommitted must be dropped.
     Lost(Vec<Unit>),
+    /// These units, and no others, are to be kept warm by this member. Told before what is gained by the same change.
+    Standbys(Vec<Standby>),
     /// Nothing has changed, for too long: an operator should know who works on these units, or rather does not.
     Withheld(Vec<Withheld>),
 }
@@ -211,6 +217,16 @@ pub trait Backend: Send + Sync + fmt::Debug {
 
     /// Joins a group.
     async fn consumer(&self, group: &str, sets: &[AssignmentSet]) -> Result<Box<dyn Consumer>>;
+
+    /// Joins a group as a member who has copies of state, where [`Capabilities::standbys`] says that it makes a difference.
+    async fn consumer_with(
+        &self,
+        group: &str,
+        sets: &[AssignmentSet],
+        _copies: Arc<Copies>,
+    ) -> Result<Box<dyn Consumer>> {
+        self.consumer(group, sets).await
+    }
 
     /// Access by position, where the backend has it.
     fn replay(&self) -> Option<Arc<dyn Replay>>;
@@ -327,6 +343,11 @@ pub trait Consumer: Send {
     /// consumers; a worker's own truth is its commit.
     fn ack(&self, partition: &TopicPartition, position: u64) -> Result<()>;
 
+    /// Asks for the units to be shared out again, because a copy that was awaited has caught up.
+    async fn share_out_again(&mut self) -> Result<()> {
+        Ok(())
+    }
+
     /// Gives everything back and leaves the group.
     async fn leave(&mut self) -> Result<()>;
 
@@ -387,6 +408,12 @@ pub trait Replay: Send + Sync + fmt::Debug {
 
     /// Which process owns each unit of a group's set, for people; `None` where nobody does or it is not known.
     fn owners(&self, group: &str, set: &AssignmentSet) -> Result<Vec<Option<Owner>>>;
+
+    /// The processes that keep a warm copy of each unit, for people, where [`Capabilities::standbys`] says that there may be
+    /// some.
+    fn standbys(&self, _group: &str, set: &AssignmentSet) -> Result<Vec<Vec<u32>>> {
+        Ok(vec![Vec::new(); set.partitions as usize])
+    }
 
     /// Forgets how far a group has come in a partition. Refused while the group has members.
     fn forget(&self, group: &str, partition: &TopicPartition) -> Result<()>;

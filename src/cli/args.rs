@@ -65,6 +65,9 @@ pub(super) struct Global {
     /// Time that agents get to finish their records when a worker stops [default: 5000]
     #[arg(long, global = true, value_name = "MS", help_heading = "Settings", hide_short_help = true)]
     stop_timeout_ms: Option<String>,
+    /// Workers that keep a warm copy of each partition's tables, on Kafka [default: 0]
+    #[arg(long, global = true, value_name = "N", help_heading = "Settings", hide_short_help = true)]
+    standby: Option<String>,
     /// Size at which a file of the log ends [default: 134217728]
     #[arg(long, global = true, value_name = "BYTES", help_heading = "Settings", hide_short_help = true)]
     segment_bytes: Option<String>,
@@ -119,6 +122,7 @@ impl Global {
             ("output_memory_mb", &self.output_memory_mb),
             ("store_memory_mb", &self.store_memory_mb),
             ("stop_timeout_ms", &self.stop_timeout_ms),
+            ("standby", &self.standby),
             ("segment_bytes", &self.segment_bytes),
             ("max_record_bytes", &self.max_record_bytes),
             ("max_batch_bytes", &self.max_batch_bytes),

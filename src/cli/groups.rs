@@ -12,7 +12,8 @@ use crate::worker::partition_set;
 pub(super) async fn run(context: &mut Context) -> Done {
     let store = context.open_existing()?;
     let plan = context.preview(&store).await?;
-    let columns = [
+    let with_standbys = store.backend.capabilities().standbys;
+    let mut columns = vec![
         Column::text("agent"),
         Column::text("topic"),
         Column::number("partition"),
@@ -22,6 +23,9 @@ pub(super) async fn run(context: &mut Context) -> Done {
         Column::number("owner"),
         Column::text("state"),
     ];
+    if with_standbys {
+        columns.push(Column::text("standbys"));
+    }
     let mut rows = Vec::new();
     let (mut total, mut has_holes) = (0, false);
     let topics = store.topics().await?;
@@ -29,6 +33,7 @@ pub(super) async fn run(context: &mut Context) -> Done {
         for (topic, _) in &agent.sources {
             let Some(spec) = topics.iter().map(|have| &have.spec).find(|spec| spec.name == *topic) else { continue };
             let owners = store.replay.owners(&agent.group, &partition_set(agent))?;
+            let standbys = store.replay.standbys(&agent.group, &partition_set(agent))?;
             for partition in 0..agent.partitions {
                 let place = TopicPartition::new(topic.clone(), partition);
                 let offsets = store.replay.offsets(&place)?;
@@ -37,7 +42,7 @@ pub(super) async fn run(context: &mut Context) -> Done {
                 let owner = owners.get(partition as usize).copied().flatten();
                 total += lag;
                 has_holes |= lag > 0 && spec.settings.cleanup.compacts();
-                rows.push(vec![
+                let mut row = vec![
                     agent.def.name.into(),
                     topic.as_ref().into(),
                     partition.into(),
@@ -46,7 +51,13 @@ pub(super) async fn run(context: &mut Context) -> Done {
                     lag.into(),
                     owner.map_or(Value::Null, |owner| owner.process.into()),
                     owner.map_or(Value::Null, |owner| state(owner).into()),
-                ]);
+                ];
+                if with_standbys {
+                    let warm = standbys.get(partition as usize).into_iter().flatten();
+                    let warm: Vec<String> = warm.map(u32::to_string).collect();
+                    row.push(if warm.is_empty() { Value::Null } else { warm.join(" ").into() });
+                }
+                rows.push(row);
             }
         }
     }

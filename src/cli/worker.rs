@@ -14,7 +14,7 @@ use crate::backend::{Owner, without_secrets};
 use crate::config::Origin;
 use crate::error::{Error, ErrorKind};
 use crate::plan::Plan;
-use crate::worker::{self, Recovered, Summary, WorkerEvent};
+use crate::worker::{self, Recovered, Standing, Summary, WorkerEvent};
 
 /// Exit code after a second signal, as a shell gives it for an interrupt.
 const INTERRUPTED: i32 = 130;
@@ -177,6 +177,16 @@ fn told(event: &WorkerEvent) -> bool {
                 "the agent has not come back from this record for max.poll.interval.ms: this worker has left its group, so that \
                  others take its partitions over, and joins again when the agent has come back"
             );
+            false
+        }
+        WorkerEvent::Standby { agent, partition, standing } => {
+            match *standing {
+                Standing::Opened { covered, behind } => {
+                    tracing::info!(agent, partition, covered, behind, "keeping a standby");
+                }
+                Standing::CaughtUp => tracing::info!(agent, partition, "the standby has caught up"),
+                Standing::Closed => tracing::info!(agent, partition, "the standby is closed"),
+            }
             false
         }
         WorkerEvent::Withheld { agent, partition, owner, time } => {

@@ -107,6 +107,12 @@ pub(super) const KNOWN: &[Known] = &[
         help: "time that agents get to finish when a worker stops",
     },
     Known {
+        name: "standby",
+        default: "0",
+        kind: Kind::Number(0, 100),
+        help: "workers that keep a warm copy of each partition's tables; on Kafka",
+    },
+    Known {
         name: "segment_bytes",
         default: "134217728",
         kind: Kind::Number(4096, 1 << 40),

@@ -121,6 +121,7 @@ impl Settings {
             table_memory_bytes: mb("table_memory_mb").unwrap_or(default.table_memory_bytes),
             output_memory_bytes: mb("output_memory_mb").unwrap_or(default.output_memory_bytes),
             store_memory_bytes: mb("store_memory_mb").unwrap_or(default.store_memory_bytes),
+            standby: self.number("standby").unwrap_or(0) as u32,
             stop_timeout: ms("stop_timeout_ms").unwrap_or(default.stop_timeout),
             ..default
         }

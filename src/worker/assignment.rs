@@ -11,7 +11,9 @@ use super::commit::Progress;
 use super::lookout::{LOOK_EVERY, Stuck, Watch};
 use super::partition::{Context, Signals};
 use super::pool::{Pool, Start, TaskEvent, Told};
-use super::{Summary, WorkerEvent, WorkerOptions, partition_set};
+use super::standby::{StandbyEvent, StandbyThread};
+use super::standbys::Standbys;
+use super::{Standing, Summary, WorkerEvent, WorkerOptions, partition_set};
 use crate::backend::{Assignment, Backend, Consumer, Owner, Unit, Withheld};
 use crate::clock::Clock;
 use crate::error::Result;
@@ -49,6 +51,7 @@ pub(super) struct Member {
     /// It has left the group, because an agent has stayed at one record for too long.
     away: bool,
     task_events: (mpsc::UnboundedSender<Told>, mpsc::UnboundedReceiver<Told>),
+    standbys: Standbys,
     summary: Summary,
 }
 
@@ -59,17 +62,21 @@ impl Member {
         options: WorkerOptions,
         clock: Clock,
         pool: Pool,
+        thread: StandbyThread,
     ) -> Result<Self> {
-        let consumer = backend.consumer(&plan.group, &[partition_set(&plan)]).await?;
         let (sender, progress) = mpsc::unbounded_channel();
-        let context = Context {
+        let mut context = Context {
             backend,
             clock,
             options,
             helpers: tokio::runtime::Handle::current(),
             progress: sender,
-            membership: consumer.membership(),
+            membership: None,
         };
+        let standbys = Standbys::new(plan.clone(), &context, thread)?;
+        let sets = [partition_set(&plan)];
+        let consumer = context.backend.consumer_with(&plan.group, &sets, standbys.copies.clone()).await?;
+        context.membership = consumer.membership();
         Ok(Self {
             plan,
             consumer,
@@ -81,6 +88,7 @@ impl Member {
             ending: BTreeMap::new(),
             away: false,
             task_events: mpsc::unbounded_channel(),
+            standbys,
             summary: Summary::default(),
         })
     }
@@ -120,9 +128,13 @@ impl Member {
                 biased;
                 changed = self.consumer.assignment(), if !self.away => self.assigned(changed?, events).await?,
                 Some((number, event)) = self.task_events.1.recv() => self.task_event(number, event, events).await?,
+                (partition, event) = self.standbys.event() => self.standby_event(partition, &event, events)?,
                 () = &mut look => {
                     self.name_stuck(events);
                     self.leave_stuck_group(events).await?;
+                    if !self.away && self.standbys.is_due(clock.moment()) {
+                        self.consumer.share_out_again().await?;
+                    }
                     look.set(clock.sleep(LOOK_EVERY));
                 }
                 () = &mut look_at_others, if !opened => {
@@ -162,6 +174,7 @@ impl Member {
     fn all_open(&self, others: &[Option<Owner>]) -> bool {
         (0..self.plan.partitions).all(|partition| match self.tasks.get(&partition) {
             Some(task) => task.open || task.ended,
+            None if self.standbys.waits(partition) => false,
             None => others.get(partition as usize).is_some_and(Option::is_some),
         })
     }
@@ -201,7 +214,8 @@ impl Member {
 
     /// Becomes a member again, as a new one.
     async fn join_again(&mut self) -> Result<()> {
-        self.consumer = self.context.backend.consumer(&self.plan.group, &[partition_set(&self.plan)]).await?;
+        let (sets, copies) = ([partition_set(&self.plan)], self.standbys.copies.clone());
+        self.consumer = self.context.backend.consumer_with(&self.plan.group, &sets, copies).await?;
         self.context.membership = self.consumer.membership();
         self.away = false;
         Ok(())
@@ -232,6 +246,10 @@ impl Member {
                 }
                 Ok(())
             }
+            Assignment::Standbys(standbys) => {
+                self.standbys.want(&standbys);
+                self.begin_standbys()
+            }
             Assignment::Withheld(units) => {
                 for Withheld { unit: Unit { partition, .. }, owner, time } in units {
                     let agent = self.plan.def.name;
@@ -252,15 +270,44 @@ impl Member {
                     } else if let Some((_, back)) = self.ending.get_mut(&partition) {
                         *back = false;
                     }
+                    self.standbys.given_back(partition, false);
                 }
-                Ok(())
+                self.begin_standbys()
             }
         }
+    }
+
+    /// Begins the standbys that are wanted, where no task has the partition's stores.
+    fn begin_standbys(&mut self) -> Result<()> {
+        let (tasks, ending) = (&self.tasks, &self.ending);
+        let has_task = |partition| tasks.contains_key(&partition) || ending.contains_key(&partition);
+        self.standbys.begin(&self.context, has_task)
+    }
+
+    fn standby_event(
+        &mut self,
+        partition: u32,
+        event: &StandbyEvent,
+        events: &mpsc::UnboundedSender<WorkerEvent>,
+    ) -> Result<()> {
+        let standing = match *event {
+            StandbyEvent::Opened { covered, behind } => Standing::Opened { covered, behind },
+            StandbyEvent::CaughtUp => Standing::CaughtUp,
+            StandbyEvent::Closed => Standing::Closed,
+        };
+        let _ = events.send(WorkerEvent::Standby { agent: self.plan.def.name, partition, standing });
+        if standing != Standing::Closed {
+            return Ok(());
+        }
+        if self.standbys.closed(partition) { self.start(partition) } else { self.begin_standbys() }
     }
 
     fn start(&mut self, partition: u32) -> Result<()> {
         if let Some((_, back)) = self.ending.get_mut(&partition) {
             *back = true;
+            return Ok(());
+        }
+        if self.standbys.holds_up(partition) {
             return Ok(());
         }
         let (stop, stopped) = watch::channel(false);
@@ -301,7 +348,7 @@ impl Member {
                 return Ok(());
             }
             self.ending.remove(&partition);
-            return if back { self.start(partition) } else { Ok(()) };
+            return if back { self.start(partition) } else { self.begin_standbys() };
         }
         if self.tasks.get(&partition).is_none_or(|task| task.number != number) {
             return Ok(());
@@ -335,9 +382,12 @@ impl Member {
     async fn give_back(&mut self, partition: u32) -> Result<()> {
         // What the task has published must not overtake what the next owner publishes.
         self.publish();
-        if let Some(task) = self.tasks.remove(&partition) {
+        let task = self.tasks.remove(&partition);
+        if let Some(task) = &task {
             self.summary.finished += task.finished.load(Ordering::SeqCst);
         }
+        self.standbys.given_back(partition, task.is_some_and(|task| !task.ended));
+        self.begin_standbys()?;
         self.consumer.release(Unit { set: 0, partition }).await
     }
 
@@ -361,18 +411,20 @@ impl Member {
             let _ = task.stop.send(true);
         }
         self.ending.values_mut().for_each(|(_, back)| *back = false);
+        self.standbys.stop();
         let clock = self.context.clock.clone();
         let timeout = clock.sleep(self.context.options.stop_timeout);
         tokio::pin!(timeout);
         let mut stuck = 0;
-        while self.tasks.values().any(|task| !task.ended) || !self.ending.is_empty() {
+        while self.tasks.values().any(|task| !task.ended) || !self.ending.is_empty() || self.standbys.running() > 0 {
             tokio::select! {
                 biased;
                 Some((number, event)) = self.task_events.1.recv() => self.task_event(number, event, events).await?,
+                (partition, event) = self.standbys.event() => self.standby_event(partition, &event, events)?,
                 () = &mut timeout => {
                     stuck = self.leave_stuck();
                     // Those whose partitions are gone hold nothing up but the end of the process.
-                    self.summary.stuck = stuck + self.ending.len();
+                    self.summary.stuck = stuck + self.ending.len() + self.standbys.running();
                     break;
                 }
             }

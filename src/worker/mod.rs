@@ -17,6 +17,8 @@ mod pool;
 mod position_file;
 mod recovery;
 mod setup;
+mod standby;
+mod standbys;
 mod tail;
 mod takeover;
 mod transaction;
@@ -73,6 +75,8 @@ pub struct WorkerOptions {
     pub store_memory_bytes: usize,
     /// Time that agents get to finish their records when the worker stops.
     pub stop_timeout: Duration,
+    /// Workers that keep a warm copy of each partition's tables beside the one at work on it, where the backend has that.
+    pub standby: u32,
     /// Time for which a partition is opened anew, again and again, where brokers do not answer. Then it stops with an error.
     pub give_up_after: Duration,
 }
@@ -92,6 +96,7 @@ impl Default for WorkerOptions {
             output_memory_bytes: 64 << 20,
             store_memory_bytes: DEFAULT_STORE_BYTES,
             stop_timeout: Duration::from_secs(5),
+            standby: 0,
             give_up_after: Duration::from_secs(600),
         }
     }
@@ -167,6 +172,15 @@ pub enum WorkerEvent {
         /// For how long.
         time: Duration,
     },
+    /// What has become of the warm copy that this worker keeps of a partition's tables.
+    Standby {
+        /// The agent.
+        agent: &'static str,
+        /// The partition.
+        partition: u32,
+        /// How it stands.
+        standing: Standing,
+    },
     /// A partition has stopped at an error. It stays this worker's, so that no other fails on it in turn.
     Failed {
         /// The agent.
@@ -184,6 +198,22 @@ pub enum WorkerEvent {
     },
     /// All partitions of an agent are caught up: nothing is left to read.
     CaughtUp,
+}
+
+/// How a standby stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It has begun.
+    Opened {
+        /// Changelog records that its stores cover.
+        covered: u64,
+        /// Those that they do not.
+        behind: u64,
+    },
+    /// It has come to the end of the changelog, and follows it.
+    CaughtUp,
+    /// Its stores are closed: the partition is this worker's own now, or others keep the copy.
+    Closed,
 }
 
 /// What a worker did.
@@ -241,10 +271,13 @@ async fn run_on(
 ) -> Result<Summary> {
     let cleaning = cleaning::clean_topics(backend.clone(), clock.clone(), options.clean_interval);
     let _cleaning = Beside(tokio::spawn(cleaning));
+    check_standbys(&*backend, &options)?;
     let mut members = Vec::new();
+    let standbys = standby::StandbyThread::default();
     for agent in &plan.agents {
+        let (backend, options) = (backend.clone(), options.clone());
         members.push(
-            assignment::Member::join(agent.clone(), backend.clone(), options.clone(), clock.clone(), pool.clone())
+            assignment::Member::join(agent.clone(), backend, options, clock.clone(), pool.clone(), standbys.clone())
                 .await?,
         );
     }
@@ -285,6 +318,21 @@ async fn run_on(
         }
     }
     Ok(summary)
+}
+
+/// Refuses standbys where there are none.
+fn check_standbys(backend: &dyn Backend, options: &WorkerOptions) -> Result<()> {
+    let why = if options.standby == 0 {
+        return Ok(());
+    } else if !backend.capabilities().standbys {
+        "workers on one folder need none: whoever takes a partition over opens the tables that the worker before has left. \
+         Set standby = 0, or use kafka://"
+    } else if options.state_dir.is_none() || !cfg!(feature = "rocksdb") {
+        "tables in memory have no copies that a worker could keep. Set standby = 0, or keep them in a folder, with the feature rocksdb"
+    } else {
+        return Ok(());
+    };
+    Err(Error::new(ErrorKind::Config, format!("standby is {}, and {why}", options.standby)))
 }
 
 /// Work that ends with whoever wants it.
@@ -330,4 +378,20 @@ pub fn caught_up(plan: &Plan, backend: &dyn Backend) -> Result<bool> {
         }
     }
     Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::memory::MemoryBackend;
+
+    #[test]
+    fn standbys_are_refused_where_nobody_could_keep_any() {
+        let backend = MemoryBackend::new(Clock::system());
+        let options = |standby| WorkerOptions { standby, ..WorkerOptions::default() };
+        assert!(check_standbys(&backend, &options(0)).is_ok());
+        let error = check_standbys(&backend, &options(2)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Config);
+        assert!(error.message().starts_with("standby is 2, and workers on one folder need none"), "{error}");
+    }
 }

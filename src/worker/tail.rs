@@ -1,5 +1,7 @@
 //! The whole commits in a changelog, one after another: for recovery, and for whoever reads a table from outside.
 
+use std::ops::Range;
+
 use super::mark::{Entry, Mark};
 use crate::backend::Replay;
 use crate::error::Result;
@@ -81,6 +83,38 @@ impl Deltas {
     }
 }
 
+/// What readers see only when it is committed: everything counts.
+#[derive(Default)]
+pub(crate) struct Committed(Deltas);
+
+impl Committed {
+    /// Tells of the records of a batch that are in that range; returns how many there were.
+    pub(crate) fn tell(
+        &mut self,
+        frames: &Frames,
+        changelog: &TopicPartition,
+        range: Range<u64>,
+        visitor: &mut dyn CommitVisitor,
+    ) -> Result<u64> {
+        let mut records = 0;
+        for frame in frames.iter() {
+            for record in frame.records().filter(|record| range.contains(&record.offset)) {
+                records += 1;
+                match Entry::parse(&record).map_err(|error| error.at(changelog))? {
+                    Entry::Delta { table, key, state } => self.0.push(record.offset, table, key, state),
+                    Entry::Output { .. } => {}
+                    Entry::Mark(mark) => {
+                        self.0.hand_out(0, visitor)?;
+                        visitor.mark(mark, record.offset + 1)?;
+                    }
+                }
+            }
+        }
+        self.0.hand_out(0, visitor)?;
+        Ok(records)
+    }
+}
+
 /// Walks over the commits in `[from, end)`. What has no end mark is passed over: it never happened. Where readers see only
 /// what is committed, everything counts.
 pub(crate) fn walk(
@@ -94,23 +128,17 @@ pub(crate) fn walk(
     let mut open = 0_u64;
     let (mut deltas, mut whole) = (Deltas::default(), Deltas::default());
     let mut frames = Frames::default();
-    let committed = replay.reads_committed();
+    let mut committed = replay.reads_committed().then(Committed::default);
     let mut reader = replay.reader(changelog, from)?;
     while reader.position() < end && reader.read(&mut frames)? {
+        if let Some(committed) = &mut committed {
+            walked.records += committed.tell(&frames, changelog, from..end, visitor)?;
+            visitor.progress(reader.position());
+            continue;
+        }
         for frame in frames.iter() {
             for record in frame.records().filter(|record| (from..end).contains(&record.offset)) {
                 walked.records += 1;
-                if committed {
-                    match Entry::parse(&record).map_err(|error| error.at(changelog))? {
-                        Entry::Delta { table, key, state } => whole.push(record.offset, table, key, state),
-                        Entry::Output { .. } => {}
-                        Entry::Mark(mark) => {
-                            whole.hand_out(0, visitor)?;
-                            visitor.mark(mark, record.offset + 1)?;
-                        }
-                    }
-                    continue;
-                }
                 if frame.header.compacted {
                     // Of what did not end, compaction keeps nothing.
                     if let Entry::Delta { table, key, state } =

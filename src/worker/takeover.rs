@@ -11,7 +11,7 @@ use super::recovery::{Recovered, Replaying, check_reaches, check_sources, foreig
 use super::tail::{CommitVisitor, walk};
 use super::transaction::{Found, Runner, Transactor};
 use crate::agent::Shared;
-use crate::backend::{Replay, Transactions};
+use crate::backend::{Offsets, Replay, Transactions};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::AgentPlan;
 use crate::topic::TopicPartition;
@@ -37,15 +37,7 @@ pub(super) async fn take_over(
         transactions.open(&format!("{}-{partition}", plan.group)).await.map_err(|error| error.at(&changelog))?;
 
     let offsets = replay.offsets(&changelog)?;
-    let from = stored.unwrap_or(offsets.start);
-    if from < offsets.start || from > offsets.end {
-        let message = format!(
-            "the state of agent {} covers offset {from} of its changelog, which holds {} to {}: the changelog was lost or \
-             replaced. Restore it, or drop the state with `reset` and process the topics again",
-            shared.agent.name, offsets.start, offsets.end
-        );
-        return Err(Error::new(ErrorKind::State, message).at(&changelog));
-    }
+    let from = begin_at(shared, &changelog, stored, offsets)?;
     let mut replaying = Tail { replaying: Replaying::new(shared, &context.clock, from, offsets.end), last: None };
     let walked = walk(&*replay, &changelog, from, offsets.end, &mut replaying)?;
     let (last, commits) = (replaying.last, replaying.replaying.commits());
@@ -72,6 +64,25 @@ pub(super) async fn take_over(
     found.left = kept;
     let runner = Runner::new(transaction, membership, changelog, context.clock.clone());
     Ok((Transactor::new(shared.clone(), replay, runner, found, context.helpers.clone()), recovered))
+}
+
+/// Where the changelog is to be read from, by the position that the stores cover.
+pub(super) fn begin_at(
+    shared: &Shared,
+    changelog: &TopicPartition,
+    stored: Option<u64>,
+    offsets: Offsets,
+) -> Result<u64> {
+    let from = stored.unwrap_or(offsets.start);
+    if from < offsets.start || from > offsets.end {
+        let message = format!(
+            "the state of agent {} covers offset {from} of its changelog, which holds {} to {}: the changelog was lost or \
+             replaced. Restore it, or drop the state with `reset` and process the topics again",
+            shared.agent.name, offsets.start, offsets.end
+        );
+        return Err(Error::new(ErrorKind::State, message).at(changelog));
+    }
+    Ok(from)
 }
 
 /// Sets the positions to those of the group; `kept` holds what the last commit says, and loses those that are used.

@@ -1,7 +1,8 @@
 //! Members of groups. A member takes part in the sharing out of partitions and reads nothing: [`super::reader`] does.
 //!
 //! It subscribes to the first topic of each set. Partition 3 of the others belongs to whoever has partition 3 of that one,
-//! so that topics that are read together have the same owner whatever the group's strategy is.
+//! so that topics that are read together have the same owner whatever the group's strategy is. Our own ([`super::assignor`])
+//! gives out the others with it, so that Kafka's tools show the owner of each.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,8 +17,10 @@ use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{ClientContext, Offset, TopicPartitionList};
 use tokio::sync::{mpsc, oneshot};
 
+use super::assignor::{Strategist, Strategy};
 use super::client::{Clients, Context, Role};
-use crate::backend::{Assignment, AssignmentSet, Consumer, Membership, Unit};
+use super::exchange::{self, Partition};
+use crate::backend::{Assignment, AssignmentSet, Consumer, Copies, Membership, Unit};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::topic::TopicPartition;
@@ -34,8 +37,6 @@ pub(super) const MAX_POLL_INTERVAL: Duration = Duration::from_secs(300);
 /// How long positions may take to be committed, while the group changes.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(8);
 
-type Partition = (String, i32);
-
 /// Hears of changes of the share; lives on the member's thread.
 #[derive(Debug)]
 pub(super) struct Hearing {
@@ -44,6 +45,36 @@ pub(super) struct Hearing {
     sets: BTreeMap<String, usize>,
     changes: mpsc::UnboundedSender<Result<Assignment>>,
     state: Arc<State>,
+    /// The client uses it until it is gone.
+    _strategy: Arc<Strategy>,
+}
+
+/// What the member and the group's leader tell each other.
+struct Dialogue {
+    clients: Clients,
+    sets: Vec<AssignmentSet>,
+    /// Sets by the topic that stands for them.
+    numbers: BTreeMap<String, usize>,
+    copies: Arc<Copies>,
+    /// It was told to keep some, the last time.
+    has_standbys: AtomicBool,
+    changes: mpsc::UnboundedSender<Result<Assignment>>,
+}
+
+impl Strategist for Dialogue {
+    fn tell(&self) -> Vec<u8> {
+        let topics = |set: &AssignmentSet| set.topics.iter().map(|topic| self.clients.named(topic)).collect();
+        exchange::tell(&self.sets, topics, &self.copies)
+    }
+
+    fn given(&self, given: &[u8]) {
+        let standbys = exchange::standbys_of(given, |topic| self.numbers.get(topic).copied());
+        let some = !standbys.is_empty();
+        if self.has_standbys.swap(some, Ordering::SeqCst) || some || self.copies.standbys() > 0 {
+            // Who does not listen any more has left.
+            let _ = self.changes.send(Ok(Assignment::Standbys(standbys)));
+        }
+    }
 }
 
 /// What the member and its thread share.
@@ -90,23 +121,29 @@ impl Hearing {
         client.incremental_assign(&list)?;
         if !partitions.is_empty() {
             client.pause(&list)?;
-            self.tell(Ok(Assignment::Gained(self.units(partitions))));
+        }
+        let units = self.units(partitions);
+        if !units.is_empty() {
+            self.tell(Ok(Assignment::Gained(units)));
         }
         Ok(())
     }
 
     fn revoked(&self, client: &BaseConsumer<Self>, partitions: Vec<Partition>) -> Result<(), KafkaError> {
         let lost = client.assignment_lost();
-        if !lost && !partitions.is_empty() && !self.state.closing.load(Ordering::SeqCst) {
-            let wanted = Assignment::Wanted(self.units(&partitions));
-            *self.state.revoked() = Revoked { left: partitions.iter().cloned().collect(), all: partitions };
-            self.tell(Ok(wanted));
+        let units = self.units(&partitions);
+        if !lost && !units.is_empty() && !self.state.closing.load(Ordering::SeqCst) {
+            // A unit is given back as a whole, by the topic that stands for its set.
+            let first = |(topic, _): &&Partition| self.sets.contains_key(topic);
+            let left = partitions.iter().filter(first).cloned().collect();
+            *self.state.revoked() = Revoked { left, all: partitions };
+            self.tell(Ok(Assignment::Wanted(units)));
             return Ok(());
         }
         *self.state.revoked() = Revoked::default();
         client.incremental_unassign(&list_of(&partitions, Offset::Invalid)?)?;
-        if lost && !partitions.is_empty() {
-            self.tell(Ok(Assignment::Lost(self.units(&partitions))));
+        if lost && !units.is_empty() {
+            self.tell(Ok(Assignment::Lost(units)));
         }
         Ok(())
     }
@@ -212,6 +249,8 @@ pub(super) struct KafkaConsumer {
     clock: Clock,
     group: String,
     sets: Vec<AssignmentSet>,
+    /// The topics that stand for the sets, and whether one more is subscribed to.
+    subscribed: (Vec<String>, bool),
     member: Member,
     state: Arc<State>,
     changes: mpsc::UnboundedReceiver<Result<Assignment>>,
@@ -221,19 +260,48 @@ pub(super) struct KafkaConsumer {
 
 impl KafkaConsumer {
     /// Joins; blocks for as long as it takes to begin.
-    pub(super) fn join(clients: &Clients, clock: &Clock, group: &str, sets: &[AssignmentSet]) -> Result<Self> {
+    pub(super) fn join(
+        clients: &Clients,
+        clock: &Clock,
+        group: &str,
+        sets: &[AssignmentSet],
+        copies: Arc<Copies>,
+    ) -> Result<Self> {
         let (sender, changes) = mpsc::unbounded_channel();
         let state = Arc::new(State::default());
         let first = |set: &AssignmentSet| set.topics.first().map(|topic| clients.named(topic));
         let topics: BTreeMap<String, usize> =
             sets.iter().enumerate().filter_map(|(at, set)| Some((first(set)?, at))).collect();
-        let hearing =
-            Hearing { context: clients.context.clone(), sets: topics.clone(), changes: sender, state: state.clone() };
+        let strategy = Strategy::new(Arc::new(Dialogue {
+            clients: clients.clone(),
+            sets: sets.to_vec(),
+            numbers: topics.clone(),
+            copies: copies.clone(),
+            has_standbys: AtomicBool::new(false),
+            changes: sender.clone(),
+        }));
+        let hearing = Hearing {
+            context: clients.context.clone(),
+            sets: topics.clone(),
+            changes: sender,
+            state: state.clone(),
+            _strategy: strategy.clone(),
+        };
         let client: BaseConsumer<Hearing> = clients.make(Role::Member(group), hearing)?;
+        if let Err(why) = strategy.install(&client) {
+            if copies.standbys() > 0 {
+                let message = format!(
+                    "standbys cannot be kept: {why}; build with the librdkafka that comes with this release, or set standby = 0"
+                );
+                return Err(Error::new(ErrorKind::Unsupported, message));
+            }
+            tracing::warn!(group, why, "partitions are shared out by Kafka's own strategy");
+        }
         // Who shares in nothing has nothing to wait for.
         state.joined.store(topics.is_empty(), Ordering::SeqCst);
+        let topics: Vec<String> = topics.into_keys().collect();
         if !topics.is_empty() {
-            let topics: Vec<&str> = topics.keys().map(String::as_str).collect();
+            let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
             client.subscribe(&topics).map_err(|error| clients.explain(&format!("cannot join group {group}"), error))?;
         }
         let client = Arc::new(client);
@@ -252,6 +320,7 @@ impl KafkaConsumer {
             clock: clock.clone(),
             group: group.to_owned(),
             sets: sets.to_vec(),
+            subscribed: (topics, false),
             member,
             state,
             changes,
@@ -326,6 +395,23 @@ impl Consumer for KafkaConsumer {
         super::blocking(move || {
             let given = list_of(&all, Offset::Invalid).and_then(|list| client.incremental_unassign(&list));
             given.map_err(|error| clients.explain("cannot give a partition back", error))
+        })
+        .await
+    }
+
+    /// A group shares out again when a member joins anew with something else to tell, and librdkafka's members do so when they
+    /// subscribe to other topics than before. One that nobody shares in makes the difference.
+    async fn share_out_again(&mut self) -> Result<()> {
+        let (topics, more) = &mut self.subscribed;
+        *more = !*more;
+        let mut topics = topics.clone();
+        topics.extend(more.then(|| self.clients.named(&self.clients.options.topics)));
+        let (client, clients, group) = (self.member.client()?, self.clients.clone(), self.group.clone());
+        super::blocking(move || {
+            let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
+            client
+                .subscribe(&topics)
+                .map_err(|error| clients.explain(&format!("cannot ask group {group} to share out again"), error))
         })
         .await
     }

@@ -10,6 +10,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use super::Inner;
 use super::client::{Context, Role};
 use super::consumer::positions_of;
+use super::exchange::{Partition, standbys_of};
 use super::native::{annotate, delete_positions};
 use super::options::ANSWER_TIMEOUT;
 use crate::backend::{AssignmentSet, Owner};
@@ -19,8 +20,20 @@ use crate::topic::TopicPartition;
 /// What stands beside a position that was set; one that was committed with what came of the records has nothing beside it.
 const SET: &str = "set by gretchen";
 
-/// A member of a group: its client, and the partitions that it has of each topic.
-type Member = (String, Vec<(String, i32)>);
+/// A member of a group.
+struct Member {
+    client: String,
+    owns: Vec<Partition>,
+    /// What it was told beside that.
+    given: Vec<u8>,
+}
+
+impl Member {
+    /// The number of its process, as far as its name tells.
+    fn process(&self) -> Option<u32> {
+        self.client.rsplit('-').next().and_then(|number| number.parse().ok())
+    }
+}
 
 impl Inner {
     /// A client that asks for a group's positions and is no member of it.
@@ -66,7 +79,7 @@ impl Inner {
         })
     }
 
-    /// The members of a group: client and assignment. Blocks.
+    /// The members of a group. Blocks.
     fn members(&self, group: &str) -> Result<Vec<Member>> {
         let client = self.readers.client()?;
         let named = self.clients.named(group);
@@ -75,7 +88,10 @@ impl Inner {
             .map_err(|error| self.clients.explain(&format!("cannot ask for the members of group {group}"), error))?;
         let members = found.groups().iter().filter(|found| found.name() == named).flat_map(|found| found.members());
         Ok(members
-            .map(|member| (member.client_id().to_owned(), assignment_of(member.assignment().unwrap_or_default())))
+            .map(|member| {
+                let (owns, given) = assignment_of(member.assignment().unwrap_or_default());
+                Member { client: member.client_id().to_owned(), owns, given: given.to_vec() }
+            })
             .collect())
     }
 
@@ -124,16 +140,30 @@ impl Inner {
     pub(super) fn owners(&self, group: &str, set: &AssignmentSet) -> Result<Vec<Option<Owner>>> {
         let mut owners = vec![None; set.partitions as usize];
         let Some(topic) = set.topics.first().map(|topic| self.clients.named(topic)) else { return Ok(owners) };
-        for (client, assigned) in self.members(group)? {
-            let process = client.rsplit('-').next().and_then(|number| number.parse().ok());
-            for (_, partition) in assigned.iter().filter(|(name, _)| *name == topic) {
+        for member in self.members(group)? {
+            for (_, partition) in member.owns.iter().filter(|(name, _)| *name == topic) {
                 let owner = usize::try_from(*partition).ok().and_then(|partition| owners.get_mut(partition));
-                if let (Some(owner), Some(process)) = (owner, process) {
+                if let (Some(owner), Some(process)) = (owner, member.process()) {
                     *owner = Some(Owner { process, stopped: None });
                 }
             }
         }
         Ok(owners)
+    }
+
+    /// Which processes keep a warm copy of each unit, as far as the clients' names tell. Blocks.
+    pub(super) fn standbys(&self, group: &str, set: &AssignmentSet) -> Result<Vec<Vec<u32>>> {
+        let mut standbys = vec![Vec::new(); set.partitions as usize];
+        let topic = set.topics.first().map(|topic| self.clients.named(topic));
+        for member in self.members(group)? {
+            let of_set = |name: &str| (Some(name) == topic.as_deref()).then_some(0);
+            for standby in standbys_of(&member.given, of_set) {
+                if let Some(unit) = standbys.get_mut(standby.unit.partition as usize) {
+                    unit.extend(member.process());
+                }
+            }
+        }
+        Ok(standbys)
     }
 }
 
@@ -143,10 +173,11 @@ fn running(group: &str, count: usize, place: &TopicPartition) -> Error {
     Error::new(ErrorKind::Conflict, message).at(place)
 }
 
-/// The partitions in a member's assignment: a version (2 bytes), then for each topic its name and its partitions, counts
-/// and lengths before them, big-endian (Kafka's `ConsumerProtocolAssignment`).
-fn assignment_of(bytes: &[u8]) -> Vec<(String, i32)> {
-    let mut found = Vec::new();
+/// The partitions in a member's assignment, and what it was told beside them: a version (2 bytes), then for each topic its
+/// name and its partitions, then the bytes of the user, counts and lengths before them, big-endian (Kafka's
+/// `ConsumerProtocolAssignment`).
+fn assignment_of(bytes: &[u8]) -> (Vec<Partition>, &[u8]) {
+    let (mut found, mut given) = (Vec::new(), &[][..]);
     let mut rest = bytes.get(2..).unwrap_or_default();
     let mut walk = || -> Option<()> {
         for _ in 0..take_i32(&mut rest)? {
@@ -157,11 +188,13 @@ fn assignment_of(bytes: &[u8]) -> Vec<(String, i32)> {
                 found.push((String::from_utf8_lossy(name).into_owned(), take_i32(&mut rest)?));
             }
         }
+        let length = usize::try_from(take_i32(&mut rest)?).ok()?;
+        given = rest.get(..length)?;
         Some(())
     };
     // What is cut off is left out: it is for people.
     let _ = walk();
-    found
+    (found, given)
 }
 
 fn take_i32(rest: &mut &[u8]) -> Option<i32> {
@@ -179,9 +212,11 @@ mod tests {
         let mut bytes = vec![0, 1, 0, 0, 0, 2, 0, 1, b'a', 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 3];
         bytes.extend([0, 2, b'b', b'c', 0, 0, 0, 1, 0, 0, 0, 7, 255, 255, 255, 255]);
         let whole = [("a".to_owned(), 0), ("a".to_owned(), 3), ("bc".to_owned(), 7)];
-        assert_eq!(assignment_of(&bytes), whole);
+        assert_eq!(assignment_of(&bytes), (whole.to_vec(), &[][..]));
+        let told = [&bytes[..bytes.len() - 4], &[0, 0, 0, 2, 8, 9]].concat();
+        assert_eq!(assignment_of(&told), (whole.to_vec(), &[8, 9][..]));
         for cut in 0..bytes.len() {
-            assert!(whole.starts_with(&assignment_of(&bytes[..cut])), "{cut}");
+            assert!(whole.starts_with(&assignment_of(&bytes[..cut]).0), "{cut}");
         }
     }
 }

@@ -4,14 +4,17 @@
 //! partitions. What the brokers have no place for is in a topic of its own (`ledger`). Positions, outputs and changelogs
 //! are committed by transactions (`transaction`).
 
+mod assignor;
 mod at_least_once;
 mod client;
 mod consumer;
 mod delivery;
+mod exchange;
 mod group;
 mod ledger;
 mod native;
 mod options;
+mod placement;
 mod producer;
 mod reader;
 mod topic;
@@ -39,8 +42,8 @@ use self::producer::KafkaProducer;
 use self::reader::{Readers, Watermarks as _};
 use self::transaction::KafkaTransactions;
 use super::{
-    AssignmentSet, Backend, Capabilities, Cleaned, Consumer, Offsets, Owner, Producer, ProducerId, Reader, Replay,
-    Topic, Transactions,
+    AssignmentSet, Backend, Capabilities, Cleaned, Consumer, Copies, Offsets, Owner, Producer, ProducerId, Reader,
+    Replay, Topic, Transactions,
 };
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
@@ -282,6 +285,7 @@ impl Backend for KafkaBackend {
             survives_power_loss: false,
             transactions: true,
             shares_each_set: false,
+            standbys: true,
             max_record_bytes: self.0.clients.options.max_record_bytes,
         }
     }
@@ -301,7 +305,16 @@ impl Backend for KafkaBackend {
     }
 
     async fn consumer(&self, group: &str, sets: &[AssignmentSet]) -> Result<Box<dyn Consumer>> {
-        Ok(Box::new(KafkaConsumer::join(&self.0.clients, &self.0.clock, group, sets)?))
+        self.consumer_with(group, sets, Arc::default()).await
+    }
+
+    async fn consumer_with(
+        &self,
+        group: &str,
+        sets: &[AssignmentSet],
+        copies: Arc<Copies>,
+    ) -> Result<Box<dyn Consumer>> {
+        Ok(Box::new(KafkaConsumer::join(&self.0.clients, &self.0.clock, group, sets, copies)?))
     }
 
     fn native_name(&self, topic: &str) -> String {
@@ -349,6 +362,10 @@ impl Replay for KafkaBackend {
 
     fn owners(&self, group: &str, set: &AssignmentSet) -> Result<Vec<Option<Owner>>> {
         self.0.owners(group, set)
+    }
+
+    fn standbys(&self, group: &str, set: &AssignmentSet) -> Result<Vec<Vec<u32>>> {
+        self.0.standbys(group, set)
     }
 
     fn forget(&self, group: &str, place: &TopicPartition) -> Result<()> {

@@ -248,6 +248,7 @@ impl Backend for LogBackend {
             survives_power_loss: self.0.common.options.durability == Durability::Fsync,
             transactions: false,
             shares_each_set: true,
+            standbys: false,
             max_record_bytes: self.0.common.options.max_record_bytes,
         }
     }

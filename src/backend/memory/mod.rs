@@ -92,6 +92,7 @@ impl Backend for MemoryBackend {
             survives_power_loss: false,
             transactions: false,
             shares_each_set: true,
+            standbys: false,
             max_record_bytes: MAX_RECORD_BYTES,
         }
     }

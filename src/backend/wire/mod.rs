@@ -20,8 +20,8 @@ use self::producer::{WireProducer, WireTransactions};
 use self::reader::WireReader;
 use super::registry::Registry;
 use super::{
-    AssignmentSet, Backend, Capabilities, Cleaned, Compaction, Consumer, Need, Offsets, Owner, Producer, ProducerId,
-    Reader, Replay, Topic, Transactions,
+    AssignmentSet, Backend, Capabilities, Cleaned, Compaction, Consumer, Copies, Need, Offsets, Owner, Producer,
+    ProducerId, Reader, Replay, Topic, Transactions,
 };
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
@@ -91,6 +91,15 @@ impl Backend for WireLayer {
 
     async fn consumer(&self, group: &str, sets: &[AssignmentSet]) -> Result<Box<dyn Consumer>> {
         self.inner.consumer(group, sets).await
+    }
+
+    async fn consumer_with(
+        &self,
+        group: &str,
+        sets: &[AssignmentSet],
+        copies: Arc<Copies>,
+    ) -> Result<Box<dyn Consumer>> {
+        self.inner.consumer_with(group, sets, copies).await
     }
 
     fn check_room(&self, need: Need) -> Result<()> {
@@ -229,6 +238,10 @@ impl Replay for WireReplay {
 
     fn position(&self, group: &str, partition: &TopicPartition) -> Result<Option<u64>> {
         self.inner.position(group, partition)
+    }
+
+    fn standbys(&self, group: &str, set: &AssignmentSet) -> Result<Vec<Vec<u32>>> {
+        self.inner.standbys(group, set)
     }
 
     fn owners(&self, group: &str, set: &AssignmentSet) -> Result<Vec<Option<Owner>>> {

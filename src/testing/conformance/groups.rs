@@ -48,7 +48,7 @@ impl Member {
                 }
             }
             Assignment::Lost(units) => self.units.retain(|unit| !units.contains(unit)),
-            Assignment::Withheld(_) => {}
+            Assignment::Standbys(_) | Assignment::Withheld(_) => {}
         }
         Ok(())
     }

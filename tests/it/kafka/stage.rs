@@ -39,8 +39,8 @@ pub(super) struct Stage {
     prefix: String,
     pub(super) clock: Clock,
     runtime: Runtime,
-    backend: Arc<dyn Backend>,
-    plan: Plan,
+    pub(super) backend: Arc<dyn Backend>,
+    pub(super) plan: Plan,
     publisher: Publisher,
     pub(super) orders: Vec<Order>,
 }
@@ -81,6 +81,7 @@ impl Stage {
             prefix: self.prefix.clone(),
             partitions: PARTITIONS,
             session_ms: SESSION_MS,
+            standby: 0,
             folder: self.folder.path().join(number.to_string()),
         }
     }

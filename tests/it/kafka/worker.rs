@@ -17,7 +17,7 @@ use gretchen::backend::{Backend, WireLayer};
 use gretchen::clock::Clock;
 use gretchen::error::Result;
 use gretchen::plan::Plan;
-use gretchen::worker::{self, WorkerEvent, WorkerOptions};
+use gretchen::worker::{self, Standing, WorkerEvent, WorkerOptions};
 use rustix::process::{Pid, Signal};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, watch};
@@ -37,14 +37,22 @@ pub(super) struct Spec {
     pub(super) partitions: u32,
     /// How soon a worker is missed.
     pub(super) session_ms: u64,
+    /// Workers that keep a warm copy beside the owner.
+    pub(super) standby: u32,
     /// The worker's own.
     pub(super) folder: PathBuf,
 }
 
-/// What a worker says of a start, a line each: agent, partition, and what of the changelog was covered and replayed.
-#[derive(Debug, Serialize, Deserialize)]
+/// What a worker says, a line each.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) enum Said {
+    /// Agent, partition, and what of the changelog was covered and replayed.
     Started(String, u32, u64, u64),
+    Stopped(String, u32),
+    /// A standby has caught up.
+    Warm(String, u32),
+    /// A standby is closed.
+    Closed(String, u32),
     Failed(String),
 }
 
@@ -107,6 +115,13 @@ fn work(spec: &Spec) -> Result<()> {
                 WorkerEvent::Started { agent, partition, recovered } => {
                     Said::Started(agent.to_owned(), partition, recovered.covered, recovered.replayed)
                 }
+                WorkerEvent::Stopped { agent, partition } => Said::Stopped(agent.to_owned(), partition),
+                WorkerEvent::Standby { agent, partition, standing: Standing::CaughtUp } => {
+                    Said::Warm(agent.to_owned(), partition)
+                }
+                WorkerEvent::Standby { agent, partition, standing: Standing::Closed } => {
+                    Said::Closed(agent.to_owned(), partition)
+                }
                 WorkerEvent::Failed { agent, partition, error } => {
                     Said::Failed(format!("{agent}/{partition}: {error}"))
                 }
@@ -126,6 +141,7 @@ fn work(spec: &Spec) -> Result<()> {
             commit_interval: Duration::from_millis(100),
             checkpoint_interval: Duration::from_millis(1_000),
             threads: 2,
+            standby: spec.standby,
             ..WorkerOptions::default()
         };
         worker::run(&plan, Arc::new(layer), options, clock.clone(), stopped, events).await.map(drop)
@@ -226,6 +242,7 @@ pub(super) fn check_starts(specs: &[Spec]) -> (usize, usize) {
                     starts += 1;
                     from_store += usize::from(covered > 0);
                 }
+                Said::Stopped(..) | Said::Warm(..) | Said::Closed(..) => {}
                 Said::Failed(why) => panic!("{name}: {why}"),
             }
         }

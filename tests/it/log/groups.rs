@@ -25,6 +25,7 @@ async fn follow(consumer: &mut dyn Consumer, held: &mut BTreeSet<u32>) {
             }
         }
         Assignment::Lost(units) => panic!("lost {units:?}"),
+        Assignment::Standbys(units) => panic!("{units:?}"),
         Assignment::Withheld(units) => panic!("{units:?}"),
     }
 }

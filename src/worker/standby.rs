@@ -1,0 +1,263 @@
+//! A standby: the tables of a partition that another worker is at work on, kept up to date from its changelog, so that this
+//! one takes over at once.
+//!
+//! All of a worker's standbys share one thread of low priority, apart from those of the agents. What a standby has applied goes
+//! to the stores as the owner's own checkpoints do, with the changelog position that they cover then. A takeover begins there.
+
+use std::panic::AssertUnwindSafe;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::FutureExt;
+use tokio::sync::{mpsc, watch};
+use tokio::task::LocalSet;
+
+use super::commit::checkpoint;
+use super::mark::Mark;
+use super::partition::Context;
+use super::position_file::PositionFile;
+use super::recovery::Replaying;
+use super::setup::{open_tables, share, stored_position};
+use super::tail::{CommitVisitor, Committed};
+use super::takeover::begin_at;
+use crate::agent::{Shared, panicked};
+use crate::backend::{Copies, Replay, Unit};
+use crate::clock::Moment;
+use crate::error::{Error, ErrorKind, Result};
+use crate::plan::AgentPlan;
+use crate::record::Frames;
+use crate::table::AtHand;
+use crate::topic::TopicPartition;
+
+/// Of the memory that a table may take at its owner a standby's gets this part: nobody looks anything up in it.
+const MEMORY_PART: usize = 8;
+
+/// How often a standby that is behind asks where its changelog ends.
+const ASK_FOR_END: Duration = Duration::from_secs(2);
+
+/// How long it waits after an error, at first and at most.
+const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+
+/// How much nicer its thread is to others than theirs.
+const NICE: i32 = 10;
+
+/// What a standby tells its member.
+pub(super) enum StandbyEvent {
+    /// Its stores are open; they cover so much of the changelog, and so much is missing.
+    Opened { covered: u64, behind: u64 },
+    /// It has come to the end of the changelog.
+    CaughtUp,
+    /// Its stores are closed.
+    Closed,
+}
+
+/// What the standby of that partition tells.
+pub(super) type StandbyTold = (u32, StandbyEvent);
+
+/// A standby to keep.
+pub(super) struct StandbyStart {
+    pub(super) context: Context,
+    pub(super) plan: Arc<AgentPlan>,
+    pub(super) partition: u32,
+    pub(super) copies: Arc<Copies>,
+    pub(super) stop: watch::Receiver<bool>,
+    pub(super) events: mpsc::UnboundedSender<StandbyTold>,
+}
+
+/// The thread of a worker's standbys, which is there as soon as there is one.
+#[derive(Clone, Default)]
+pub(super) struct StandbyThread(Arc<Mutex<Option<mpsc::UnboundedSender<StandbyStart>>>>);
+
+impl StandbyThread {
+    pub(super) fn start(&self, start: StandbyStart) -> Result<()> {
+        let mut thread = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let sender = match &*thread {
+            Some(sender) => sender,
+            None => thread.insert(run()?),
+        };
+        sender.send(start).map_err(|_| Error::new(ErrorKind::Closed, "the thread of the standbys has ended"))
+    }
+}
+
+fn run() -> Result<mpsc::UnboundedSender<StandbyStart>> {
+    let (sender, mut starts) = mpsc::unbounded_channel::<StandbyStart>();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Error::io("cannot start a runtime for standbys", error))?;
+    let work = async move {
+        while let Some(start) = starts.recv().await {
+            tokio::task::spawn_local(async move {
+                start.keep().await;
+                start.tell(StandbyEvent::Closed);
+            });
+        }
+    };
+    let nicely = move || {
+        // On Linux it is the thread's own. Where it is refused the thread is like any other.
+        let _ = rustix::process::nice(NICE);
+        LocalSet::new().block_on(&runtime, work);
+    };
+    std::thread::Builder::new()
+        .name("standbys".into())
+        .spawn(nicely)
+        .map_err(|error| Error::io("cannot start a thread for standbys", error))?;
+    Ok(sender)
+}
+
+impl StandbyStart {
+    fn tell(&self, event: StandbyEvent) {
+        // A member that has ended does not listen.
+        let _ = self.events.send((self.partition, event));
+    }
+
+    fn unit(&self) -> Unit {
+        Unit { set: 0, partition: self.partition }
+    }
+
+    /// Keeps it until it is told to stop, whatever fails: what a standby lacks costs a takeover time, and nothing else.
+    async fn keep(&self) {
+        let mut wait = RETRY.0;
+        let mut stop = self.stop.clone();
+        while !stopped(&stop) {
+            let result = match AssertUnwindSafe(self.follow()).catch_unwind().await {
+                Ok(result) => result,
+                Err(panic) => Err(panicked(&*panic)),
+            };
+            let Err(error) = result else { return };
+            self.copies.set(self.unit(), None);
+            tracing::warn!(agent = self.plan.def.name, partition = self.partition, %error, "the standby is opened again in a while; a takeover would replay what it lacks");
+            tokio::select! {
+                biased;
+                _ = stop.changed() => {}
+                () = self.context.clock.sleep(wait) => {}
+            }
+            wait = (wait * 2).min(RETRY.1);
+        }
+    }
+
+    /// Opens the stores and follows the changelog until it is told to stop; the stores then cover all that was read.
+    async fn follow(&self) -> Result<()> {
+        let Self { plan, partition, .. } = self;
+        let mut context = self.context.clone();
+        context.options.table_memory_bytes /= MEMORY_PART;
+        let changelog = TopicPartition::new(plan.changelog.clone(), *partition);
+        let replay = context.backend.replay().ok_or_else(|| Error::new(ErrorKind::Unsupported, "no changelog"))?;
+        let at_hand = Rc::new(AtHand::default());
+        let changelog_id = replay.topic_id(&changelog.topic)?;
+        let tables = open_tables(&context, plan, &changelog, changelog_id.as_ref(), &at_hand)?;
+        let shared = share(&context, Arc::default(), plan, *partition, tables, at_hand);
+        let state_dir = context.options.state_dir.as_ref().map(|dir| dir.join(plan.def.name));
+        let positions =
+            PositionFile::new(context.options.disk.clone(), state_dir, *partition).of_changelog(changelog_id);
+        let stored = stored_position(&shared.tables, &positions)?;
+        let offsets = replay.offsets(&changelog)?;
+        let from = begin_at(&shared, &changelog, stored, offsets)?;
+        self.tell(StandbyEvent::Opened { covered: from - offsets.start, behind: offsets.end - from });
+
+        let mut reader = replay.reader(&changelog, from)?;
+        let mut following = Following {
+            replaying: Replaying::new(&shared, &context.clock, from, offsets.end),
+            mark: stored,
+            covered: stored,
+            covered_at: context.clock.moment(),
+        };
+        let (mut frames, mut committed) = (Frames::default(), Committed::default());
+        let (mut end, mut asked, mut told) = (offsets.end, context.clock.moment(), false);
+        let mut stop = self.stop.clone();
+        while !stopped(&stop) {
+            let at = reader.position();
+            let read = reader.read_now(&mut frames)?;
+            if read == Some(true) {
+                committed.tell(&frames, &changelog, at..u64::MAX, &mut following)?;
+            }
+            let now = context.clock.moment();
+            end = if read == Some(false) { reader.position() } else { end.max(reader.position()) };
+            if read != Some(false) && now.since(asked) > ASK_FOR_END {
+                (end, asked) = (self.end_of(&replay, &changelog).await?, now);
+            }
+            self.copies.set(self.unit(), Some(end - reader.position().min(end)));
+            if read == Some(false) && !told {
+                told = true;
+                self.tell(StandbyEvent::CaughtUp);
+            }
+            let pressed = shared.tables.iter().any(|table| table.wants_commit());
+            let due_in = context.options.checkpoint_interval.saturating_sub(now.since(following.covered_at));
+            if following.mark != following.covered && (pressed || due_in.is_zero()) {
+                following.cover(&context, &shared, &replay).await?;
+            }
+            if read == Some(true) {
+                // Others of this thread have their turn.
+                tokio::task::yield_now().await;
+                continue;
+            }
+            tokio::select! {
+                biased;
+                _ = stop.changed() => {}
+                ready = reader.ready() => ready?,
+                () = context.clock.sleep(due_in), if following.mark != following.covered => {}
+            }
+        }
+        if following.mark != following.covered {
+            following.cover(&context, &shared, &replay).await?;
+        }
+        Ok(())
+    }
+
+    async fn end_of(&self, replay: &Arc<dyn Replay>, changelog: &TopicPartition) -> Result<u64> {
+        let (replay, changelog) = (replay.clone(), changelog.clone());
+        let asked = self.context.helpers.spawn_blocking(move || replay.offsets(&changelog)).await;
+        let ended = |error| Error::new(ErrorKind::Closed, "the standby was ended with its runtime").with_source(error);
+        Ok(asked.map_err(ended)??.end)
+    }
+}
+
+/// Whether the standby is to end; also when nobody is left who would say so.
+fn stopped(stop: &watch::Receiver<bool>) -> bool {
+    *stop.borrow() || stop.has_changed().is_err()
+}
+
+/// Brings the tables up to date, and knows which mark they have come to.
+struct Following<'a> {
+    replaying: Replaying<'a>,
+    /// Offset of the last mark; all states before it are applied.
+    mark: Option<u64>,
+    /// The one that the stores cover.
+    covered: Option<u64>,
+    covered_at: Moment,
+}
+
+impl Following<'_> {
+    /// Writes what was applied to the stores.
+    async fn cover(&mut self, context: &Context, shared: &Shared, replay: &Arc<dyn Replay>) -> Result<()> {
+        let Some(mark) = self.mark else { return Ok(()) };
+        let mut tables = Vec::new();
+        for (place, table) in shared.tables.iter().enumerate() {
+            tables.extend(table.start_checkpoint()?.map(|checkpoint| (place, checkpoint)));
+        }
+        let write =
+            move || tables.into_iter().map(|(place, table)| Ok((place, table.run(mark)?))).collect::<Result<Vec<_>>>();
+        let disk = context.options.disk.clone();
+        let written = context.helpers.spawn(checkpoint(disk, replay.clone(), Vec::new(), write)).await;
+        let ended =
+            |error| Error::new(ErrorKind::Closed, "the checkpoint was ended with its runtime").with_source(error);
+        for (place, done) in written.map_err(ended)?? {
+            shared.tables[place].finish_checkpoint(done);
+            shared.tables[place].evict();
+        }
+        (self.covered, self.covered_at) = (Some(mark), context.clock.moment());
+        Ok(())
+    }
+}
+
+impl CommitVisitor for Following<'_> {
+    fn delta(&mut self, table: usize, key: &[u8], stored: Option<&[u8]>) -> Result<()> {
+        self.replaying.delta(table, key, stored)
+    }
+
+    fn mark(&mut self, mark: Mark, next: u64) -> Result<()> {
+        self.mark = Some(next - 1);
+        self.replaying.mark(mark, next)
+    }
+}
