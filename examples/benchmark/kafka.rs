@@ -81,6 +81,8 @@ pub(crate) enum Who {
     StreamsAtLeastOnce,
     /// Faust with RocksDB, which knows no transactions.
     Faust,
+    /// Quix Streams with RocksDB, exactly once.
+    Quix,
 }
 
 const EVERYBODY: [Who; 5] =
@@ -96,6 +98,7 @@ impl Who {
             Self::StreamsExactlyOnce => "Kafka Streams, exactly once",
             Self::StreamsAtLeastOnce => "Kafka Streams, at least once",
             Self::Faust => "Faust with RocksDB",
+            Self::Quix => "Quix Streams, exactly once",
         }
     }
 
@@ -284,9 +287,10 @@ impl Place {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
         let named = |name: &str| format!("{}{name}", self.prefix);
         let guarantee = match who {
-            Who::Faust => {
-                let mut command = Command::new(folder.join("tests/peers/faust/run"));
-                let app = named(&format!("faust-{run}"));
+            Who::Faust | Who::Quix => {
+                let name = if who == Who::Faust { "faust" } else { "quix" };
+                let mut command = Command::new(folder.join("tests/peers").join(name).join("run"));
+                let app = named(&format!("{name}-{run}"));
                 command
                     .current_dir(folder)
                     .args([&self.brokers, &named("sales"), &app, &records.to_string()])

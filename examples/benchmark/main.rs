@@ -62,7 +62,7 @@ enum Contest {
     Instructions,
     /// A compaction of many keys: time, and memory at its peak.
     Compact(compact::Arguments),
-    /// The forms of agent on the log beside Kafka Streams and Faust on a real Kafka, and a get and a put of RocksDB.
+    /// The forms of agent on the log beside Kafka Streams, Quix Streams and Faust on a real Kafka, and a get and a put of RocksDB.
     #[cfg(all(feature = "kafka", feature = "rocksdb"))]
     Peers(peers::Arguments),
     /// The declared aggregation on a real Kafka, beside Kafka Streams and a bare loop over the same client.

@@ -1,5 +1,5 @@
-//! The forms of agent on the log beside what others take for the same figures: Kafka Streams and Faust on a real Kafka, and
-//! a get and a put of RocksDB for each record.
+//! The forms of agent on the log beside what others take for the same figures: Kafka Streams, Quix Streams and Faust on a real
+//! Kafka, and a get and a put of RocksDB for each record.
 //!
 //! Ours have one core; the peers have all, on which their broker runs, too. What counts is the later half of each one's
 //! records, of which the slower ones get fewer.
@@ -23,6 +23,9 @@ pub(crate) struct Arguments {
     /// Sales that Kafka Streams gets.
     #[arg(long, default_value_t = 8_000_000)]
     streams_records: u64,
+    /// Sales that Quix Streams gets.
+    #[arg(long, default_value_t = 400_000)]
+    quix_records: u64,
     /// Sales that Faust gets.
     #[arg(long, default_value_t = 100_000)]
     faust_records: u64,
@@ -85,8 +88,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 fn contest(brokers: &str, keys: u64, arguments: &Arguments) -> Result<Contest> {
     let workload = |records, partitions| Workload { records, keys, distribution: Distribution::Uniform, partitions };
     let mut peers = Vec::new();
-    for (who, records) in [(Who::StreamsExactlyOnce, arguments.streams_records), (Who::Faust, arguments.faust_records)]
-    {
+    let others = [
+        (Who::StreamsExactlyOnce, arguments.streams_records),
+        (Who::Quix, arguments.quix_records),
+        (Who::Faust, arguments.faust_records),
+    ];
+    for (who, records) in others {
         let place = Place::new(brokers, workload(records, 4));
         place.fill()?;
         let outcome = place.in_process(who, "peer")?;
