@@ -1,8 +1,8 @@
 //! What the brokers have no place for: properties and schemas of topics, and how far named producers have come.
 //!
-//! All of it is in one compacted topic, `gretchen-topics` where no other is named, with a key for each thing. Who changes something about topics
-//! takes over the transactions of that name, reads to the end, and commits: whoever comes in between shuts the first one
-//! out, who then begins again. So changes come one after another, and each knows those before it.
+//! All of it is in one compacted topic, `gretchen-topics` where no other is named, with a key for each thing. Who changes
+//! something about topics takes over the transactions of that name, reads to the end, and commits: whoever comes in between
+//! shuts the first one out, who then begins again. So changes come one after another, and each knows those before it.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,8 +17,8 @@ use crate::record::Frames;
 use crate::topic::{Numbering, TopicPartition, TopicSchema, TopicSettings, TopicSpec, WireFormat};
 
 /// How long what was committed is waited for, in steps.
-const WAIT: Duration = Duration::from_millis(2);
-const MOST_WAITS: u32 = 4_000;
+pub(super) const WAIT: Duration = Duration::from_millis(2);
+pub(super) const MOST_WAITS: u32 = 4_000;
 
 /// A topic as the ledger has it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -35,7 +35,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use self::client::{Clients, Context};
 use self::consumer::KafkaConsumer;
 use self::delivery::Sender;
-use self::ledger::Ledger;
+use self::ledger::{Ledger, MOST_WAITS, WAIT};
 use self::options::ANSWER_TIMEOUT;
 pub use self::options::{Guarantee, KafkaOptions};
 use self::producer::KafkaProducer;
@@ -52,10 +52,6 @@ use crate::topic::{TopicPartition, TopicSettings, TopicSpec};
 
 /// What is asked for again and again is asked for this often.
 const STEP: Duration = Duration::from_millis(50);
-
-/// How soon it is looked again for what was committed, and how often.
-const LOOK_EVERY: Duration = Duration::from_millis(2);
-const MOST_LOOKS: u32 = 4_000;
 
 /// How often it is asked again for what a broker had that is gone, while others answer: until another has taken its place.
 const FAILOVER_ATTEMPTS: u32 = 4;
@@ -203,11 +199,11 @@ impl Inner {
     /// Waits until readers see what was committed at that offset: the marks of a transaction come to each partition on its
     /// own, a little after the commit is acknowledged. Blocks.
     fn wait_until_seen(&self, place: &TopicPartition, offset: u64) -> Result<()> {
-        for _ in 0..MOST_LOOKS {
+        for _ in 0..MOST_WAITS {
             if self.offsets(place)?.end > offset {
                 return Ok(());
             }
-            pause(LOOK_EVERY);
+            pause(WAIT);
         }
         let message = "what was committed is not seen; look at the state of the brokers";
         Err(Error::new(ErrorKind::Io, message).at(place).at_offset(offset))
