@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamilyDescriptor, DB, DBCompressionType, Direction, IngestExternalFileOptions,
+    BlockBasedIndexType, BlockBasedOptions, Cache, ColumnFamilyDescriptor, DB, DBCompressionType, Direction, IngestExternalFileOptions,
     IteratorMode, LogLevel, Options, SstFileWriter, WaitForCompactOptions, properties,
 };
 
@@ -46,6 +46,10 @@ fn options(cache: &Cache) -> Options {
     blocks.set_block_cache(cache);
     blocks.set_block_size(BLOCK_BYTES);
     blocks.set_bloom_filter(10.0, false);
+    // The file of a large checkpoint would have one filter of megabytes, more than a shard of the cache holds: every look
+    // for a key would read all of it from the disk and check it.
+    blocks.set_index_type(BlockBasedIndexType::TwoLevelIndexSearch);
+    blocks.set_partition_filters(true);
     blocks.set_cache_index_and_filter_blocks(true);
     let mut options = Options::default();
     options.create_if_missing(true);
