@@ -47,9 +47,8 @@ mod tests {
     use crate::topic::TopicPartition;
 
     fn open(cache: &Cache, folder: &Path) -> RocksStore {
-        let identity =
-            Identity { format: 1, layout: "i64".to_owned(), numbers: Some((0, 1)), evolves: None, changelog: None };
-        RocksStore::open_with(cache, folder, identity, "totals", &TopicPartition::new("changelog", 0)).unwrap()
+        RocksStore::open_with(cache, folder, Identity::of_numbers(), "totals", &TopicPartition::new("changelog", 0))
+            .unwrap()
     }
 
     fn key(number: u32) -> StoreKey {
@@ -70,7 +69,7 @@ mod tests {
             }
             deltas.push(&key(number), Some(&state));
         }
-        store.write(&deltas, 1).unwrap();
+        store.write(&deltas.sorted(), 1).unwrap();
     }
 
     /// Reads every state, a few at once; `each` is called in between.

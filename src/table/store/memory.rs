@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::{Identity, Store, StoreKey, placed};
 use crate::disk::Disk;
 use crate::error::{Error, ErrorKind, Result};
-use crate::table::checkpoint::Deltas;
+use crate::table::checkpoint::Sorted;
 use crate::topic::TopicPartition;
 
 /// Stores in memory by the changelog partition that they belong to. A clone shares them, so that they outlive the
@@ -176,7 +176,7 @@ impl Store for MemoryStore {
         Ok(lock(&self.map).changelog.clone())
     }
 
-    fn write(&self, deltas: &Deltas, position: u64) -> Result<()> {
+    fn write(&self, deltas: &Sorted, position: u64) -> Result<()> {
         let mut map = lock(&self.map);
         if map.poisoned {
             let message = "the store takes no more writes after one failed; open it again";

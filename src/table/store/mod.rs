@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use self::memory::MemoryStore;
 pub use self::memory::MemoryStores;
-use super::checkpoint::Deltas;
+use super::checkpoint::Sorted;
 use super::def::{OpenPartition, TableDef};
 use crate::disk::Disk;
 use crate::error::{Error, ErrorKind, Result};
@@ -78,7 +78,7 @@ pub(super) trait Store: Send + Sync + fmt::Debug {
     fn changelog(&self) -> Result<Option<Arc<str>>>;
 
     /// Writes sorted deltas and the position that they lead to, all or nothing, durably.
-    fn write(&self, deltas: &Deltas, position: u64) -> Result<()>;
+    fn write(&self, deltas: &Sorted, position: u64) -> Result<()>;
 }
 
 /// What a store says of itself, beside its position.
@@ -96,6 +96,12 @@ pub(super) struct Identity {
 }
 
 impl Identity {
+    /// Of a table of numbers that has one partition.
+    #[cfg(test)]
+    fn of_numbers() -> Self {
+        Self { format: FORMAT, layout: "i64".to_owned(), numbers: Some((0, 1)), evolves: None, changelog: None }
+    }
+
     fn of(def: &TableDef, numbers: Option<(u32, u32)>, schemas: &StoredSchemas, changelog: Option<&Arc<str>>) -> Self {
         let evolves = def.stored_schema().map(|own| (own, schemas.clone()));
         Self { format: FORMAT, layout: def.layout(), numbers, evolves, changelog: changelog.cloned() }

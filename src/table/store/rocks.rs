@@ -10,13 +10,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use rocksdb::{
-    BlockBasedIndexType, BlockBasedOptions, Cache, ColumnFamilyDescriptor, DB, DBCompressionType, Direction, IngestExternalFileOptions,
-    IteratorMode, LogLevel, Options, SstFileWriter, WaitForCompactOptions, properties,
+    BlockBasedIndexType, BlockBasedOptions, Cache, ColumnFamilyDescriptor, DB, DBCompressionType, Direction,
+    IngestExternalFileOptions, IteratorMode, LogLevel, Options, SstFileWriter, WaitForCompactOptions, properties,
 };
 
 use super::{DATA, Identity, META, Store, StoreKey, blocks, manifest, placed};
 use crate::error::{Error, ErrorKind, Result};
-use crate::table::checkpoint::Deltas;
+use crate::table::checkpoint::Sorted;
 use crate::topic::TopicPartition;
 
 const BLOCK_BYTES: usize = 16 << 10;
@@ -288,7 +288,7 @@ impl Store for RocksStore {
         Ok(self.meta(CHANGELOG)?.map(|id| String::from_utf8_lossy(&id).into()))
     }
 
-    fn write(&self, deltas: &Deltas, position: u64) -> Result<()> {
+    fn write(&self, deltas: &Sorted, position: u64) -> Result<()> {
         self.check_poison()?;
         // From here on the task's misses have to ask; keys in flight are still in its memory.
         self.holds_keys.store(true, Ordering::Relaxed);
@@ -302,7 +302,7 @@ impl Store for RocksStore {
 
 impl RocksStore {
     /// Writes a file of its own, durably, and lets the database have it: that is all or nothing.
-    fn take_in(&self, deltas: &Deltas, position: u64) -> std::result::Result<(), rocksdb::Error> {
+    fn take_in(&self, deltas: &Sorted, position: u64) -> std::result::Result<(), rocksdb::Error> {
         let draft = self.dir.join(DRAFT);
         let mut file = SstFileWriter::create(&self.options);
         file.open(&draft)?;
@@ -390,17 +390,23 @@ impl Drop for SecondaryDir {
 mod tests {
     use super::super::DEFAULT_STORE_BYTES;
     use super::*;
+    use crate::table::checkpoint::Deltas;
+
+    fn open_as(folder: &Path, format: u32) -> Result<RocksStore> {
+        let identity = Identity { format, ..Identity::of_numbers() };
+        RocksStore::open(folder, identity, "totals", &TopicPartition::new("changelog", 0), DEFAULT_STORE_BYTES)
+    }
+
+    fn open(folder: &Path) -> Result<RocksStore> {
+        open_as(folder, super::super::FORMAT)
+    }
 
     #[test]
     fn after_a_failed_write_nothing_more_is_written() {
         let dir = tempfile::tempdir().unwrap();
         let folder = dir.path().join("table");
-        let identity =
-            Identity { format: 1, layout: "i64".to_owned(), numbers: Some((0, 1)), evolves: None, changelog: None };
-        let place = TopicPartition::new("changelog", 0);
-        let store = RocksStore::open(&folder, identity, "totals", &place, DEFAULT_STORE_BYTES).unwrap();
-        let mut deltas = Deltas::default();
-        deltas.push(&[DATA, b'k'], Some(b"state"));
+        let store = open(&folder).unwrap();
+        let deltas = Sorted::of(&[(&[DATA, b'k'], Some(b"state"))]);
         store.write(&deltas, 1).unwrap();
 
         // There is no folder to put the file into.
@@ -416,17 +422,12 @@ mod tests {
     fn a_draft_that_a_crash_left_is_gone_and_counts_for_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let folder = dir.path().join("table");
-        let open = || {
-            let identity =
-                Identity { format: 1, layout: "i64".to_owned(), numbers: Some((0, 1)), evolves: None, changelog: None };
-            let place = TopicPartition::new("changelog", 0);
-            RocksStore::open(&folder, identity, "totals", &place, DEFAULT_STORE_BYTES).unwrap()
-        };
+        let open = || open(&folder).unwrap();
         let store = open();
-        let (mut first, mut second) = (Deltas::default(), Deltas::default());
-        for (deltas, keys) in [(&mut first, [b'a', b'b']), (&mut second, [b'b', b'c'])] {
-            keys.iter().for_each(|key| deltas.push(&[DATA, *key], Some(&[*key])));
-        }
+        let [first, second] = [[b"a", b"b"], [b"b", b"c"]].map(|keys| {
+            let keys = keys.map(|key| ([DATA, key[0]], key));
+            Sorted::of(&keys.each_ref().map(|(key, state)| (&key[..], Some(&state[..]))))
+        });
         store.write(&first, 1).unwrap();
         assert!(!folder.join(DRAFT).exists());
         drop(store);
@@ -437,9 +438,7 @@ mod tests {
         assert_eq!(store.position().unwrap(), Some(1));
         std::fs::write(folder.join(DRAFT), vec![7; 100_000]).unwrap();
         store.write(&second, 2).unwrap();
-        let mut removal = Deltas::default();
-        removal.push(&[DATA, b'a'], None);
-        store.write(&removal, 3).unwrap();
+        store.write(&Sorted::of(&[(&[DATA, b'a'], None)]), 3).unwrap();
         drop(store);
         let store = open();
         assert_eq!(store.position().unwrap(), Some(3));
@@ -451,14 +450,8 @@ mod tests {
     fn a_file_that_is_listed_and_gone_is_an_error_unless_a_checkpoint_had_failed() {
         let dir = tempfile::tempdir().unwrap();
         let folder = dir.path().join("table");
-        let open = || {
-            let identity =
-                Identity { format: 1, layout: "i64".to_owned(), numbers: Some((0, 1)), evolves: None, changelog: None };
-            let place = TopicPartition::new("changelog", 0);
-            RocksStore::open(&folder, identity, "totals", &place, DEFAULT_STORE_BYTES)
-        };
-        let mut deltas = Deltas::default();
-        deltas.push(&[DATA, b'a'], Some(b"a"));
+        let open = || open(&folder);
+        let deltas = Sorted::of(&[(&[DATA, b'a'], Some(b"a"))]);
         open().unwrap().write(&deltas, 1).unwrap();
         for entry in std::fs::read_dir(&folder).unwrap() {
             let path = entry.unwrap().path();
@@ -482,10 +475,7 @@ mod tests {
     #[test]
     fn a_checkpoint_waits_where_merging_lags_behind() {
         let dir = tempfile::tempdir().unwrap();
-        let identity =
-            Identity { format: 1, layout: "i64".to_owned(), numbers: Some((0, 1)), evolves: None, changelog: None };
-        let place = TopicPartition::new("changelog", 0);
-        let store = RocksStore::open(dir.path(), identity, "totals", &place, DEFAULT_STORE_BYTES).unwrap();
+        let store = open(dir.path()).unwrap();
         let checkpoint = |keys: u32, position: u64| {
             let mut deltas = Deltas::default();
             for key in 0..keys {
@@ -497,7 +487,7 @@ mod tests {
                     Some(&[&state[..], &position.to_le_bytes()].concat()),
                 );
             }
-            store.write(&deltas, position).unwrap();
+            store.write(&deltas.sorted(), position).unwrap();
         };
         store.db.set_options(&[("disable_auto_compactions", "true")]).unwrap();
         let mut position = 0;
@@ -525,21 +515,10 @@ mod tests {
     fn a_store_of_a_newer_release_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let folder = dir.path().join("table");
-        let identity = |format| Identity {
-            format,
-            layout: "i64".to_owned(),
-            numbers: Some((0, 1)),
-            evolves: None,
-            changelog: None,
-        };
-        let place = TopicPartition::new("changelog", 0);
-        let newer = RocksStore::open(&folder, identity(9), "totals", &place, DEFAULT_STORE_BYTES).unwrap();
-        let mut deltas = Deltas::default();
-        deltas.push(&[DATA, b'k'], Some(b"state"));
-        newer.write(&deltas, 1).unwrap();
+        let newer = open_as(&folder, 9).unwrap();
+        newer.write(&Sorted::of(&[(&[DATA, b'k'], Some(b"state"))]), 1).unwrap();
         drop(newer);
-        let error = RocksStore::open(&folder, identity(super::super::FORMAT), "totals", &place, DEFAULT_STORE_BYTES)
-            .unwrap_err();
+        let error = open(&folder).unwrap_err();
         let text = error.to_string();
         let both = format!("has format 9, this build reads {}; use the release that wrote it", super::super::FORMAT);
         assert!(text.contains(&both) && text.contains("totals") && text.contains("table"), "{text}");
