@@ -10,7 +10,7 @@ use super::def::AgentFuture;
 use super::failure::panicked;
 use super::input::Input;
 use super::task::{Mail, Shared, Task};
-use crate::error::BoxError;
+use crate::error::{BoxError, Error};
 use crate::record::{
     DecodeError, Decoder, Input as RecordInput, Key, PlainRecord, RawRecords, Record, Value, left_over,
     split_single_object,
@@ -18,8 +18,12 @@ use crate::record::{
 use crate::table::aggregate::AggregateError;
 use crate::table::{SlotNo, Slots, Table, TableHandle, TableState};
 
-/// Records that are decoded, and whose keys are hashed and looked up, together.
+/// Records that are walked over, and whose keys are hashed, together.
 const GROUP: usize = 64;
+
+/// Records whose slots are asked for together, while those before them are folded: a processor has room for so many reads
+/// that wait for memory, and more of them would wait for one another.
+const PART: usize = 16;
 
 /// An aggregation as `aggregate!` generates it.
 pub trait Aggregation: 'static {
@@ -128,7 +132,8 @@ struct Item<'a> {
 }
 
 /// Records that are folded together. Three walks over them, so that memory is on its way before it is needed: one hashes
-/// the keys and asks for their places in the index, one asks for their slots, one decodes and folds.
+/// the keys and asks for their places in the index, one asks for the slots of a part of them, one decodes and folds the part
+/// before.
 ///
 /// The records are keyed by what they are grouped by, so the first walk takes a record's key for that of its group. Where
 /// the decoded record says otherwise, it is looked up once more: a key is a hint and no more.
@@ -211,29 +216,56 @@ impl<'a, A: Aggregation> Group<'a, A> {
     ) -> Result<(), (u64, BoxError)> {
         let Self { items, count, scratch, folding, .. } = self;
         let items = &items[..*count];
-        // Where the keys probably are.
-        let mut aims = [None; GROUP];
-        let mut missing = false;
-        for (item, aim) in items.iter().zip(&mut aims) {
-            *aim = slots.ask_slot(item.hash);
-            missing |= aim.is_none();
+        // Where the keys of a part, and of the next one, probably are.
+        let (mut aims, mut next_aims) = ([None; PART], [None; PART]);
+        let mut parts = items.chunks(PART).peekable();
+        let mut at = 0;
+        if let Some(first) = parts.peek() {
+            aim::<A>(first, &mut aims, items, at, scratch, slots)?;
         }
-        if missing && slots.loads_in_groups() {
-            load::<A>(items, scratch, slots)?;
-        }
-        for (at, (item, aim)) in items.iter().zip(&aims).enumerate() {
-            folding.set(at);
-            match split_single_object(item.value) {
-                Some((fingerprint, datum)) if fingerprint == <A::Record as Record>::SCHEMA.fingerprint => {
-                    match read_all::<A::Record>(datum) {
-                        Ok(view) => fold_one::<A>(slots, &view, item, *aim, scratch, task)?,
-                        Err(error) => return Err((item.offset, decoder.explained(error, item.value).into())),
-                    }
-                }
-                _ => fold_foreign::<A>(slots, decoder, item, scratch, task)?,
+        while let Some(part) = parts.next() {
+            if let Some(next) = parts.peek() {
+                aim::<A>(next, &mut next_aims, items, at, scratch, slots)?;
             }
+            for (item, aim) in part.iter().zip(&aims) {
+                folding.set(at);
+                at += 1;
+                match split_single_object(item.value) {
+                    Some((fingerprint, datum)) if fingerprint == <A::Record as Record>::SCHEMA.fingerprint => {
+                        match read_all::<A::Record>(datum) {
+                            Ok(view) => fold_one::<A>(slots, &view, item, *aim, scratch, task)?,
+                            Err(error) => return Err((item.offset, decoder.explained(error, item.value).into())),
+                        }
+                    }
+                    _ => fold_foreign::<A>(slots, decoder, item, scratch, task)?,
+                }
+            }
+            aims = next_aims;
         }
         Ok(())
+    }
+}
+
+/// Asks for the slots that the keys of a part of a group probably have. If memory lacks one, the whole group is loaded; that
+/// this fails is told of the first record that is not folded yet.
+#[inline(always)]
+fn aim<A: Aggregation>(
+    part: &[Item<'_>],
+    aims: &mut [Option<SlotNo>; PART],
+    group: &[Item<'_>],
+    folded: usize,
+    scratch: &mut Vec<u8>,
+    slots: &mut Slots<A::State>,
+) -> Result<(), (u64, BoxError)> {
+    let mut missing = false;
+    for (item, aim) in part.iter().zip(aims) {
+        *aim = slots.ask_slot(item.hash);
+        missing |= aim.is_none();
+    }
+    match missing && slots.loads_in_groups() {
+        true => load::<A>(group, scratch, slots)
+            .map_err(|error| (group.get(folded).map_or(0, |item| item.offset), error.into())),
+        false => Ok(()),
     }
 }
 
@@ -275,16 +307,11 @@ fn fold_foreign<A: Aggregation>(
 
 /// Loads the keys of a group that memory lacks with one read, as far as they can be told without another schema.
 #[cold]
-fn load<A: Aggregation>(
-    items: &[Item<'_>],
-    scratch: &mut Vec<u8>,
-    slots: &mut Slots<A::State>,
-) -> Result<(), (u64, BoxError)> {
-    let Some(first) = items.first() else { return Ok(()) };
+fn load<A: Aggregation>(items: &[Item<'_>], scratch: &mut Vec<u8>, slots: &mut Slots<A::State>) -> Result<(), Error> {
     let views = items.iter().filter_map(|item| A::Record::view_value(item.value).ok());
     let keys: Vec<Vec<u8>> = views.filter_map(|view| A::key(&view, scratch).map(<[u8]>::to_vec)).collect();
     let keys: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();
-    slots.locate(&keys, &mut Vec::new()).map_err(|error| (first.offset, error.into()))
+    slots.locate(&keys, &mut Vec::new())
 }
 
 /// Folds one record whose key has no slot or no state yet. A failed one leaves no trace, so that aggregations need no
