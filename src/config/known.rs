@@ -121,14 +121,14 @@ pub(super) const KNOWN: &[Known] = &[
     Known {
         name: "max_record_bytes",
         default: "1048576",
-        kind: Kind::Number(16, 32 << 20),
+        kind: Kind::Number(16, 31 << 20),
         help: "largest value of a record that is sent, and largest key",
     },
     Known {
         name: "max_batch_bytes",
         default: "16777216",
-        kind: Kind::Number(64 << 10, 64 << 20),
-        help: "largest batch of records that is appended at once",
+        kind: Kind::Number(1 << 20, 64 << 20),
+        help: "largest batch of records that is appended at once; at least twice max_record_bytes and 512 KiB",
     },
     Known {
         name: "read_bytes",

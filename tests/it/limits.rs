@@ -107,21 +107,43 @@ fn records_that_an_agent_puts_out() {
 #[tokio::test]
 async fn batches() {
     let folder = tempfile::tempdir().unwrap();
-    let backend = open(LogOptions { max_batch_bytes: 100_000, ..options(folder.path()) }, 1).await;
-    for (len, fits) in [(99_999, true), (100_000, true), (100_001, false)] {
+    // The least with the largest record.
+    const LIMIT: usize = (512 << 10) + 2 * 1_000;
+    let options = |max_batch_bytes| LogOptions { max_batch_bytes, max_record_bytes: 1_000, ..options(folder.path()) };
+    let backend = open(options(LIMIT), 1).await;
+    for (len, fits) in [(LIMIT - 1, true), (LIMIT, true), (LIMIT + 1, false)] {
         let appended = append(&backend, &place(0), &mut frame_of(len)).await;
         assert_eq!(appended.err().map(|error| error.kind()), (!fits).then_some(ErrorKind::Limit), "{len}");
     }
     drop(backend);
     // What is there is read whatever the limit is now.
-    let backend = open(LogOptions { max_batch_bytes: 1_000, ..options(folder.path()) }, 1).await;
+    let least = LogOptions { max_record_bytes: 16, ..options((512 << 10) + 32) };
+    let backend = open(least, 1).await;
     let (mut reader, mut frames) = (backend.reader(&place(0), 0).unwrap(), Frames::default());
     while reader.read(&mut frames).unwrap() {}
     assert_eq!(reader.position(), 2);
-    for (most, opens) in [((64 << 20) - 1, true), (64 << 20, true), ((64 << 20) + 1, false)] {
-        let options = LogOptions { max_batch_bytes: most, ..options(folder.path()) };
-        assert_eq!(LogBackend::open(options, Clock::system()).is_ok(), opens, "{most}");
+    let ends = [((64 << 20) - 1, true), (64 << 20, true), ((64 << 20) + 1, false)];
+    for (most, opens) in [(LIMIT - 1, false), (LIMIT, true), (LIMIT + 1, true)].into_iter().chain(ends) {
+        assert_eq!(LogBackend::open(options(most), Clock::system()).is_ok(), opens, "{most}");
     }
+}
+
+/// A batch is closed when it has 256 KiB; the record that does it may be the largest that there can be.
+#[tokio::test]
+async fn a_batch_takes_the_largest_record_where_it_was_nearly_full() {
+    const RECORD: usize = 300_000;
+    let folder = tempfile::tempdir().unwrap();
+    let limits =
+        LogOptions { max_record_bytes: RECORD, max_batch_bytes: (512 << 10) + 2 * RECORD, ..options(folder.path()) };
+    let log = open(limits, 1).await;
+    let backend: Arc<dyn Backend> = Arc::new(log.clone());
+    let mut publisher = Publisher::open(&backend, "orders", None).await.unwrap();
+    publisher.push(Some(b"a"), Some(&vec![1; (256 << 10) - 100]), 0).await.unwrap();
+    publisher.push(Some(&vec![1; RECORD]), Some(&vec![2; RECORD]), 0).await.unwrap();
+    let (mut reader, mut frames) = (log.reader(&place(0), 0).unwrap(), Frames::default());
+    assert!(reader.read(&mut frames).unwrap());
+    let lengths: Vec<usize> = frames.iter().map(|frame| frame.header.len).collect();
+    assert!(matches!(lengths[..], [len] if len > (256 << 10) - 100 + 2 * RECORD), "{lengths:?}");
 }
 
 static LETTERS: Table<String, String> = Table::new("letters");
@@ -134,11 +156,11 @@ async fn keep_letters(len: i64, mut letters: TableMut<'_, String, String>) -> Re
 /// A table's value has a frame of its own where it is so large; one that is a byte too large stops its partition.
 #[test]
 fn values_of_tables() {
-    const LIMIT: usize = 400_000;
+    const LIMIT: usize = 700_000;
     /// How long the largest frame of the changelog is with a value of so many letters.
     fn largest_frame(letters: i64) -> Result<usize> {
         let folder = tempfile::tempdir().unwrap();
-        let log = || LogOptions { max_batch_bytes: LIMIT, ..options(folder.path()) };
+        let log = || LogOptions { max_batch_bytes: LIMIT, max_record_bytes: 50_000, ..options(folder.path()) };
         let session = Session::open(App::new("limits").agent::<keep_letters>(), log(), 1)?;
         session.publish("lengths", "lengths", [(b"key".to_vec(), letters)])?;
         session.process()?;
@@ -156,13 +178,13 @@ fn values_of_tables() {
         }
         Ok(largest)
     }
-    let some = 300_000;
+    let some = 600_000;
     let limit = some + (LIMIT - largest_frame(some).unwrap()) as i64;
     for (letters, frame) in [(limit - 1, LIMIT - 1), (limit, LIMIT)] {
         assert_eq!(largest_frame(letters).unwrap(), frame);
     }
     let error = largest_frame(limit + 1).unwrap_err();
-    assert!(error.to_string().contains("max_batch_bytes allows 400000"), "{error}");
+    assert!(error.to_string().contains("max_batch_bytes allows 700000"), "{error}");
 }
 
 #[tokio::test]

@@ -101,7 +101,8 @@ pub struct LogOptions {
     pub disk: Disk,
     /// The most bytes of a record's value, and of its key, that publishers and agents send.
     pub max_record_bytes: usize,
-    /// The most bytes of a batch that is appended at once; larger ones that are there are read all the same.
+    /// The most bytes of a batch that is appended at once; larger ones that are there are read all the same. At least twice
+    /// `max_record_bytes`, and 512 KiB.
     pub max_batch_bytes: usize,
     /// Files that may be open at once; `None` for as many as the system lets the process open, less a quarter.
     pub max_open_files: Option<usize>,
@@ -109,6 +110,10 @@ pub struct LogOptions {
     /// it can take note of.
     pub compaction_memory_bytes: usize,
 }
+
+/// What a batch has beside its last record, at most: publishers and commits close one when it has half of this, and the rest
+/// is for headers.
+const BATCH_ROOM: usize = 512 << 10;
 
 impl LogOptions {
     /// A log in that folder: `fsync`, segments of 128 MiB, reads of 256 KiB, at most 1 MiB a record and 16 MiB a batch.
@@ -147,6 +152,16 @@ impl LogBackend {
         }
         if options.max_batch_bytes > MAX_FRAME_LEN {
             let message = format!("a batch has at most {MAX_FRAME_LEN} bytes, not {}", options.max_batch_bytes);
+            return Err(Error::new(ErrorKind::Config, message));
+        }
+        // A record may have its largest key and its largest value.
+        let least = BATCH_ROOM.saturating_add(options.max_record_bytes.saturating_mul(2));
+        if options.max_batch_bytes < least {
+            let LogOptions { max_batch_bytes, max_record_bytes, .. } = options;
+            let message = format!(
+                "max_batch_bytes = {max_batch_bytes} is too little beside max_record_bytes = {max_record_bytes}: a batch \
+                 may have {least} bytes; raise the one to that, or lower the other"
+            );
             return Err(Error::new(ErrorKind::Config, message));
         }
         let disk = &options.disk;

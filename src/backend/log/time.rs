@@ -6,16 +6,18 @@
 //! [`HELD_MS`]. While the machine is off, the log's time stands still until the wall clock is believed; what it deletes
 //! is deleted later then, and never earlier.
 //!
-//! The file `time` in the data folder holds how the two relate, for all processes. Without it the wall clock counts.
+//! The file `time` in the data folder holds how the two relate, for all processes: a line of JSON, and a line with the
+//! CRC-32C of that, because one wrong digit would delete what is not old. Without it, or where it is damaged, the wall clock
+//! counts.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::files::{open_or_create, read_if_there, replace, try_lock};
 use crate::clock::Clock;
 use crate::disk::{Disk, Unlock};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 
 /// A clock that is less than this off is right, and the log's time is not.
 const BELIEVED_MS: i64 = 60 * 60 * 1000;
@@ -81,16 +83,45 @@ impl LogTime {
             (before.boot, before.ahead_ms, before.off) == (boot, now.ahead_ms, now.off)
                 && (0..WRITE_MS).contains(&(now.seen_ms - before.seen_ms))
         });
-        if !same && let Ok(json) = serde_json::to_vec(&now) {
-            replace(&self.disk, &self.path, &json)?;
+        if !same && let Ok(text) = text_of(&now) {
+            replace(&self.disk, &self.path, text.as_bytes())?;
         }
         Ok(now.seen_ms)
     }
 
     /// What somebody wrote last. A file that is missing or damaged says nothing, and is written anew.
     fn read(&self) -> Option<Known> {
-        serde_json::from_slice(&read_if_there(&self.disk, &self.path).ok()??).ok()
+        read(&self.disk, &self.path).unwrap_or_else(|error| {
+            tracing::warn!(%error, "the clock counts as it is");
+            None
+        })
     }
+}
+
+/// What the file says, if it is there.
+pub(super) fn check(disk: &Disk, path: &Path) -> Result<()> {
+    read(disk, path).map(drop)
+}
+
+fn read(disk: &Disk, path: &Path) -> Result<Option<Known>> {
+    let Some(bytes) = read_if_there(disk, path)? else { return Ok(None) };
+    match parse(&bytes) {
+        Some(known) => Ok(Some(known)),
+        None => Err(Error::new(ErrorKind::Corrupt, format!("{} is damaged", path.display()))),
+    }
+}
+
+fn text_of(known: &Known) -> serde_json::Result<String> {
+    let json = serde_json::to_string(known)?;
+    Ok(format!("{json}\n{:08x}\n", crc32c::crc32c(json.as_bytes())))
+}
+
+/// Reads what [`text_of`] made. The first releases wrote no checksum.
+fn parse(bytes: &[u8]) -> Option<Known> {
+    let text = std::str::from_utf8(bytes).ok()?;
+    let (json, check) = text.split_once('\n').unwrap_or((text, ""));
+    let whole = check.is_empty() || check == format!("{:08x}\n", crc32c::crc32c(json.as_bytes()));
+    serde_json::from_str(json).ok().filter(|_| whole)
 }
 
 /// What is known after a look at the clocks.
@@ -195,5 +226,25 @@ mod tests {
         assert_eq!(time().look().unwrap(), START + 5000);
         std::fs::write(folder.path().join("time"), "{").unwrap();
         assert_eq!(time().now_ms(), START + DAY + 5000);
+    }
+
+    #[test]
+    fn no_bit_of_the_file_makes_another_time() {
+        let off = Some(Off { by_ms: DAY, since_ms: START });
+        let known = Known { boot: [u64::MAX, 7], ahead_ms: START - HOUR, seen_ms: START, off };
+        let text = text_of(&known).unwrap().into_bytes();
+        assert_eq!(parse(&text), Some(known));
+        for bit in 0..text.len() * 8 {
+            let mut flipped = text.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            let found = parse(&flipped);
+            assert!(found.is_none(), "bit {bit}: {found:?}");
+        }
+        for len in 0..text.len() {
+            // Up to the checksum it is a file of the first releases.
+            let found = parse(&text[..len]);
+            assert!(found.is_none() || found == Some(known), "{len} bytes: {found:?}");
+        }
+        assert_eq!(parse(&serde_json::to_vec(&known).unwrap()), Some(known));
     }
 }

@@ -9,7 +9,7 @@ use super::position;
 use super::scan::Hole;
 use super::survey::{Held, Survey, Surveyed};
 use super::topic::Topics;
-use super::{LogOptions, has_format};
+use super::{LogOptions, has_format, time};
 use crate::disk::Disk;
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::FrameError;
@@ -90,7 +90,7 @@ impl Only<'_> {
 
 const REPAIR: &str = "restore the file from a copy, or let `log repair` take out what is damaged";
 
-/// Goes over segments, frames, indexes, topics and the positions of groups.
+/// Goes over segments, frames, indexes, topics, the positions of groups and the log's clock.
 ///
 /// A partition that others use is looked at up to its published end; one that nobody uses cannot be opened meanwhile.
 pub fn verify(options: &LogOptions, only: Only<'_>) -> Result<Report> {
@@ -100,6 +100,11 @@ pub fn verify(options: &LogOptions, only: Only<'_>) -> Result<Report> {
     let missing = || Error::new(ErrorKind::Corrupt, "the file that names the format is missing");
     if let Err(error) = has_format(disk, &format).and_then(|there| if there { Ok(()) } else { Err(missing()) }) {
         report.findings.push(plain(format, &error, "write the version of the layout into it, which is 1"));
+    }
+    if let Err(error) = time::check(disk, &dir.join("time")) {
+        let advice = "nothing, where the machine's clock is right: the file is made anew; else set the clock first, because \
+                      what is deleted by age goes by it";
+        report.findings.push(Finding { severity: Severity::Note, ..plain(dir.join("time"), &error, advice) });
     }
     let topics = Topics::of(disk, dir);
     let mut known = Vec::new();
