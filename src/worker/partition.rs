@@ -109,7 +109,7 @@ pub(crate) struct TaskRun {
     readers: Vec<Box<dyn Reader>>,
     next_reader: usize,
     pub(super) commits: Commits,
-    /// A position has passed over offsets without records since the last commit.
+    /// A position has passed over offsets without records since the last commit, or the group has forgotten one.
     skipped: bool,
     /// It is not known whether there is more to read.
     behind: bool,
@@ -144,18 +144,18 @@ impl TaskRun {
         let positions =
             PositionFile::new(context.options.disk.clone(), state_dir, partition).of_changelog(changelog_id);
 
-        let (commits, recovered, readers) = match context.backend.transactions() {
+        let (commits, recovered, readers, forgotten) = match context.backend.transactions() {
             Some(transactions) => {
                 let stored = stored_position(&shared.tables, &positions)?;
-                let (commits, recovered) =
+                let (commits, recovered, forgotten) =
                     take_over(&context, &plan, &shared, &*transactions, replay.clone(), stored).await?;
                 let readers = open_readers(&shared, &*replay)?;
-                (Commits::Transaction(Box::new(commits)), recovered, readers)
+                (Commits::Transaction(Box::new(commits)), recovered, readers, forgotten)
             }
             None => {
                 let (commits, recovered, readers) =
                     recovered_journal(&context, &plan, &shared, &replay, &positions).await?;
-                (Commits::Journal(Box::new(commits)), recovered, readers)
+                (Commits::Journal(Box::new(commits)), recovered, readers, false)
             }
         };
         let now = context.clock.moment();
@@ -173,7 +173,7 @@ impl TaskRun {
             readers,
             next_reader: 0,
             commits,
-            skipped: false,
+            skipped: forgotten,
             behind: false,
             positions,
             committed: 0,

@@ -18,7 +18,8 @@ use crate::topic::TopicPartition;
 
 /// Takes the task over: brings its tables to the last commit that counts, and says where to go on.
 ///
-/// `stored` is the changelog position that the stores cover, if there is one.
+/// `stored` is the changelog position that the stores cover, if there is one. Also returns whether a position is to be
+/// committed again because the group's is forgotten.
 pub(super) async fn take_over(
     context: &Context,
     plan: &AgentPlan,
@@ -26,7 +27,7 @@ pub(super) async fn take_over(
     transactions: &dyn Transactions,
     replay: Arc<dyn Replay>,
     stored: Option<u64>,
-) -> Result<(Transactor, Recovered)> {
+) -> Result<(Transactor, Recovered, bool)> {
     let partition = shared.partition;
     let changelog = TopicPartition::new(plan.changelog.clone(), partition);
     let Some(membership) = context.membership.clone() else {
@@ -60,10 +61,10 @@ pub(super) async fn take_over(
             }
         }
     }
-    restore_positions(plan, shared, &*replay, &mut kept)?;
+    let forgotten = restore_positions(plan, shared, &*replay, &mut kept)?;
     found.left = kept;
     let runner = Runner::new(transaction, membership, changelog, context.clock.clone());
-    Ok((Transactor::new(shared.clone(), replay, runner, found, context.helpers.clone()), recovered))
+    Ok((Transactor::new(shared.clone(), replay, runner, found, context.helpers.clone()), recovered, forgotten))
 }
 
 /// Where the changelog is to be read from, by the position that the stores cover.
@@ -87,15 +88,17 @@ pub(super) fn begin_at(
 
 /// Sets the positions to those of the group; `kept` holds what the last commit says, and loses those that are used.
 ///
-/// Both were committed together. A broker forgets the positions of groups that have been away for long, and people may set
-/// them: what the group has goes before what was kept.
+/// Both were committed together, or with "at least once" one after the other. A broker forgets the positions of groups that
+/// have been away for long, and people may set them: what the group has goes before what was kept. Returns whether the group
+/// lacks one that was kept.
 fn restore_positions(
     plan: &AgentPlan,
     shared: &Shared,
     replay: &dyn Replay,
     kept: &mut BTreeMap<String, u64>,
-) -> Result<()> {
+) -> Result<bool> {
     let agent = shared.agent.name;
+    let mut forgotten = false;
     for (source, position) in shared.sources.iter().zip(&shared.positions) {
         let place = TopicPartition::new(source.topic.clone(), shared.partition);
         let offsets = replay.offsets(&place)?;
@@ -105,8 +108,10 @@ fn restore_positions(
             && group != kept
         {
             tracing::warn!(agent, topic = %source.topic, partition = shared.partition, position = group, committed = kept,
-                "somebody has set the position of the group; the agent's tables are as they were");
+                "the group's position is not that of the last commit: it was set, or a commit \"at least once\" has ended \
+                 half-way; the agent's tables are as they were");
         }
+        forgotten |= of_group.is_none() && kept.is_some();
         let at = of_group.or(kept).unwrap_or(offsets.start);
         check_reaches(agent, replay, &place, offsets.end, at)?;
         if at < offsets.start {
@@ -115,7 +120,7 @@ fn restore_positions(
         }
         position.set(at.max(offsets.start));
     }
-    Ok(())
+    Ok(forgotten)
 }
 
 /// Brings the tables up to date, and keeps the last mark with its offset.

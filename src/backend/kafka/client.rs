@@ -83,6 +83,8 @@ pub(super) struct Clients {
 pub(super) enum Role<'a> {
     /// Reads by position.
     Reader,
+    /// Asks where partitions end, with what is not committed.
+    Written,
     /// A member of a group.
     Member(&'a str),
     /// Asks for positions of a group.
@@ -140,7 +142,7 @@ impl Clients {
                 config.set("delivery.timeout.ms", "30000");
                 config.set("transaction.timeout.ms", "30000");
             }
-            Role::Group(_) | Role::Admin => {}
+            Role::Written | Role::Group(_) | Role::Admin => {}
         }
         for (name, value) in &self.options.settings {
             config.set(name, value.reveal());
@@ -157,11 +159,12 @@ impl Clients {
             Role::Producer | Role::Transactions(_) => {
                 config.set("enable.idempotence", "true");
             }
-            Role::Reader | Role::Member(_) | Role::Group(_) | Role::Admin => {
+            Role::Reader | Role::Written | Role::Member(_) | Role::Group(_) | Role::Admin => {
                 config.set("allow.auto.create.topics", "false");
                 config.set("enable.auto.commit", "false");
                 config.set("enable.auto.offset.store", "false");
-                config.set("isolation.level", "read_committed");
+                let isolation = if role == Role::Written { "read_uncommitted" } else { "read_committed" };
+                config.set("isolation.level", isolation);
                 config.set("auto.offset.reset", "error");
                 config.set("enable.partition.eof", "true");
                 config.set("partition.assignment.strategy", "cooperative-sticky");

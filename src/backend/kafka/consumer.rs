@@ -37,6 +37,9 @@ pub(super) const MAX_POLL_INTERVAL: Duration = Duration::from_secs(300);
 /// How long positions may take to be committed, while the group changes.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(8);
 
+/// How long they may take while the broker that has the group is away, and another takes its place.
+const COORDINATOR_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// Hears of changes of the share; lives on the member's thread.
 #[derive(Debug)]
 pub(super) struct Hearing {
@@ -217,18 +220,25 @@ impl Member {
         }
         loop {
             let Err(error) = client.commit(&list, CommitMode::Sync) else { return Ok(()) };
-            let passes = matches!(
-                error.rdkafka_error_code(),
+            let within = match error.rdkafka_error_code() {
                 Some(
                     RDKafkaErrorCode::IllegalGeneration
-                        | RDKafkaErrorCode::UnknownMemberId
-                        | RDKafkaErrorCode::RebalanceInProgress
-                        | RDKafkaErrorCode::CoordinatorNotAvailable
-                        | RDKafkaErrorCode::NotCoordinator
-                        | RDKafkaErrorCode::CoordinatorLoadInProgress
-                )
-            );
-            if !passes || clock.moment().since(began) > COMMIT_TIMEOUT {
+                    | RDKafkaErrorCode::UnknownMemberId
+                    | RDKafkaErrorCode::RebalanceInProgress,
+                ) => COMMIT_TIMEOUT,
+                Some(
+                    RDKafkaErrorCode::CoordinatorNotAvailable
+                    | RDKafkaErrorCode::NotCoordinator
+                    | RDKafkaErrorCode::CoordinatorLoadInProgress
+                    | RDKafkaErrorCode::BrokerTransportFailure
+                    | RDKafkaErrorCode::AllBrokersDown
+                    | RDKafkaErrorCode::NetworkException
+                    | RDKafkaErrorCode::OperationTimedOut
+                    | RDKafkaErrorCode::RequestTimedOut,
+                ) => COORDINATOR_TIMEOUT,
+                _ => Duration::ZERO,
+            };
+            if clock.moment().since(began) >= within {
                 return Err(clients.explain(&format!("cannot commit positions of group {}", self.group), error));
             }
             super::pause(Duration::from_millis(50));

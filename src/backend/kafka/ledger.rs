@@ -18,7 +18,7 @@ use crate::topic::{Numbering, TopicPartition, TopicSchema, TopicSettings, TopicS
 
 /// How long what was committed is waited for, in steps.
 pub(super) const WAIT: Duration = Duration::from_millis(2);
-pub(super) const MOST_WAITS: u32 = 4_000;
+const MOST_WAITS: u32 = 4_000;
 
 /// A topic as the ledger has it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -32,10 +32,10 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::producer::Producer as _;
 use rdkafka::{Offset, TopicPartitionList};
 
-use self::client::{Clients, Context};
+use self::client::{Clients, Context, Role};
 use self::consumer::KafkaConsumer;
 use self::delivery::Sender;
-use self::ledger::{Ledger, MOST_WAITS, WAIT};
+use self::ledger::{Ledger, WAIT};
 use self::options::ANSWER_TIMEOUT;
 pub use self::options::{Guarantee, KafkaOptions};
 use self::producer::KafkaProducer;
@@ -52,6 +52,12 @@ use crate::topic::{TopicPartition, TopicSettings, TopicSpec};
 
 /// What is asked for again and again is asked for this often.
 const STEP: Duration = Duration::from_millis(50);
+
+/// What is committed is asked for again after this long at most.
+const MOST_WAIT: Duration = Duration::from_millis(50);
+
+/// How long it may take until it is seen: by then the broker has ended a transaction that somebody has left open.
+const SETTLED_WITHIN: Duration = Duration::from_secs(60);
 
 /// How often it is asked again for what a broker had that is gone, while others answer: until another has taken its place.
 const FAILOVER_ATTEMPTS: u32 = 4;
@@ -189,24 +195,47 @@ impl Inner {
 
     /// Reads the ledger up to what was committed at that offset, which may not be seen yet. Blocks.
     fn read_ledger_past(&self, offset: u64) -> Result<()> {
+        self.wait_until_seen(&self.ledger_place(), offset)?;
+        self.read_ledger()
+    }
+
+    /// Reads everything that those who had a name before could have written to the ledger, for who has just taken it over.
+    ///
+    /// What a transaction of theirs has written counts or does not by now, and is still not seen behind one of somebody else
+    /// that has not ended. Blocks until that has.
+    fn read_settled_ledger(&self) -> Result<()> {
         let place = self.ledger_place();
-        self.ledger.read_up_to(offset + 1, || {
-            let offsets = self.offsets(&place)?;
-            self.readers.reader(&place, offsets.start, offsets)
-        })
+        match self.written_end(&place)?.checked_sub(1) {
+            Some(last) => self.read_ledger_past(last),
+            None => Ok(()),
+        }
+    }
+
+    /// Where a partition ends, with what is not committed. Blocks.
+    fn written_end(&self, place: &TopicPartition) -> Result<u64> {
+        let failed = |error| self.clients.explain("cannot ask where a partition ends", error).at(place);
+        let client: BaseConsumer<Context> = self.clients.make(Role::Written, self.clients.context.clone())?;
+        let ends = client.fetch_watermarks_of(&self.clients.named(&place.topic), place.partition);
+        dispose(client);
+        Ok(ends.map_err(failed)?.1)
     }
 
     /// Waits until readers see what was committed at that offset: the marks of a transaction come to each partition on its
-    /// own, a little after the commit is acknowledged. Blocks.
+    /// own, a little after the commit is acknowledged, and a transaction that somebody has left open hides what is behind it
+    /// until the broker ends it. Blocks.
     fn wait_until_seen(&self, place: &TopicPartition, offset: u64) -> Result<()> {
-        for _ in 0..MOST_WAITS {
-            if self.offsets(place)?.end > offset {
-                return Ok(());
+        let began = self.clock.moment();
+        let mut wait = WAIT;
+        while self.offsets(place)?.end <= offset {
+            if self.clock.moment().since(began) > SETTLED_WITHIN {
+                let message = "what was committed is not seen; look at the state of the brokers, and for transactions that \
+                               are open (kafka-transactions.sh)";
+                return Err(Error::new(ErrorKind::Io, message).at(place).at_offset(offset));
             }
-            pause(WAIT);
+            pause(wait);
+            wait = (wait * 2).min(MOST_WAIT);
         }
-        let message = "what was committed is not seen; look at the state of the brokers";
-        Err(Error::new(ErrorKind::Io, message).at(place).at_offset(offset))
+        Ok(())
     }
 
     /// Writes to the ledger, all or nothing. Blocks.

@@ -54,6 +54,8 @@ impl KafkaProducer {
         let name = format!("gretchen-producer-{:016x}", id.0);
         let sender = Sender::take_over(&inner.clients, &inner.clock, &name)?;
         inner.make_ledger()?;
+        // The sequence that it goes on from may have been written, and not be seen yet.
+        inner.read_settled_ledger()?;
         Ok(Arc::new(sender))
     }
 

@@ -277,7 +277,12 @@ impl Inner {
         let mut kept = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         let writer = match kept.take() {
             Some(writer) => writer,
-            None => Sender::take_over(&self.clients, &self.clock, &self.clients.options.topics)?,
+            None => {
+                let writer = Sender::take_over(&self.clients, &self.clock, &self.clients.options.topics)?;
+                // The change that somebody has made just before may not be seen yet.
+                self.read_settled_ledger()?;
+                writer
+            }
         };
         self.read_ledger()?;
         let (result, entries) = decide(self)?;

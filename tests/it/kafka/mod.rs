@@ -10,6 +10,7 @@ mod gone;
 mod guarantees;
 mod identity;
 mod kill;
+mod left_open;
 mod mixed;
 mod named;
 mod purging;
