@@ -32,6 +32,8 @@ struct Running {
     idle: Arc<AtomicBool>,
     finished: Arc<AtomicU64>,
     watch: Watch,
+    /// Its partition is to be given back as soon as it has ended, whatever the way.
+    wanted: bool,
     ended: bool,
 }
 
@@ -231,8 +233,9 @@ impl Member {
             Assignment::Gained(units) => units.into_iter().try_for_each(|unit| self.start(unit.partition)),
             Assignment::Wanted(units) => {
                 for Unit { partition, .. } in units {
-                    match self.tasks.get(&partition) {
+                    match self.tasks.get_mut(&partition) {
                         Some(task) if !task.ended => {
+                            task.wanted = true;
                             let _ = task.stop.send(true);
                         }
                         // A partition that failed here goes to whoever wants it: it may have been this machine's fault.
@@ -318,7 +321,7 @@ impl Member {
         let signals = Signals::new(stopped, idle.clone(), finished.clone(), pulse);
         self.begun += 1;
         let number = self.begun;
-        self.tasks.insert(partition, Running { number, open: false, stop, idle, finished, watch, ended: false });
+        self.tasks.insert(partition, Running { number, open: false, stop, idle, finished, watch, wanted: false, ended: false });
         let place = partition as usize;
         self.pool.start(
             place,
@@ -369,11 +372,17 @@ impl Member {
             }
             TaskEvent::Ended(partition, Err(error)) => {
                 self.summary.failed += 1;
+                let mut wanted = false;
                 if let Some(task) = self.tasks.get_mut(&partition) {
                     task.ended = true;
                     task.idle.store(true, Ordering::SeqCst);
+                    wanted = task.wanted;
                 }
                 let _ = events.send(WorkerEvent::Failed { agent, partition, error });
+                // The group waits for it, and keeps what else is wanted from everybody meanwhile.
+                if wanted {
+                    self.give_back(partition).await?;
+                }
             }
         }
         Ok(())
