@@ -393,3 +393,28 @@ async fn a_wanted_partition_is_given_back_also_when_its_last_record_fails() {
     stage.started(1).await;
     assert_eq!(stage.end().await.failed, 1);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stuck_agent_whose_partition_was_lost_and_came_back_is_named_and_left() {
+    const DOOR: usize = 1;
+    let mut stage = Stage::new().await;
+    stage.say(0, &format!("waits{DOOR}")).await;
+    stage.tell(Assignment::Gained(units(&[0])));
+    stage.came(DOOR).await;
+    stage.tell(Assignment::Lost(units(&[0])));
+    stage.tell(Assignment::Gained(units(&[0])));
+    // What is told is heard one after another, so that both have been heard then.
+    stage.tell(Assignment::Gained(units(&[1])));
+    stage.started(1).await;
+    let stuck = stage.later(|event| matches!(event, WorkerEvent::Stuck { .. })).await;
+    assert!(matches!(stuck, WorkerEvent::Stuck { partition: 0, offset: 0, .. }), "{stuck:?}");
+    stage.left(0).await;
+
+    DOORS[DOOR].add_permits(1);
+    stage.joined(2).await;
+    DOORS[DOOR].add_permits(1);
+    stage.tell(Assignment::Gained(units(&[0])));
+    stage.started(0).await;
+    assert_eq!(stage.tasks(0), 2, "one began while the worker was no member");
+    assert_eq!(stage.end().await.stuck, 0);
+}
