@@ -222,7 +222,9 @@ impl Member {
         self.ending.values_mut().for_each(|task| task.back = false);
         for (partition, task) in std::mem::take(&mut self.tasks) {
             self.let_end(partition, task);
+            self.standbys.given_back(partition, false);
         }
+        self.standbys.left();
         self.away = true;
         self.consumer.leave().await
     }

@@ -418,3 +418,28 @@ async fn a_stuck_agent_whose_partition_was_lost_and_came_back_is_named_and_left(
     assert_eq!(stage.tasks(0), 2, "one began while the worker was no member");
     assert_eq!(stage.end().await.stuck, 0);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_partition_that_waited_for_its_standby_is_not_begun_after_the_worker_has_left() {
+    const DOOR: usize = 2;
+    let mut stage = Stage::new().await;
+    stage.backend.set_silence(Silence::Of(Question::Offsets));
+    stage.tell(standbys(&[1]));
+    stage.wait_until(|stage| *stage.backend.silence.0.lock().unwrap() == Silence::Met).await;
+    stage.say(0, &format!("waits{DOOR}")).await;
+    stage.tell(Assignment::Gained(units(&[1, 0])));
+    stage.came(DOOR).await;
+    stage.left(0).await;
+
+    stage.backend.set_silence(Silence::Nothing);
+    stage.standby(1, Standing::Closed).await;
+    DOORS[DOOR].add_permits(1);
+    stage.joined(2).await;
+    DOORS[DOOR].add_permits(1);
+    stage.tell(Assignment::Gained(units(&[0])));
+    stage.started(0).await;
+    assert_eq!(stage.tasks(1), 0, "it began while the worker was no member");
+    stage.tell(Assignment::Gained(units(&[1])));
+    stage.started(1).await;
+    assert_eq!(stage.end().await.stuck, 0);
+}
