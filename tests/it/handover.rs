@@ -443,3 +443,20 @@ async fn a_partition_that_waited_for_its_standby_is_not_begun_after_the_worker_h
     stage.started(1).await;
     assert_eq!(stage.end().await.stuck, 0);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_standby_that_gets_no_answer_holds_up_no_other() {
+    for question in [Question::TopicId, Question::Offsets, Question::Reader] {
+        let mut stage = Stage::new().await;
+        stage.tell(standbys(&[0]));
+        stage.standby(0, Standing::CaughtUp).await;
+        stage.backend.set_silence(Silence::Of(question));
+        stage.tell(standbys(&[0, 1]));
+        stage.wait_until(|stage| *stage.backend.silence.0.lock().unwrap() == Silence::Met).await;
+        stage.tell(Assignment::Gained(units(&[0])));
+        stage.standby(0, Standing::Closed).await;
+        stage.started(0).await;
+        stage.backend.set_silence(Silence::Nothing);
+        assert_eq!(stage.end().await.stuck, 0, "{question:?}");
+    }
+}
