@@ -32,7 +32,17 @@ struct Running {
     idle: Arc<AtomicBool>,
     finished: Arc<AtomicU64>,
     watch: Watch,
+    /// Its partition is to be given back as soon as it has ended, whatever the way.
+    wanted: bool,
     ended: bool,
+}
+
+/// A task whose partition was lost, and that has not ended: its stores are open as long as it lives.
+struct Ending {
+    number: u64,
+    watch: Watch,
+    /// The partition has come back since.
+    back: bool,
 }
 
 /// This worker as a member of one agent's group.
@@ -45,9 +55,8 @@ pub(super) struct Member {
     tasks: BTreeMap<u32, Running>,
     /// Tasks that were begun so far.
     begun: u64,
-    /// Tasks whose partition was lost and that have not ended, by partition; and whether it has come back since. Their stores
-    /// are open as long as they live.
-    ending: BTreeMap<u32, (u64, bool)>,
+    /// By partition.
+    ending: BTreeMap<u32, Ending>,
     /// It has left the group, because an agent has stayed at one record for too long.
     away: bool,
     task_events: (mpsc::UnboundedSender<Told>, mpsc::UnboundedReceiver<Told>),
@@ -182,8 +191,12 @@ impl Member {
     /// Names agents that have stayed at one record for long.
     fn name_stuck(&mut self, events: &mpsc::UnboundedSender<WorkerEvent>) {
         let now = self.context.clock.moment();
-        for (partition, task) in self.tasks.iter_mut().filter(|(_, task)| !task.ended) {
-            let Some(Stuck { source, offset, time, holds_thread }) = task.watch.look(now) else { continue };
+        let running = self.tasks.iter_mut().filter(|(_, task)| !task.ended);
+        let running = running.map(|(partition, task)| (partition, &mut task.watch));
+        // Nobody works on a partition that has come back before its agent does.
+        let ending = self.ending.iter_mut().map(|(partition, task)| (partition, &mut task.watch));
+        for (partition, watch) in running.chain(ending) {
+            let Some(Stuck { source, offset, time, holds_thread }) = watch.look(now) else { continue };
             let Some((topic, _)) = self.plan.sources.get(source) else { continue };
             let (agent, topic, partition) = (self.plan.def.name, topic.clone(), *partition);
             let _ = events.send(WorkerEvent::Stuck { agent, topic, partition, offset, time, holds_thread });
@@ -195,21 +208,32 @@ impl Member {
     async fn leave_stuck_group(&mut self, events: &mpsc::UnboundedSender<WorkerEvent>) -> Result<()> {
         let Some(patience) = self.consumer.patience().filter(|_| !self.away) else { return Ok(()) };
         let now = self.context.clock.moment();
-        let mut running = self.tasks.iter().filter(|(_, task)| !task.ended);
-        let stuck = running.find_map(|(partition, task)| {
-            let stuck = task.watch.stays(now).filter(|stuck| stuck.time >= patience)?;
+        let running = self.tasks.iter().filter(|(_, task)| !task.ended);
+        let running = running.map(|(partition, task)| (partition, &task.watch));
+        let back = self.ending.iter().filter(|(_, task)| task.back);
+        let mut own = running.chain(back.map(|(partition, task)| (partition, &task.watch)));
+        let stuck = own.find_map(|(partition, watch)| {
+            let stuck = watch.stays(now).filter(|stuck| stuck.time >= patience)?;
             Some((*partition, self.plan.sources.get(stuck.source)?.0.clone(), stuck))
         });
         let Some((partition, topic, Stuck { offset, time, .. })) = stuck else { return Ok(()) };
         let agent = self.plan.def.name;
         let _ = events.send(WorkerEvent::Left { agent, topic, partition, offset, time });
+        self.ending.values_mut().for_each(|task| task.back = false);
         for (partition, task) in std::mem::take(&mut self.tasks) {
-            if !task.ended {
-                self.ending.insert(partition, (task.number, false));
-            }
+            self.let_end(partition, task);
+            self.standbys.given_back(partition, false);
         }
+        self.standbys.left();
         self.away = true;
         self.consumer.leave().await
+    }
+
+    /// The task's partition is not this member's any more. Without its signals it ends at the next pause, and commits nothing.
+    fn let_end(&mut self, partition: u32, task: Running) {
+        if !task.ended {
+            self.ending.insert(partition, Ending { number: task.number, watch: task.watch, back: false });
+        }
     }
 
     /// Becomes a member again, as a new one.
@@ -231,14 +255,15 @@ impl Member {
             Assignment::Gained(units) => units.into_iter().try_for_each(|unit| self.start(unit.partition)),
             Assignment::Wanted(units) => {
                 for Unit { partition, .. } in units {
-                    match self.tasks.get(&partition) {
+                    match self.tasks.get_mut(&partition) {
                         Some(task) if !task.ended => {
+                            task.wanted = true;
                             let _ = task.stop.send(true);
                         }
                         // A partition that failed here goes to whoever wants it: it may have been this machine's fault.
                         _ => {
-                            if let Some((_, back)) = self.ending.get_mut(&partition) {
-                                *back = false;
+                            if let Some(ending) = self.ending.get_mut(&partition) {
+                                ending.back = false;
                             }
                             self.give_back(partition).await?;
                         }
@@ -264,11 +289,10 @@ impl Member {
                         partition,
                         "the partition was lost; what is uncommitted is dropped"
                     );
-                    // Without its signals the task ends at the next pause, and commits nothing.
-                    if let Some(task) = self.tasks.remove(&partition).filter(|task| !task.ended) {
-                        self.ending.insert(partition, (task.number, false));
-                    } else if let Some((_, back)) = self.ending.get_mut(&partition) {
-                        *back = false;
+                    if let Some(task) = self.tasks.remove(&partition) {
+                        self.let_end(partition, task);
+                    } else if let Some(ending) = self.ending.get_mut(&partition) {
+                        ending.back = false;
                     }
                     self.standbys.given_back(partition, false);
                 }
@@ -303,8 +327,8 @@ impl Member {
     }
 
     fn start(&mut self, partition: u32) -> Result<()> {
-        if let Some((_, back)) = self.ending.get_mut(&partition) {
-            *back = true;
+        if let Some(ending) = self.ending.get_mut(&partition) {
+            ending.back = true;
             return Ok(());
         }
         if self.standbys.holds_up(partition) {
@@ -318,7 +342,10 @@ impl Member {
         let signals = Signals::new(stopped, idle.clone(), finished.clone(), pulse);
         self.begun += 1;
         let number = self.begun;
-        self.tasks.insert(partition, Running { number, open: false, stop, idle, finished, watch, ended: false });
+        self.tasks.insert(
+            partition,
+            Running { number, open: false, stop, idle, finished, watch, wanted: false, ended: false },
+        );
         let place = partition as usize;
         self.pool.start(
             place,
@@ -343,7 +370,7 @@ impl Member {
         let (TaskEvent::Started(partition, _) | TaskEvent::Paused(partition, _) | TaskEvent::Ended(partition, _)) =
             event;
         // A task whose partition was lost ends later; the partition may have come back meanwhile.
-        if let Some((_, back)) = self.ending.get(&partition).copied().filter(|(ending, _)| *ending == number) {
+        if let Some(back) = self.ending.get(&partition).filter(|task| task.number == number).map(|task| task.back) {
             if !matches!(event, TaskEvent::Ended(..)) {
                 return Ok(());
             }
@@ -369,11 +396,17 @@ impl Member {
             }
             TaskEvent::Ended(partition, Err(error)) => {
                 self.summary.failed += 1;
+                let mut wanted = false;
                 if let Some(task) = self.tasks.get_mut(&partition) {
                     task.ended = true;
                     task.idle.store(true, Ordering::SeqCst);
+                    wanted = task.wanted;
                 }
                 let _ = events.send(WorkerEvent::Failed { agent, partition, error });
+                // The group waits for it, and keeps what else is wanted from everybody meanwhile.
+                if wanted {
+                    self.give_back(partition).await?;
+                }
             }
         }
         Ok(())
@@ -410,7 +443,7 @@ impl Member {
         for task in self.tasks.values() {
             let _ = task.stop.send(true);
         }
-        self.ending.values_mut().for_each(|(_, back)| *back = false);
+        self.ending.values_mut().for_each(|task| task.back = false);
         self.standbys.stop();
         let clock = self.context.clock.clone();
         let timeout = clock.sleep(self.context.options.stop_timeout);

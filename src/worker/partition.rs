@@ -138,7 +138,7 @@ impl TaskRun {
         })?;
         let at_hand = Rc::new(AtHand::default());
         let changelog_id = replay.topic_id(&changelog.topic)?;
-        let tables = open_tables(&context, &plan, &changelog, changelog_id.as_ref(), &at_hand)?;
+        let tables = open_tables(&context, &plan, &changelog, changelog_id.as_ref(), &at_hand).await?;
         let shared = Rc::new(share(&context, signals.pulse.clone(), &plan, partition, tables, at_hand));
         let state_dir = context.options.state_dir.as_ref().map(|dir| dir.join(plan.def.name));
         let positions =

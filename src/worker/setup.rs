@@ -18,7 +18,7 @@ use crate::topic::TopicPartition;
 
 /// The tables that the agent writes, as their stores have them. A store of a changelog that was deleted is dropped: `id` is
 /// that of the one that is there.
-pub(super) fn open_tables(
+pub(super) async fn open_tables(
     context: &Context,
     plan: &AgentPlan,
     changelog: &TopicPartition,
@@ -52,7 +52,7 @@ pub(super) fn open_tables(
         {
             // Its files must be closed before they go.
             drop(table);
-            check_replaced(context, plan, changelog)?;
+            check_replaced(context, plan, changelog).await?;
             let folder = dir.as_ref().map_or_else(|| "memory".into(), |dir| dir.display().to_string());
             tracing::warn!(table = def.name, folder, %changelog, stored = %stored, id = %id,
                 "the store is a copy of a changelog that was deleted; it is dropped, and the table made of the changelog that is there");
@@ -68,25 +68,41 @@ pub(super) fn open_tables(
 /// Refuses to drop a store that may be all that is left of a table: the changelog was deleted by somebody, nothing has been
 /// committed to the one that is there, and the group goes on behind records that would be counted nowhere then. Who resets
 /// the agent means it.
-fn check_replaced(context: &Context, plan: &AgentPlan, changelog: &TopicPartition) -> Result<()> {
+async fn check_replaced(context: &Context, plan: &AgentPlan, changelog: &TopicPartition) -> Result<()> {
     let Some(replay) = context.backend.replay() else { return Ok(()) };
-    if replay.offsets(changelog)?.end > 0 {
-        return Ok(());
-    }
-    for (topic, _) in &plan.sources {
-        let place = TopicPartition::new(topic.clone(), changelog.partition);
-        let Some(at) = replay.position(&plan.group, &place)? else { continue };
-        if at > replay.offsets(&place)?.start && !replay.position_was_set(&plan.group, &place)? {
-            let message = format!(
-                "the changelog of agent {} was deleted and is empty now, while its group {} has come to offset {at} of {place}: \
-                 a table made of it would lack what was processed before. Drop what the agent keeps with `reset`, and its \
-                 topics are processed again",
-                plan.def.name, plan.group
-            );
-            return Err(Error::new(ErrorKind::State, message).at(changelog));
+    let places = plan.sources.iter().map(|(topic, _)| TopicPartition::new(topic.clone(), changelog.partition));
+    let (agent, group, changelog) = (plan.def.name, plan.group.clone(), changelog.clone());
+    let places: Vec<TopicPartition> = places.collect();
+    ask(context, &replay, move |replay| {
+        if replay.offsets(&changelog)?.end > 0 {
+            return Ok(());
         }
-    }
-    Ok(())
+        for place in places {
+            let Some(at) = replay.position(&group, &place)? else { continue };
+            if at > replay.offsets(&place)?.start && !replay.position_was_set(&group, &place)? {
+                let message = format!(
+                    "the changelog of agent {agent} was deleted and is empty now, while its group {group} has come to offset \
+                     {at} of {place}: a table made of it would lack what was processed before. Drop what the agent keeps with \
+                     `reset`, and its topics are processed again"
+                );
+                return Err(Error::new(ErrorKind::State, message).at(&changelog));
+            }
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// Asks the backend on another thread: brokers may be away for a while, and others of this thread go on meanwhile.
+pub(super) async fn ask<T: Send + 'static>(
+    context: &Context,
+    replay: &Arc<dyn Replay>,
+    question: impl FnOnce(&dyn Replay) -> Result<T> + Send + 'static,
+) -> Result<T> {
+    let replay = replay.clone();
+    let asked = context.helpers.spawn_blocking(move || question(&*replay)).await;
+    let ended = |error| Error::new(ErrorKind::Closed, "a question was ended with its runtime").with_source(error);
+    asked.map_err(ended)?
 }
 
 /// Whether tables must be able to go back to before a failed record. An aggregation's failed fold leaves no trace.

@@ -18,7 +18,7 @@ use super::mark::Mark;
 use super::partition::Context;
 use super::position_file::PositionFile;
 use super::recovery::Replaying;
-use super::setup::{open_tables, share, stored_position};
+use super::setup::{ask, open_tables, share, stored_position};
 use super::tail::{CommitVisitor, Committed};
 use super::takeover::begin_at;
 use crate::agent::{Shared, panicked};
@@ -145,18 +145,21 @@ impl StandbyStart {
         let changelog = TopicPartition::new(plan.changelog.clone(), *partition);
         let replay = context.backend.replay().ok_or_else(|| Error::new(ErrorKind::Unsupported, "no changelog"))?;
         let at_hand = Rc::new(AtHand::default());
-        let changelog_id = replay.topic_id(&changelog.topic)?;
-        let tables = open_tables(&context, plan, &changelog, changelog_id.as_ref(), &at_hand)?;
+        let place = changelog.clone();
+        let changelog_id = ask(&context, &replay, move |replay| replay.topic_id(&place.topic)).await?;
+        let tables = open_tables(&context, plan, &changelog, changelog_id.as_ref(), &at_hand).await?;
         let shared = share(&context, Arc::default(), plan, *partition, tables, at_hand);
         let state_dir = context.options.state_dir.as_ref().map(|dir| dir.join(plan.def.name));
         let positions =
             PositionFile::new(context.options.disk.clone(), state_dir, *partition).of_changelog(changelog_id);
         let stored = stored_position(&shared.tables, &positions)?;
-        let offsets = replay.offsets(&changelog)?;
+        let place = changelog.clone();
+        let offsets = ask(&context, &replay, move |replay| replay.offsets(&place)).await?;
         let from = begin_at(&shared, &changelog, stored, offsets)?;
         self.tell(StandbyEvent::Opened { covered: from - offsets.start, behind: offsets.end - from });
 
-        let mut reader = replay.reader(&changelog, from)?;
+        let place = changelog.clone();
+        let mut reader = ask(&context, &replay, move |replay| replay.reader(&place, from)).await?;
         let mut following = Following {
             replaying: Replaying::new(&shared, &context.clock, from, offsets.end),
             mark: stored,
@@ -175,7 +178,8 @@ impl StandbyStart {
             let now = context.clock.moment();
             end = if read == Some(false) { reader.position() } else { end.max(reader.position()) };
             if read != Some(false) && now.since(asked) > ASK_FOR_END {
-                (end, asked) = (self.end_of(&replay, &changelog).await?, now);
+                let place = changelog.clone();
+                (end, asked) = (ask(&context, &replay, move |replay| replay.offsets(&place)).await?.end, now);
             }
             self.copies.set(self.unit(), Some(end - reader.position().min(end)));
             if read == Some(false) && !told {
@@ -203,13 +207,6 @@ impl StandbyStart {
             following.cover(&context, &shared, &replay).await?;
         }
         Ok(())
-    }
-
-    async fn end_of(&self, replay: &Arc<dyn Replay>, changelog: &TopicPartition) -> Result<u64> {
-        let (replay, changelog) = (replay.clone(), changelog.clone());
-        let asked = self.context.helpers.spawn_blocking(move || replay.offsets(&changelog)).await;
-        let ended = |error| Error::new(ErrorKind::Closed, "the standby was ended with its runtime").with_source(error);
-        Ok(asked.map_err(ended)??.end)
     }
 }
 

@@ -120,6 +120,15 @@ impl Standbys {
         self.copies.set(unit(partition), covered.then_some(0));
     }
 
+    /// This worker is no member any more. No partition waits for its standby, which may be at work elsewhere when that is
+    /// closed, and no standby is waited for.
+    pub(super) fn left(&mut self) {
+        for partition in std::mem::take(&mut self.gained) {
+            self.copies.set(unit(partition), None);
+        }
+        self.wanted.values_mut().for_each(|awaited| *awaited = false);
+    }
+
     pub(super) fn waits(&self, partition: u32) -> bool {
         self.gained.contains(&partition)
     }

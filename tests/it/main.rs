@@ -16,6 +16,7 @@ mod fixtures;
 mod flipped_bits;
 mod formats;
 mod full_disk;
+mod handover;
 #[cfg(feature = "kafka")]
 mod kafka;
 mod kill;

@@ -123,9 +123,15 @@ pub(super) fn share_out(members: &[Joined], partitions_of: impl Fn(&str) -> usiz
             let (member, set) = parts[placed.owner];
             busy[member] += 1;
             owns[member].extend(set.topics.iter().map(|topic| (topic.clone(), unit as i32)));
-            placed.copies.iter().for_each(|copy| copies[copy.member].push((unit, copy.awaited)));
-            // It gets the unit when the owner of now has given it back, and keeps its copy warm until then.
-            if standbys > 0 && owners[unit].is_some_and(|owner| owner != member) {
+            // The owner of now has its state open until it has given the unit back, and nobody else in its place can. When it
+            // has, the units are shared out again.
+            let place = |member: usize| &told[member].place;
+            let open_to =
+                |other: usize| owners[unit].is_none_or(|owner| owner == other || place(owner) != place(other));
+            let kept = placed.copies.iter().filter(|copy| open_to(parts[copy.member].0));
+            kept.for_each(|copy| copies[copy.member].push((unit, copy.awaited)));
+            // It gets the unit then, and keeps its copy warm until then.
+            if standbys > 0 && owners[unit].is_some_and(|owner| owner != member) && open_to(member) {
                 copies[placed.owner].push((unit, false));
             }
         }
@@ -219,6 +225,28 @@ mod tests {
         assert_eq!(partitions(&shares[1], "t.orders"), [2, 3]);
         assert!(kept(&shares[1]).contains(&(2, false)) && kept(&shares[1]).contains(&(3, false)), "{shares:?}");
         assert!(kept(&shares[0]).contains(&(2, false)), "it is warm where it was: {shares:?}");
+    }
+
+    #[test]
+    fn nobody_is_to_keep_warm_what_another_of_its_place_has_open() {
+        // Both are in one place, and the second gets two of the units.
+        let members = [joined("a", "1", &[], &[0, 1, 2, 3]), joined("b", "1", &[], &[])];
+        let shares = share_out(&members, |_| 4).unwrap();
+        assert_eq!(partitions(&shares[1], "t.orders").len(), 2);
+        assert_eq!(kept(&shares[1]), [], "the owner of now has them open");
+
+        // Some go to another place; who is beside their owner of now cannot have them open either.
+        let members = [
+            joined("a", "1", &[], &[]),
+            joined("b", "1", &[], &[0, 1, 2, 3]),
+            joined("c", "2", &[(0, 0), (1, 0), (2, 0), (3, 0)], &[]),
+        ];
+        let shares = share_out(&members, |_| 4).unwrap();
+        assert!(!partitions(&shares[2], "t.orders").is_empty(), "{shares:?}");
+        assert_eq!(kept(&shares[0]), [], "{shares:?}");
+        for unit in partitions(&shares[2], "t.orders") {
+            assert!(kept(&shares[2]).contains(&(unit as u32, false)), "it is of another place: {shares:?}");
+        }
     }
 
     #[test]

@@ -292,15 +292,28 @@ impl Store for RocksStore {
         self.check_poison()?;
         // From here on the task's misses have to ask; keys in flight are still in its memory.
         self.holds_keys.store(true, Ordering::Relaxed);
-        self.take_in(deltas, position).map_err(|error| {
+        let taken_in = || self.take_in(deltas, position).map_err(|error| self.failed("written", error));
+        self.make_way().and_then(|()| taken_in()).inspect_err(|_| {
             self.poisoned.store(true, Ordering::Relaxed);
             mark_failed(&self.dir);
-            self.failed("written", error)
         })
     }
 }
 
 impl RocksStore {
+    /// Removes a draft that is left. The database removes what it has taken in, and takes no failure of that for an error: then
+    /// the file has both names, and who writes to the one destroys what the database has.
+    fn make_way(&self) -> Result<()> {
+        let draft = self.dir.join(DRAFT);
+        match std::fs::remove_file(&draft) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                let message = format!("table {} cannot remove {}", self.table, draft.display());
+                Err(placed(Error::new(ErrorKind::State, message).with_source(error), self.place.as_ref()))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Writes a file of its own, durably, and lets the database have it: that is all or nothing.
     fn take_in(&self, deltas: &Sorted, position: u64) -> std::result::Result<(), rocksdb::Error> {
         let draft = self.dir.join(DRAFT);
@@ -352,7 +365,7 @@ impl RocksStore {
 
 /// Removes what a checkpoint that did not end has left.
 fn remove_draft(dir: &Path) {
-    // Where it stays, the next checkpoint writes over it.
+    // Where it stays, the next checkpoint removes it or fails.
     let _ = std::fs::remove_file(dir.join(DRAFT));
 }
 
@@ -444,6 +457,35 @@ mod tests {
         assert_eq!(store.position().unwrap(), Some(3));
         let rows = store.scan(Bound::Unbounded, Bound::Unbounded, 9).unwrap();
         assert_eq!(rows, [(vec![DATA, b'b'], b"b".to_vec()), (vec![DATA, b'c'], b"c".to_vec())]);
+    }
+
+    #[test]
+    fn a_draft_that_is_a_second_name_of_a_live_file_is_not_written_to() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("table");
+        let store = open(&folder).unwrap();
+        let key = |name: u8| [DATA, name];
+        store.write(&Sorted::of(&[(&key(b'a'), Some(b"a"))]), 1).unwrap();
+        // As it is where the database could not remove the draft that it has taken in.
+        let is_table = |path: &PathBuf| path.extension().is_some_and(|end| end == "sst");
+        let live = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).find(is_table).unwrap();
+        std::fs::hard_link(live, folder.join(DRAFT)).unwrap();
+        store.write(&Sorted::of(&[(&key(b'b'), Some(b"b"))]), 2).unwrap();
+        drop(store);
+        let rows = open(&folder).unwrap().scan(Bound::Unbounded, Bound::Unbounded, 9).unwrap();
+        assert_eq!(rows, [(key(b'a').to_vec(), b"a".to_vec()), (key(b'b').to_vec(), b"b".to_vec())]);
+    }
+
+    #[test]
+    fn a_draft_that_cannot_be_removed_fails_the_checkpoint() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path()).unwrap();
+        std::fs::create_dir(dir.path().join(DRAFT)).unwrap();
+        let deltas = Sorted::of(&[(&[DATA, b'k'], Some(b"state"))]);
+        let error = store.write(&deltas, 1).unwrap_err();
+        assert!(error.to_string().contains("cannot remove") && error.to_string().contains("totals"), "{error}");
+        let error = store.write(&deltas, 2).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Poisoned, "{error}");
     }
 
     #[test]
