@@ -28,18 +28,42 @@ enum Kind {
     /// What RocksDB writes, and whatever else is added to the end of a file.
     Append,
     Sync,
+    /// A sync of a changelog or of outputs, of which there are few among all.
+    Changelog,
     Open,
 }
 
 impl Kind {
-    const ALL: [Self; 4] = [Self::Write, Self::Append, Self::Sync, Self::Open];
+    const ALL: [Self; 5] = [Self::Write, Self::Append, Self::Sync, Self::Changelog, Self::Open];
+
+    /// Which calls are tried in the gate.
+    fn numbers(self) -> [u32; 4] {
+        if self == Self::Changelog { [1, 2, 3, 4] } else { [1, 3, 9, 27] }
+    }
+
+    /// Whether a send makes such calls: it has no stores, and no changelogs.
+    fn is_of_sends(self) -> bool {
+        !matches!(self, Self::Append | Self::Changelog)
+    }
+
+    /// Whether only calls on a file of that path are meant, where it is not any.
+    fn means(self, path: &str) -> bool {
+        let lies_in = |topic: &str| path.starts_with(topic) && path.ends_with(".log");
+        match self {
+            Self::Changelog => {
+                ["topics/orders-order_totals-changelog/", "topics/order-totals/"].into_iter().any(lies_in)
+            }
+            // What goes to the terminal or wakes a thread is no file of ours.
+            _ => self == Self::Append,
+        }
+    }
 
     fn calls(self) -> &'static str {
         match self {
             Self::Write => "pwrite64,pwritev,ftruncate,fallocate",
             Self::Append => "write,writev",
             // Not sync_file_range, by which RocksDB only asks whether there is such a call.
-            Self::Sync => "fsync,fdatasync,msync",
+            Self::Sync | Self::Changelog => "fsync,fdatasync,msync",
             Self::Open => "open,openat",
         }
     }
@@ -49,6 +73,7 @@ impl Kind {
             Self::Write => "write",
             Self::Append => "append",
             Self::Sync => "sync",
+            Self::Changelog => "changelog",
             Self::Open => "open",
         }
     }
@@ -92,11 +117,8 @@ fn orders(dir: &Path, args: &[&str], fault: Option<(Kind, u32)>) -> Ran {
         command.args(["strace", "-f", "-y", "-qq", "--signal=none", "--seccomp-bpf", "-o"]).arg(&trace);
         command.arg("-e").arg(format!("trace={calls},pwrite64"));
         command.arg("-e").arg(format!("inject={calls}:error=EIO:when={n}"));
-        if kind == Kind::Append {
-            // What goes to the terminal or wakes a thread is no file of ours.
-            for path in fs::read_to_string(dir.join("paths")).unwrap().lines() {
-                command.arg("-P").arg(data.join(path));
-            }
+        for path in fs::read_to_string(dir.join("paths")).unwrap().lines().filter(|path| kind.means(path)) {
+            command.arg("-P").arg(data.join(path));
         }
     }
     command
@@ -168,19 +190,42 @@ struct Tally {
     runs: u32,
     /// Runs in which a call failed.
     hit: u32,
+    /// The largest n of those.
+    furthest: u32,
     failed_calls: usize,
+    /// Those that were syncs of a changelog.
+    of_changelogs: usize,
+    /// Runs in which outputs were put out: without any, nothing would be learnt of those that are held back.
+    put_out: u32,
     /// Runs that ended well although a call failed.
     went_on: u32,
 }
 
 impl Tally {
-    fn add(&mut self, ran: &Ran) {
+    fn add(&mut self, n: u32, ran: &Ran) {
         self.runs += 1;
         let failed = ran.injected().count();
-        self.hit += u32::from(failed > 0);
+        if failed > 0 {
+            self.hit += 1;
+            self.furthest = self.furthest.max(n);
+        }
         self.failed_calls += failed;
+        self.of_changelogs += ran.injected().filter(|(_, call)| changelog_of(call).is_some()).count();
+        self.put_out += u32::from(ran.calls.iter().any(|call| is_output(call)));
         self.went_on += u32::from(failed > 0 && ran.code == 0);
     }
+}
+
+/// The partition whose changelog a call is on.
+fn changelog_of(call: &str) -> Option<&str> {
+    let (_, path) = call.split_once("/topics/orders-order_totals-changelog/")?;
+    path.split_once('/').map(|(partition, _)| partition)
+}
+
+/// Whether a call writes outputs, and not the beginning of a file of theirs.
+fn is_output(call: &str) -> bool {
+    let parts = ["pwrite64", "/topics/order-totals/", ".log>"];
+    parts.iter().all(|part| call.contains(part)) && !call.contains(", 0) = ")
 }
 
 fn check_ran(what: &str, ran: &Ran) {
@@ -207,7 +252,7 @@ fn try_send(kind: Kind, n: u32, template: &Path, tally: &Mutex<Tally>) {
             ran.calls
         );
     }
-    tally.lock().unwrap().add(&ran);
+    tally.lock().unwrap().add(n, &ran);
     let again: Value = serde_json::from_str(&good(dir, &send)).unwrap();
     let number = |name: &str| again[name].as_u64().unwrap();
     assert_eq!(number("added") + number("dropped"), ROWS, "{what}");
@@ -231,10 +276,10 @@ fn try_worker(kind: Kind, n: u32, template: &Path, tally: &Mutex<Tally>) {
     let ran = orders(dir, &work, Some((kind, n)));
     let what = format!("worker, {} {n}", kind.name());
     check_ran(&what, &ran);
-    if kind == Kind::Sync {
+    if [Kind::Sync, Kind::Changelog].contains(&kind) {
         check_syncs(&what, &ran);
     }
-    tally.lock().unwrap().add(&ran);
+    tally.lock().unwrap().add(n, &ran);
     let outputs = |dir: &Path| -> BTreeSet<String> {
         good(dir, &["read", "order-totals", "--keys"]).lines().map(str::to_owned).collect()
     };
@@ -262,8 +307,7 @@ fn check_syncs(what: &str, ran: &Ran) {
     for (at, call) in ran.injected() {
         let said = ran.err.contains("sync") || ran.err.contains("Input/output error") || ran.err.contains("os error 5");
         assert!(said, "{what}: nothing is said of {call}\n{}", ran.err);
-        let Some(changelog) = call.split_once("/topics/orders-order_totals-changelog/") else { continue };
-        let Some((partition, _)) = changelog.1.split_once('/') else { continue };
+        let Some(partition) = changelog_of(call) else { continue };
         let output = format!("/topics/order-totals/{partition}/");
         let put_out = ran.calls[at..].iter().find(|call| call.contains("pwrite64") && call.contains(&output));
         assert_eq!(put_out, None, "{what}: put out after {call}");
@@ -290,7 +334,10 @@ fn template() -> tempfile::TempDir {
     folder
 }
 
-fn try_all(calls: &[(Kind, u32)]) {
+/// What became of sends and of workers, by kind.
+type Tallies = [(Kind, Tally, Tally); 5];
+
+fn try_all(calls: &[(Kind, u32)]) -> Tallies {
     let template = template();
     let next = Mutex::new(calls.iter());
     let tallies = Kind::ALL.map(|kind| (kind, Mutex::new(Tally::default()), Mutex::new(Tally::default())));
@@ -300,24 +347,42 @@ fn try_all(calls: &[(Kind, u32)]) {
                 loop {
                     let Some((kind, n)) = next.lock().unwrap().next().copied() else { return };
                     let (_, sends, workers) = tallies.iter().find(|(have, ..)| *have == kind).unwrap();
-                    try_send(kind, n, template.path(), sends);
+                    if kind.is_of_sends() {
+                        try_send(kind, n, template.path(), sends);
+                    }
                     try_worker(kind, n, template.path(), workers);
                 }
             });
         }
     });
+    let tallies =
+        tallies.map(|(kind, sends, workers)| (kind, sends.into_inner().unwrap(), workers.into_inner().unwrap()));
     for (kind, sends, workers) in &tallies {
-        println!("{}: send {:?}", kind.name(), sends.lock().unwrap());
-        println!("{}: worker {:?}", kind.name(), workers.lock().unwrap());
+        for (who, tally) in [("sends", sends), ("workers", workers)].into_iter().filter(|(_, tally)| tally.runs > 0) {
+            let furthest = tally.furthest;
+            println!("{}: {who} were hit up to the {furthest}-th of a thread: {tally:?}", kind.name());
+        }
     }
-    let hit: u32 = tallies.iter().map(|(_, _, workers)| workers.lock().unwrap().hit).sum();
-    assert!(hit > 0, "no call was made to fail: can strace trace here?");
+    tallies
+}
+
+/// Every kind of call was made to fail, in sends and in workers, and also the one that holds outputs back.
+fn check_hits(tallies: &Tallies) {
+    for (kind, sends, workers) in tallies {
+        let all = format!("{kind:?}, sends: {sends:?}, workers: {workers:?}");
+        assert!(workers.hit > 0, "no call was made to fail, can strace trace here? {all}");
+        assert!(sends.hit > 0 || !kind.is_of_sends(), "no call was made to fail: {all}");
+        if *kind == Kind::Changelog {
+            assert!(workers.of_changelogs > 0, "no sync of a changelog failed: {all}");
+            assert!(workers.put_out > 0, "nobody put anything out: {all}");
+        }
+    }
 }
 
 #[test]
 fn a_failed_call_loses_nothing() {
-    let calls: Vec<_> = Kind::ALL.into_iter().flat_map(|kind| [1, 3, 9, 27].map(|n| (kind, n))).collect();
-    try_all(&calls);
+    let calls: Vec<_> = Kind::ALL.into_iter().flat_map(|kind| kind.numbers().map(|n| (kind, n))).collect();
+    check_hits(&try_all(&calls));
 }
 
 #[test]
@@ -325,11 +390,15 @@ fn a_failed_call_loses_nothing() {
 fn any_failed_call_loses_nothing() {
     let asked = std::env::var("GRETCHEN_CALLS").ok();
     let mut calls: Vec<_> = Kind::ALL.into_iter().flat_map(|kind| (1..=200).map(move |n| (kind, n))).collect();
-    if let Some(asked) = asked {
+    if let Some(asked) = &asked {
         let (name, range) = asked.split_once(':').unwrap();
         let (from, to) = range.split_once('-').unwrap();
         let range = from.parse().unwrap()..=to.parse().unwrap();
         calls.retain(|(kind, n)| kind.name() == name && range.contains(n));
     }
-    try_all(&calls);
+    let tallies = try_all(&calls);
+    // Of what was asked for there may be none.
+    if asked.is_none() {
+        check_hits(&tallies);
+    }
 }

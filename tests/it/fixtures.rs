@@ -6,9 +6,11 @@
 //! WRITE_FIXTURE=tests/data/log-v9 cargo test --release --test it fixtures::write
 //! ```
 //!
-//! A folder that is there is never written again.
+//! A folder that is there is never written again. What this build writes must all be in the newest.
 
 mod newer;
+mod newest;
+mod values;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -16,10 +18,10 @@ use std::process::ExitCode;
 
 use gretchen::agent;
 use gretchen::app::App;
-use gretchen::backend::log::{LogBackend, LogOptions};
+use gretchen::backend::log::{LogBackend, LogOptions, Mended, Only, repair};
 use gretchen::backend::{Backend, ProducerId, Replay};
 use gretchen::clock::Clock;
-use gretchen::error::BoxError;
+use gretchen::error::{BoxError, ErrorKind};
 use gretchen::prelude::Keyed;
 use gretchen::record::{FrameBuilder, Frames, Value};
 use gretchen::session::Session;
@@ -118,8 +120,13 @@ fn rate(i: u64) -> (String, Option<Vec<u8>>) {
 fn write() {
     let Some(folder) = std::env::var_os(WRITE_VAR).map(PathBuf::from) else { return };
     assert!(!folder.exists(), "{} is there, and is never written again", folder.display());
+    write_to(&folder);
+    remove_logs(&folder.join("state"));
+}
+
+fn write_to(folder: &Path) {
     let kept = tempfile::tempdir().unwrap();
-    let session = || Session::open(app(), log(&folder), PARTITIONS).unwrap();
+    let session = || Session::open(app(), log(folder), PARTITIONS).unwrap();
     for upto in (10..=PAYMENTS).step_by(10) {
         let session = session();
         publish(&session, upto);
@@ -132,10 +139,9 @@ fn write() {
     // Of the tables' stores and positions, those of before: the rest must come out of the changelogs.
     std::fs::remove_dir_all(folder.join("state")).unwrap();
     copy(&kept.path().join("state"), &folder.join("state"));
-    remove_logs(&folder.join("state"));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let backend = LogBackend::open(log(&folder), Clock::system()).unwrap();
+        let backend = LogBackend::open(log(folder), Clock::system()).unwrap();
         backend.create_topic(&TopicSpec::new("notes", 1)).await.unwrap();
         let mut producer = backend.producer(ProducerId::ANONYMOUS).await.unwrap();
         let mut frame = FrameBuilder::new();
@@ -159,6 +165,17 @@ fn write() {
     let data_dir = folder.to_str().unwrap();
     let code = app().run_with(["ledger", "--data-dir", data_dir, "--segment-bytes", "4096", "clean"].map(Into::into));
     assert_eq!(code, ExitCode::SUCCESS);
+    values::write(folder);
+}
+
+/// Repairs once nobody uses the log any more: what syncs behind a full segment may do so for a moment.
+fn mended(options: &LogOptions, only: Only<'_>) -> Vec<Mended> {
+    loop {
+        match repair(options, only) {
+            Err(error) if error.kind() == ErrorKind::Conflict => std::thread::yield_now(),
+            mended => return mended.unwrap(),
+        }
+    }
 }
 
 /// What RocksDB notes for people names folders of the machine.
@@ -172,12 +189,17 @@ fn remove_logs(folder: &Path) {
     }
 }
 
-/// The folders, each copied, so that it stays as it is.
+fn version(name: &str) -> u32 {
+    name.strip_prefix("log-v").and_then(|version| version.parse().ok()).unwrap_or_else(|| panic!("what is {name}?"))
+}
+
+/// The folders, the oldest first, each copied, so that it stays as it is.
 fn folders() -> Vec<(String, tempfile::TempDir)> {
     let names = std::fs::read_dir(DATA).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let mut names: Vec<String> = names.filter(|name| name.starts_with("log-")).collect();
-    names.sort();
-    assert!(names.iter().any(|name| name == "log-v1"), "the oldest folder is gone from {DATA}");
+    names.sort_by_key(|name| version(name));
+    let versions: Vec<u32> = names.iter().map(|name| version(name)).collect();
+    assert!(versions.len() >= 4 && versions.iter().copied().eq(1..=versions.len() as u32), "some are gone: {names:?}");
     names
         .into_iter()
         .map(|name| {
@@ -236,9 +258,14 @@ async fn every_record_of_an_older_build_is_read() {
         let topics: Vec<_> = backend.topics().await.unwrap().iter().map(|topic| topic.spec.name.to_string()).collect();
         let mut want =
             vec!["balances", "large-payments", "ledger-book-changelog", "ledger-pick-changelog", "notes", "payments"];
-        if name != "log-v1" {
+        if version(&name) >= 2 {
             want.push("rates");
             check_rates(&backend);
+        }
+        if version(&name) >= 4 {
+            want.extend(values::TOPICS);
+            want.sort_unstable();
+            values::check(&name, folder.path(), &backend);
         }
         assert_eq!(topics, want, "{name}");
 
@@ -329,5 +356,9 @@ fn a_worker_goes_on_where_an_older_build_stopped() {
         let session = Session::open(app(), log(folder.path()), PARTITIONS).unwrap();
         assert_eq!(session.process().unwrap().finished, 0, "{name}");
         assert_eq!(table(&session), balances(PAYMENTS + MORE), "{name}");
+        drop(session);
+        if version(&name) >= 4 {
+            values::check_goes_on(&name, folder.path());
+        }
     }
 }

@@ -1,12 +1,13 @@
 //! Single bits flipped in indexes, metadata and the stores of tables: what is read is right, or there is an error that
 //! says where.
 //!
-//! `GRETCHEN_BITS=100000` sets how many bits are flipped: half of them in indexes, nearly all others in metadata, every
-//! fiftieth in a store, which takes the longest to open.
+//! `GRETCHEN_BITS=100000` sets how many bits are flipped: half of them in indexes, a fifth in a store, the others in
+//! metadata. Without it every fiftieth is in a store, which takes the longest to open.
 
 use std::fs;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 use gretchen::app::App;
 use gretchen::backend::log::{LogBackend, LogOptions};
@@ -38,7 +39,16 @@ async fn add_up(order: Order, mut spent: TableMut<'_, String, i64>) -> Result<()
 
 /// Bits that are flipped in all.
 fn bits() -> usize {
-    std::env::var("GRETCHEN_BITS").ok().map_or(20_000, |bits| bits.parse().unwrap())
+    asked().unwrap_or(20_000)
+}
+
+fn asked() -> Option<usize> {
+    std::env::var("GRETCHEN_BITS").ok().map(|bits| bits.parse().unwrap())
+}
+
+/// Those of them in stores.
+fn bits_of_stores() -> usize {
+    asked().map_or(bits() / 50, |bits| bits / 5)
 }
 
 /// Runs `check` for as many numbers as asked for, on every processor; `make` is called once by each thread.
@@ -127,6 +137,9 @@ struct Template {
 }
 
 const GROUP: &str = "people";
+
+/// Bytes at the end of each of RocksDB's files of states, which say where in it everything else is.
+const FOOTER: u64 = 53;
 
 fn template() -> Template {
     let folder = quick_folder();
@@ -234,6 +247,19 @@ impl Template {
         Ok(())
     }
 
+    /// Flips a bit of a store, and looks at the table, behind a worker or not; whether it could be read.
+    fn try_store(&self, root: &Path, path: &Path, bit: u64, work: bool) -> bool {
+        let what = format!("bit {bit} of {}, work: {work}", path.display());
+        flip(&root.join(path), bit);
+        let read = self.read_table(root, work, &what);
+        if let Err(error) = &read {
+            is_clear(error, root, &what);
+        }
+        self.restore(root, "state");
+        self.restore(root, "topics");
+        read.is_ok()
+    }
+
     fn read_table(&self, root: &Path, work: bool, what: &str) -> Result<()> {
         let session = Session::open(app(), LogOptions::new(root), 1)?;
         if work {
@@ -256,7 +282,7 @@ fn metadata_with_a_flipped_bit_is_refused_or_means_the_same() {
             || path.starts_with("groups/people/positions/")
     };
     on_all_processors(
-        bits() * 12 / 25,
+        bits() / 2 - bits_of_stores(),
         || template.make(),
         |folder, random| {
             let root = folder.path();
@@ -280,21 +306,38 @@ fn a_store_with_a_flipped_bit_is_refused_or_says_the_same() {
     let template = template();
     assert!(template.files.iter().any(|(path, _)| path.extension().is_some_and(|extension| extension == "sst")));
     on_all_processors(
-        bits() / 50,
+        bits_of_stores(),
         || template.make(),
         |folder, random| {
-            let root = folder.path();
             let (path, bit) = template.pick(random, |path| path.starts_with("state/"));
-            let work = random.one_in(20);
-            let what = format!("bit {bit} of {}, work: {work}", path.display());
-            flip(&root.join(&path), bit);
-            let read = template.read_table(root, work, &what);
-            if let Err(error) = &read {
-                is_clear(error, root, &what);
-            }
-            template.restore(root, "state");
-            template.restore(root, "topics");
-            read.is_ok()
+            template.try_store(folder.path(), &path, bit, random.one_in(20))
+        },
+    );
+}
+
+/// Where a database begins to be read, and where each of its files does.
+#[test]
+fn any_bit_of_what_leads_to_the_rest_of_a_store_is_refused_or_says_the_same() {
+    let template = template();
+    let named = |name: &str| {
+        let is_named = |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().contains(name);
+        let found = template.files.iter().find(|(path, _)| path.starts_with("state") && is_named(path));
+        found.map(|(path, content)| (path.clone(), content.len() as u64)).unwrap()
+    };
+    let [current, manifest, table] = ["CURRENT", "MANIFEST-", ".sst"].map(named);
+    let mut bits = Vec::new();
+    for ((path, len), from) in [(&current, 0), (&manifest, 0), (&table, table.1 - FOOTER)] {
+        bits.extend((from * 8..len * 8).map(|bit| (path, bit)));
+    }
+    let next = Mutex::new(bits.iter());
+    on_all_processors(
+        bits.len(),
+        || template.make(),
+        |folder, _| {
+            let Some((path, bit)) = next.lock().unwrap().next().copied() else { return true };
+            // A worker opens it in another way than whoever only looks.
+            let tried = [false, true].map(|work| template.try_store(folder.path(), path, bit, work));
+            tried == [true; 2]
         },
     );
 }

@@ -1,5 +1,8 @@
 //! An agent that never comes back from a record holds up that record's partition and nothing else, in every form.
 
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+
 use gretchen::agent::{Batch, Event, Keyed, Output, Stream};
 use gretchen::app::App;
 use gretchen::error::BoxError;
@@ -8,12 +11,22 @@ use gretchen::topic::{TopicPartition, partition_of};
 use gretchen::{agent, aggregate};
 
 use crate::shop::{self, Evidence, FAILING, Order, OrderTotal, OrderView};
-use crate::support::{APP, PARTITIONS, Random, Stage, spec};
+use crate::support::{APP, PARTITIONS, Random, Stage, What, spec};
 
-/// Whether this order is one that the agents do not come back from.
+/// Whether this order is one that the agents do not come back from; each that meets it says so.
 fn endless(quantity: i32) -> bool {
-    quantity == FAILING && !spec().is_some_and(|spec| spec.accepts)
+    if quantity != FAILING || spec().is_some_and(|spec| spec.accepts) {
+        return false;
+    }
+    if let Some(spec) = spec() {
+        let mut met = OpenOptions::new().create(true).append(true).open(spec.folder.join(MET)).unwrap();
+        met.write_all(b".").unwrap();
+    }
+    true
 }
+
+/// A byte for each agent that has met the endless order.
+const MET: &str = "met";
 
 async fn dwell(order: &Order) {
     if endless(order.quantity) {
@@ -121,14 +134,25 @@ fn meet(test: &str, app: &str, agents: &[&str]) -> Stage {
             stage.sleep_ms(5);
         }
     }
+    // Stopped before it meets the record a worker would have nothing to give up.
+    while fs::metadata(stage.folder().join(MET)).map_or(0, |met| met.len()) < agents.len() as u64 {
+        stage.sleep_ms(5);
+    }
     let place = TopicPartition::new("orders", partition);
     for agent in agents {
         let position = replay.position(&group(agent), &place).unwrap().unwrap_or(0);
         assert!(position <= offset, "{agent} has committed {position}, and {offset} is not finished");
     }
     drop(replay);
-    // It ends all the same, and leaves the record to the next.
+    // It ends all the same, and leaves the record to the next: it is the worker itself that gives the partition up, of each
+    // agent one, and with a thread that is kept those that wait with it.
     stage.stop(vec![worker]);
+    let given_up = stage.said().into_iter().find_map(|(_, said)| match said.what {
+        What::Ended { stuck, .. } => Some(stuck),
+        _ => None,
+    });
+    let kept = (0..PARTITIONS).filter(|other| !free(other)).count() * agents.len();
+    assert_eq!(given_up, Some(kept));
     stage.spec.accepts = true;
     let mut workers = [stage.worker()];
     stage.catch_up(&mut workers);

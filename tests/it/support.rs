@@ -100,10 +100,27 @@ pub(crate) struct Said {
 
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
 pub(crate) enum What {
-    Started { agent: String, partition: u32, covered: u64, replayed: u64 },
-    Stopped { agent: String, partition: u32 },
-    Failed { agent: String, partition: u32, kind: String, error: String },
-    Ended { finished: u64 },
+    Started {
+        agent: String,
+        partition: u32,
+        covered: u64,
+        replayed: u64,
+    },
+    Stopped {
+        agent: String,
+        partition: u32,
+    },
+    Failed {
+        agent: String,
+        partition: u32,
+        kind: String,
+        error: String,
+    },
+    /// `stuck` partitions were given up, since their agents did not finish in the time that they get to stop.
+    Ended {
+        finished: u64,
+        stuck: usize,
+    },
 }
 
 #[test]
@@ -164,7 +181,7 @@ fn work(spec: &Spec) -> Result<()> {
         let app = shop::app(&spec.app);
         let plan = Plan::make(app.name(), &app.agents(), &*backend, PARTITIONS).await?;
         let summary = worker::run(&plan, backend, spec.options(), clock.clone(), stopped, events).await?;
-        telling.await.unwrap().write(What::Ended { finished: summary.finished }, &clock);
+        telling.await.unwrap().write(What::Ended { finished: summary.finished, stuck: summary.stuck }, &clock);
         Ok(())
     })
 }

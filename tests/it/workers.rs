@@ -127,7 +127,11 @@ fn a_stop_commits_everything() {
         let after: u64 = stage.progress().values().map(|(position, _)| position).sum();
         let said: Vec<What> =
             stage.said().into_iter().filter(|(of, _)| *of == number).map(|(_, said)| said.what).collect();
-        assert_eq!(said.last(), Some(&What::Ended { finished: after - before }), "what was finished is committed");
+        assert_eq!(
+            said.last(),
+            Some(&What::Ended { finished: after - before, stuck: 0 }),
+            "what was finished is committed"
+        );
         before = after;
     }
     let mut workers = [stage.worker()];

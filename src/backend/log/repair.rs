@@ -102,6 +102,10 @@ impl Side<'_> {
             }
         };
         let copy = folder.join(file.file_name().unwrap_or_default());
+        if read_if_there(self.disk, &copy)?.is_some() {
+            // It is changed a second time, and was kept as it was before the first.
+            return Ok(copy);
+        }
         let content = read_if_there(self.disk, file)?.unwrap_or_default();
         replace(self.disk, &copy, &content)?;
         Ok(copy)

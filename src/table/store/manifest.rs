@@ -1,6 +1,6 @@
-//! A store's MANIFEST, checked before it is read beside its writer: a secondary instance of RocksDB never comes back from
-//! one with a record that is damaged. The format is that of RocksDB's logs: blocks of 32 KiB, and in them records of a
-//! masked CRC-32C, a length, a type and the bytes.
+//! A store's MANIFEST, checked before RocksDB reads it, which never comes back from some that hold a damaged record. The
+//! format is that of RocksDB's logs: blocks of 32 KiB, and in them records of a masked CRC-32C, a length, a type and the
+//! bytes.
 
 use std::path::Path;
 

@@ -115,14 +115,17 @@ impl RocksStore {
         let options = options(cache);
         // A family has options of its own: by its name alone it would get RocksDB's defaults, and a cache to itself.
         let open = || DB::open_cf_with_opts(&options, dir, [(FAMILY, options.clone())]);
+        // Where the list of files cannot be synced, RocksDB deletes the file that was to be taken in, and the list may have it
+        // all the same.
+        let is_half_way = dir.join(DRAFT).exists();
+        match manifest::damage(dir) {
+            Some(why) if is_half_way => empty(dir, table, &why)?,
+            Some(why) => return Err(damaged(dir, table, Some(place), &why)),
+            None => {}
+        }
         let db = match open() {
-            Err(error) if error.kind() == rocksdb::ErrorKind::Corruption && dir.join(DRAFT).exists() => {
-                // Where the list of files cannot be synced, RocksDB deletes the file that was to be taken in, and the list
-                // may have it all the same. The changelog has all that is lost.
-                tracing::warn!(table, folder = %dir.display(), %error, "a checkpoint has failed half-way; the store is made of its changelog again");
-                std::fs::remove_dir_all(dir)
-                    .and_then(|()| std::fs::create_dir_all(dir))
-                    .map_err(|error| Error::io(format!("cannot empty {}", dir.display()), error))?;
+            Err(error) if error.kind() == rocksdb::ErrorKind::Corruption && is_half_way => {
+                empty(dir, table, &error)?;
                 open()
             }
             opened => opened,
@@ -361,6 +364,14 @@ impl RocksStore {
     pub(super) fn cache_bytes(&self) -> u64 {
         self.db.property_int_value(properties::BLOCK_CACHE_CAPACITY).unwrap().unwrap()
     }
+}
+
+/// Empties the folder of a store; the changelog has all that is lost.
+fn empty(dir: &Path, table: &str, why: &dyn std::fmt::Display) -> Result<()> {
+    tracing::warn!(table, folder = %dir.display(), %why, "a checkpoint has failed half-way; the store is made of its changelog again");
+    std::fs::remove_dir_all(dir)
+        .and_then(|()| std::fs::create_dir_all(dir))
+        .map_err(|error| Error::io(format!("cannot empty {}", dir.display()), error))
 }
 
 /// Removes what a checkpoint that did not end has left.

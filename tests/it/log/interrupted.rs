@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use gretchen::backend::log::{LogBackend, LogOptions};
+use gretchen::backend::log::{LogBackend, LogOptions, Only, repair, verify};
 use gretchen::backend::{Backend, ProducerId, Replay};
 use gretchen::clock::Clock;
 use gretchen::disk::{self, Disk, FileSystem, Open, OpenFile, Room, SharedPage};
@@ -361,4 +361,64 @@ async fn the_creation_of_a_topic_ends_at_any_step() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_deletion_of_a_topic_ends_at_any_step() {
     end_at_every_step(Work::Deletion).await;
+}
+
+/// Whoever repairs has the partition alone, so that no backend is open. What a loss of power does to it is found out in
+/// [`crate::sim`].
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repair_ends_at_any_step() {
+    const LOST: [u64; 3] = [17, 19, 31];
+    let (template, place, all) = template(&[]).await;
+    plain(template.path()).sync(&place, all.len() as u64).await.unwrap();
+    let partition = template.path().join("topics/orders/0");
+    let names = segments(template.path());
+    let mut damaged = 0;
+    for name in &names {
+        let path = partition.join(name);
+        let mut bytes = std::fs::read(&path).unwrap();
+        for lost in LOST {
+            let value = format!("{lost} vvv");
+            if let Some(at) = bytes.windows(value.len()).position(|window| window == value.as_bytes()) {
+                bytes[at] ^= 1;
+                damaged += 1;
+            }
+        }
+        std::fs::write(&path, bytes).unwrap();
+    }
+    assert_eq!(damaged, LOST.len());
+    let left: Vec<Seen> = all.iter().filter(|(offset, ..)| !LOST.contains(offset)).cloned().collect();
+    for steps in 0.. {
+        assert!(steps < 2000, "it never ends");
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        copy(template.path(), folder);
+        let ending = Ending { disk: Disk::system(), left: Arc::new(AtomicI64::new(steps)) };
+        let options = LogOptions { disk: Disk::new(Arc::new(ending)), ..small(folder) };
+        let ended = std::thread::spawn(move || repair(&options, Only::default())).join();
+        let check_copies = || {
+            for name in &names {
+                let was = std::fs::read(partition.join(name)).unwrap();
+                let now = std::fs::read(folder.join("topics/orders/0").join(name)).unwrap();
+                let repairs = std::fs::read_dir(folder.join("damaged")).into_iter().flatten();
+                let mut copies = repairs.map(|entry| entry.unwrap().path().join("orders-0").join(name));
+                let is_kept = copies.any(|copy| std::fs::read(copy).is_ok_and(|copy| copy == was));
+                assert!(now == was || is_kept, "after {steps} steps {name} is nowhere as it was");
+            }
+        };
+        check_copies();
+        let mended = repair(&small(folder), Only::default()).unwrap();
+        assert!(mended.iter().all(|one| one.done), "{mended:#?}");
+        check_copies();
+        assert_eq!(verify(&small(folder), Only::default()).unwrap().findings, [], "after {steps} steps");
+        let backend = plain(folder);
+        assert_eq!(read_from(&backend, &place, 0), left, "after {steps} steps");
+        append(&backend, &place, &[("more".to_owned(), Some("record".to_owned()))]).await;
+        let end = backend.offsets(&place).unwrap().end;
+        assert_eq!(end, all.len() as u64 + 1, "after {steps} steps");
+        if matches!(ended, Ok(Ok(_))) {
+            println!("repair: {steps} steps");
+            assert!(steps > 20, "nothing was done in {steps} steps");
+            return;
+        }
+    }
 }

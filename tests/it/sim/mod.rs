@@ -6,6 +6,7 @@
 
 mod commits;
 mod processes;
+mod repairs;
 mod run;
 mod steps;
 mod syncs;

@@ -12,19 +12,22 @@ use gretchen::topic::{TopicPartition, TopicSettings, TopicSpec};
 const PARTITIONS: u32 = 2;
 
 /// Losses of power that are tried at each call, since each leaves something else.
-const LOSSES: u64 = 12;
+pub(super) const LOSSES: u64 = 12;
 
 pub(super) fn place() -> TopicPartition {
     TopicPartition::new("t", 0)
 }
 
+pub(super) fn options(process: &Process) -> LogOptions {
+    LogOptions { segment_bytes: 4096, disk: process.disk(), ..LogOptions::new("/data") }
+}
+
 pub(super) fn open(process: &Process) -> Result<LogBackend> {
-    let log = LogOptions { segment_bytes: 4096, disk: process.disk(), ..LogOptions::new("/data") };
-    LogBackend::open(log, process.clock())
+    LogBackend::open(options(process), process.clock())
 }
 
 /// Appends a record that can be told from others, and returns once it is durable. Six of them fill a segment.
-async fn append(log: &LogBackend, partition: u32, number: u64) -> Result<()> {
+pub(super) async fn append(log: &LogBackend, partition: u32, number: u64) -> Result<()> {
     append_bytes(log, partition, number, 500).await
 }
 
