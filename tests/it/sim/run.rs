@@ -133,7 +133,10 @@ impl Run {
             .without_time()
             .with_target(false)
             .with_writer(move || warnings.clone());
-        tracing::subscriber::with_default(subscriber.finish(), || self.run())
+        let (seed, kind, machine) = (self.seed, self.kind, self.machine.clone());
+        let course = tracing::subscriber::with_default(subscriber.finish(), || self.run());
+        assert!(!machine.is_in_use(), "seed {seed} ({kind:?}): something has outlived its process");
+        course
     }
 
     fn run(mut self) -> Course {
