@@ -27,6 +27,9 @@ pub type PageWords = [AtomicU64; PAGE_BYTES / 8];
 /// Work that may block.
 pub type Work = Box<dyn FnOnce() + Send>;
 
+/// What a process keeps until it ends.
+pub type Kept = Box<dyn Send>;
+
 /// Looks at what a page says, and returns the first four bytes of it as they were, or `None` to end.
 pub type Look = Box<dyn FnMut() -> Option<u32> + Send>;
 
@@ -80,6 +83,8 @@ pub trait FileSystem: Send + Sync + fmt::Debug {
     fn is_system(&self) -> bool;
     /// Runs what may block, beside the runtime's threads; forgets it where there is no runtime.
     fn beside(&self, work: Work);
+    /// Keeps what holds files and locks until the process ends.
+    fn keep(&self, what: Kept);
 }
 
 /// An open file. Locks belong to it and end with it, whatever else is open.

@@ -13,7 +13,7 @@ use rustix::fs::{FallocateFlags, FlockOperation, fallocate, flock};
 use rustix::io::Errno;
 use uuid::Uuid;
 
-use super::{FileSystem, Look, Open, OpenFile, PAGE_BYTES, PageWords, Room, SharedPage, Work};
+use super::{FileSystem, Kept, Look, Open, OpenFile, PAGE_BYTES, PageWords, Room, SharedPage, Work};
 
 #[derive(Debug)]
 pub(super) struct System;
@@ -93,6 +93,10 @@ impl FileSystem for System {
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn_blocking(work);
         }
+    }
+
+    fn keep(&self, what: Kept) {
+        std::mem::forget(what);
     }
 }
 

@@ -117,7 +117,7 @@ impl Member {
         if stuck {
             // A commit of theirs may be on its way. The next owner must not meet it, so that their partitions stay
             // locked until this process ends.
-            std::mem::forget(self.consumer);
+            self.context.options.disk.keep(Box::new(self.consumer));
         }
         result
     }

@@ -11,7 +11,7 @@ use super::segment::{SEGMENT_HEADER_LEN, Segment, offset_after};
 use crate::error::Result;
 use crate::record::{Frame, FrameHeader, HEADER_LEN};
 
-/// Bytes of a segment between two entries.
+/// Bytes of a segment between two entries, unless a log is opened with another number.
 pub(super) const INDEX_BLOCK: u64 = 256 << 10;
 
 /// Bytes of an entry.
@@ -31,14 +31,15 @@ pub(super) fn entry(offset: u64, at: u64) -> [u8; 16] {
 }
 
 /// The byte and the first offset of the frame that holds `offset`, or of the end if none does, within the first
-/// `limit` bytes of a segment. `complete`: nobody writes to it any more.
-pub(super) fn find(segment: &Segment, offset: u64, limit: u64, complete: bool) -> Result<(u64, u64)> {
+/// `limit` bytes of a segment. `complete`: nobody writes to it any more, and its index may be made anew, with an entry for
+/// every `block` bytes.
+pub(super) fn find(segment: &Segment, offset: u64, limit: u64, complete: bool, block: u64) -> Result<(u64, u64)> {
     let from = match nearest(segment, offset, limit)? {
         Some(from) => from,
         None => {
-            if complete && limit > 2 * INDEX_BLOCK {
+            if complete && limit > 2 * block {
                 // Without it the search takes longer, no more: a full disk must not end reading.
-                if let Err(error) = rebuild(segment, limit) {
+                if let Err(error) = rebuild(segment, limit, block) {
                     tracing::debug!(file = %segment.path.display(), %error, "the index was not made anew");
                 }
             }
@@ -94,11 +95,11 @@ fn headers(segment: &Segment, from: u64, limit: u64, mut each: impl FnMut(&Frame
     Ok(())
 }
 
-fn rebuild(segment: &Segment, limit: u64) -> Result<()> {
+fn rebuild(segment: &Segment, limit: u64, block: u64) -> Result<()> {
     let mut index = Vec::new();
     headers(segment, SEGMENT_HEADER_LEN, limit, |header, at| {
         let after = at + header.len as u64;
-        if at / INDEX_BLOCK != after / INDEX_BLOCK {
+        if at / block != after / block {
             index.extend_from_slice(&entry(offset_after(header), after));
         }
         true

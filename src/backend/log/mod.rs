@@ -55,6 +55,7 @@ use self::consumer::LogConsumer;
 use self::descriptors::{OpenFiles, PARTITION_FILES, Permit, READER_FILES};
 use self::doorbell::Doorbell;
 use self::files::{create_folder, file_name, read_if_there, remove_if_there, replace, sync_with_those_above};
+use self::index::INDEX_BLOCK;
 use self::partition::{Common, Partition};
 use self::producer::LogProducer;
 use self::reader::LogReader;
@@ -109,6 +110,9 @@ pub struct LogOptions {
     /// Memory of the one compaction that goes on at a time. Segments of topics that are compacted have no more records than
     /// it can take note of.
     pub compaction_memory_bytes: usize,
+    /// Bytes of a segment between two entries of its index. Who checks or repairs a log goes by the usual number.
+    #[doc(hidden)]
+    pub index_bytes: u64,
 }
 
 /// What a batch has beside its last record, at most: publishers and commits close one when it has half of this, and the rest
@@ -128,6 +132,7 @@ impl LogOptions {
             max_batch_bytes: 16 << 20,
             max_open_files: None,
             compaction_memory_bytes: 128 << 20,
+            index_bytes: INDEX_BLOCK,
         }
     }
 }
@@ -149,6 +154,9 @@ impl LogBackend {
     pub fn open(options: LogOptions, clock: Clock) -> Result<Self> {
         if options.segment_bytes < 4096 || options.read_bytes < 4096 {
             return Err(Error::new(ErrorKind::Config, "segments and reads of a log take at least 4096 bytes"));
+        }
+        if options.index_bytes == 0 {
+            return Err(Error::new(ErrorKind::Config, "entries of an index are at least a byte apart"));
         }
         if options.max_batch_bytes > MAX_FRAME_LEN {
             let message = format!("a batch has at most {MAX_FRAME_LEN} bytes, not {}", options.max_batch_bytes);

@@ -65,6 +65,7 @@ impl LogReader {
     /// Goes to the frame that holds an offset, or to the first behind it.
     fn find(&mut self, offset: u64) -> Result<()> {
         let (disk, folder) = (self.partition.disk(), &self.partition.folder);
+        let block = self.partition.common.options.index_bytes;
         for _ in 0..LOOKS {
             let end = self.partition.end();
             let Some(name) = SegmentNames::list(disk, folder)?.holding(offset) else { break };
@@ -72,7 +73,7 @@ impl LogReader {
             let Some(segment) = Segment::open(disk, folder, name)? else { continue };
             let complete = name.base != end.segment_base;
             let limit = if complete { segment.len()? } else { end.pos - segment.start };
-            let (at, next) = index::find(&segment, offset, limit, complete)?;
+            let (at, next) = index::find(&segment, offset, limit, complete, block)?;
             (self.base, self.at, self.next) = (name.base, at, next);
             self.segment = Some(segment);
             return Ok(());

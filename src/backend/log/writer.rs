@@ -6,7 +6,7 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 
 use super::append_lock::lock_to_append;
 use super::files::{io_error, open_or_create, try_lock};
-use super::index::{ENTRY_LEN, INDEX_BLOCK, entry, index_path};
+use super::index::{ENTRY_LEN, entry, index_path};
 use super::partition::Partition;
 use super::recovery::{Recovered, note_sequences};
 use super::segment::{NotMade, SEGMENT_HEADER_LEN, Segment, SegmentHeader};
@@ -143,8 +143,8 @@ impl Writer {
     }
 
     /// Notes in the index where the frame after this one begins, once a block.
-    fn note_in_index(&mut self, from: u64, to: u64, offset: u64) {
-        if from / INDEX_BLOCK == to / INDEX_BLOCK {
+    fn note_in_index(&mut self, from: u64, to: u64, offset: u64, block: u64) {
+        if from / block == to / block {
             return;
         }
         let path = index_path(&self.segment.path);
@@ -266,7 +266,7 @@ impl Partition {
         if let Some(first) = first {
             writer.sequences.insert(producer.0, first + u64::from(added));
         }
-        writer.note_in_index(at, at + len, writer.seen.offset);
+        writer.note_in_index(at, at + len, writer.seen.offset, self.common.options.index_bytes);
         if (at..at + len).contains(&FIRST_SYNC_BYTES) && self.page.durable().0 == 0 {
             self.sync_behind();
         }

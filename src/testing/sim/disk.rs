@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 
 use super::names::Node;
 use super::world::{Call, Life, World, ended};
-use crate::disk::{FileSystem, Look, Open, OpenFile, PAGE_BYTES, PageWords, Room, SharedPage, Work};
+use crate::disk::{FileSystem, Kept, Look, Open, OpenFile, PAGE_BYTES, PageWords, Room, SharedPage, Work};
 
 /// Work that would block takes up to so many turns of others until it is done.
 const BLOCKED_TURNS: u64 = 4;
@@ -154,6 +154,10 @@ impl FileSystem for SimulatedFiles {
             }
             work();
         });
+    }
+
+    fn keep(&self, what: Kept) {
+        self.world.keep(self.process, what);
     }
 }
 

@@ -111,6 +111,16 @@ impl Machine {
         self.world.state().calls()
     }
 
+    /// Whether something besides this handle still holds the machine: a process, or what was left of one.
+    pub fn is_in_use(&self) -> bool {
+        Arc::strong_count(&self.world) > 1
+    }
+
+    /// Sets the clock forward or back, as somebody may do with a machine's: no time passes.
+    pub fn jump(&self, ms: i64) {
+        self.clock.jump(ms);
+    }
+
     /// Stands for everything that has happened: which process called what with which bytes, in which order.
     pub fn trace(&self) -> u64 {
         self.world.state().trace()

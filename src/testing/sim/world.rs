@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use super::file::Content;
 use super::names::{Names, Node, ROOT};
 use super::random::Random;
-use crate::disk::{Look, Open, PAGE_BYTES, PageWords};
+use crate::disk::{Kept, Look, Open, PAGE_BYTES, PageWords};
 
 /// One in so many calls a shared page is written back by the kernel.
 const WRITE_BACK: u64 = 64;
@@ -82,6 +82,8 @@ pub(super) struct State {
     /// Who has opened what, by the number of the open file: process and file.
     opened: BTreeMap<u64, (u64, Node)>,
     listeners: Vec<(u64, Node, Look)>,
+    /// What processes keep until they end.
+    kept: Vec<(u64, Kept)>,
     boot: u64,
     next: u64,
     calls: u64,
@@ -109,6 +111,7 @@ impl World {
             lives: BTreeMap::new(),
             opened: BTreeMap::new(),
             listeners: Vec::new(),
+            kept: Vec::new(),
             boot: 1,
             next: ROOT + 1,
             calls: 0,
@@ -143,7 +146,7 @@ impl World {
                 let _ = act(&mut state);
             }
             let garbage = match crash {
-                Crash::Kill => state.kill(process),
+                Crash::Kill => vec![state.kill(process)],
                 Crash::PowerLoss => state.lose_power(),
             };
             drop(state);
@@ -187,6 +190,17 @@ impl World {
         }
     }
 
+    /// Keeps something until a process ends; nothing for one that has ended.
+    pub(super) fn keep(&self, process: u64, what: Kept) {
+        let mut state = self.state();
+        if !state.has_ended(process) {
+            state.kept.push((process, what));
+            return;
+        }
+        drop(state);
+        drop(what);
+    }
+
     pub(super) fn kill(&self, process: u64) {
         let garbage = self.state().kill(process);
         drop(garbage);
@@ -196,6 +210,13 @@ impl World {
         let garbage = self.state().lose_power();
         drop(garbage);
     }
+}
+
+/// What ended processes held. It must be dropped without the state, which it closes files of.
+#[derive(Default)]
+struct Garbage {
+    _listeners: Vec<(u64, Node, Look)>,
+    _kept: Vec<(u64, Kept)>,
 }
 
 /// What a process that has ended is told; it has no effect on anything any more.
@@ -280,23 +301,22 @@ impl State {
         }
     }
 
-    /// Ends a process. What it held must be dropped without the state.
-    fn kill(&mut self, process: u64) -> Vec<Look> {
+    /// Ends a process.
+    fn kill(&mut self, process: u64) -> Garbage {
         if let Some(life) = self.lives.remove(&process) {
             life.ended.store(true, Ordering::SeqCst);
         }
         let opened: Vec<u64> = self.opened.iter().filter(|(_, (of, _))| *of == process).map(|(id, _)| *id).collect();
         opened.into_iter().for_each(|id| self.close(id));
-        let mut garbage = Vec::new();
-        while let Some(at) = self.listeners.iter().position(|(of, ..)| *of == process) {
-            garbage.push(self.listeners.remove(at).2);
+        Garbage {
+            _listeners: self.listeners.extract_if(.., |(of, ..)| *of == process).collect(),
+            _kept: self.kept.extract_if(.., |(of, _)| *of == process).collect(),
         }
-        garbage
     }
 
-    fn lose_power(&mut self) -> Vec<Look> {
+    fn lose_power(&mut self) -> Vec<Garbage> {
         let processes: Vec<u64> = self.lives.keys().copied().collect();
-        let garbage = processes.into_iter().flat_map(|process| self.kill(process)).collect();
+        let garbage = processes.into_iter().map(|process| self.kill(process)).collect();
         self.boot += 1;
         for file in self.files.values_mut() {
             if let Some(page) = file.page.take().filter(|_| self.random.one_in(2)) {

@@ -84,6 +84,9 @@ impl FileSystem for Ending {
     fn beside(&self, work: disk::Work) {
         FileSystem::beside(&*self.disk, work);
     }
+    fn keep(&self, what: disk::Kept) {
+        self.disk.keep(what);
+    }
 }
 
 impl OpenFile for EndingFile {

@@ -134,7 +134,7 @@ fn a_commit_never_outlives_its_sources() {
             let backend: Arc<dyn Backend> = open(&log(), &process, &app()).unwrap();
             let replay = backend.replay().unwrap();
             let values = |topic: &str| -> Vec<i64> {
-                records_of(&*replay, topic).into_iter().flatten().map(|(_, value)| value).collect()
+                records_of(&*replay, topic, true).into_iter().flatten().map(|(_, value)| value).collect()
             };
             let (left, passed) = (values("numbers"), values("passed"));
             assert!(left.iter().copied().eq(1..=left.len() as i64), "call {call}, seed {seed}: {left:?}");

@@ -5,6 +5,7 @@
 //! `GRETCHEN_SEED=… cargo test --release --test it sim::`.
 
 mod commits;
+mod operator;
 mod processes;
 mod repairs;
 mod run;
@@ -72,15 +73,24 @@ fn each_seed(test: &str, seeds: u64, run: impl Fn(u64) + Sync) -> u64 {
 
 #[test]
 fn nothing_is_lost_repeated_or_wrong_whatever_happens() {
-    let compacted = AtomicU64::new(0);
+    let [compacted, cleaned, indexed] = [const { AtomicU64::new(0) }; 3];
     let seeds = each_seed("sim::nothing_is_lost_repeated_or_wrong_whatever_happens", SEEDS, |seed| {
         let course = Run::new(seed, Kind::Fsync).complete();
         compacted.fetch_add(u64::from(course.compacted > 0), Ordering::SeqCst);
+        cleaned.fetch_add(u64::from(course.cleaned > 0), Ordering::SeqCst);
+        indexed.fetch_add(u64::from(course.indexed > 0), Ordering::SeqCst);
     });
-    // Were changelogs never compacted, nothing would be said of it.
-    let compacted = compacted.into_inner();
-    println!("in {compacted} of {seeds} runs something was compacted");
-    assert!(compacted >= seeds / 30, "in {compacted} of {seeds} runs something was compacted");
+    // Of what never happens nothing would be said.
+    let enough = [
+        (compacted, 30, "changelogs were compacted"),
+        (cleaned, 30, "topics were compacted"),
+        (indexed, 3, "segments had an index"),
+    ];
+    for (runs, least, what) in enough {
+        let runs = runs.into_inner();
+        println!("in {runs} of {seeds} runs {what}");
+        assert!(runs >= seeds / least, "in {runs} of {seeds} runs {what}");
+    }
 }
 
 #[test]

@@ -1,5 +1,8 @@
 //! One run: the accidents of a seed, then everything is brought to its end and checked.
 
+mod accidents;
+
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::path::Path;
 use std::time::Duration;
@@ -10,13 +13,14 @@ use gretchen::error::{Error, ErrorKind, Result};
 use gretchen::plan::Plan;
 use gretchen::record::{Frames, Value};
 use gretchen::session::Session;
-use gretchen::testing::sim::{Crash, Faults, Machine, Process, Random};
+use gretchen::testing::sim::{Faults, Machine, Process, Random};
 use gretchen::topic::{TopicPartition, partition_of};
-use gretchen::worker::{self, WorkerEvent, WorkerOptions};
+use gretchen::worker::{self, WorkerEvent};
 
+use super::operator::{self, UPDATES};
 use super::processes::{Producer, Warnings, Worker, open};
 use crate::shop::{self, Evidence, Order};
-use crate::support::{APP, PARTITIONS, records_of};
+use crate::support::{PARTITIONS, records_of};
 
 const DATA: &str = "/data";
 
@@ -40,8 +44,12 @@ pub(super) enum Kind {
 pub(super) struct Course {
     /// Stands for all that happened.
     trace: u64,
-    /// Segments that compaction has written.
+    /// Segments of changelogs that compaction has written.
     pub(super) compacted: usize,
+    /// Segments of other topics that it has written.
+    pub(super) cleaned: usize,
+    /// Indexes of segments.
+    pub(super) indexed: usize,
 }
 
 /// A run of one seed.
@@ -64,6 +72,10 @@ pub(super) struct Run {
     /// What calls may do while `faulty`.
     faults: Faults,
     faulty: bool,
+    /// By how much the clock is wrong; `None` as long as the log has no time of its own.
+    wrong_ms: Option<i64>,
+    /// Topics whose records went where there were later ones of the key.
+    thinned: BTreeSet<&'static str>,
     /// Calls may have failed since all processes were started.
     excused: bool,
     diary: String,
@@ -84,6 +96,7 @@ impl Run {
             if cleans { [4 << 10, 4 << 10, 4 << 10, 8 << 10] } else { [4 << 10, 8 << 10, 32 << 10, 256 << 10] };
         let segment_bytes = one_of(&mut random, &segment_sizes);
         let read_bytes = one_of(&mut random, &[4 << 10, 64 << 10]) as usize;
+        let index_bytes = one_of(&mut random, &[256, 1 << 10, 256 << 10]);
         let faults = match random.within(0..4) {
             0 => Faults { read: 200, write: 100, full: 100, sync: 40, short: 4 },
             1 => Faults { sync: 20, ..Faults::default() },
@@ -93,7 +106,7 @@ impl Run {
         Self {
             seed,
             kind,
-            log: LogOptions { durability, segment_bytes, read_bytes, ..LogOptions::new(DATA) },
+            log: LogOptions { durability, segment_bytes, read_bytes, index_bytes, ..LogOptions::new(DATA) },
             commit: Duration::from_millis(one_of(&mut random, &[10, 50, 200])),
             checkpoint: Duration::from_millis(one_of(&mut random, &[100, 500, 3000])),
             // At every checkpoint, or never: the runs do not take a minute.
@@ -107,6 +120,8 @@ impl Run {
             acknowledged: 0,
             faults,
             faulty: false,
+            wrong_ms: None,
+            thinned: BTreeSet::new(),
             excused: false,
             diary: String::new(),
             warnings: Warnings::default(),
@@ -133,7 +148,10 @@ impl Run {
             .without_time()
             .with_target(false)
             .with_writer(move || warnings.clone());
-        tracing::subscriber::with_default(subscriber.finish(), || self.run())
+        let (seed, kind, machine) = (self.seed, self.kind, self.machine.clone());
+        let course = tracing::subscriber::with_default(subscriber.finish(), || self.run());
+        assert!(!machine.is_in_use(), "seed {seed} ({kind:?}): something has outlived its process");
+        course
     }
 
     fn run(mut self) -> Course {
@@ -142,7 +160,7 @@ impl Run {
             self.look_after();
         }
         self.finish();
-        let took = Course { trace: self.machine.trace(), compacted: self.compacted() };
+        let took = self.course();
         shop::check_figures(&mut self);
         if self.kind == Kind::Os {
             self.lose_power_without_syncs();
@@ -150,141 +168,21 @@ impl Run {
         took
     }
 
-    /// How many segments there are that compaction has written.
-    fn compacted(&self) -> usize {
+    /// What the run came to, by the files that there are.
+    fn course(&self) -> Course {
+        let mut course = Course { trace: self.machine.trace(), compacted: 0, cleaned: 0, indexed: 0 };
         let process = self.machine.start().unwrap();
         let (disk, topics) = (process.disk(), Path::new(DATA).join("topics"));
-        let mut count = 0;
         for topic in disk.names(&topics).unwrap() {
             for partition in 0..PARTITIONS {
                 let names = disk.names(&topics.join(&topic).join(partition.to_string())).unwrap();
-                count += names.iter().filter(|name| name.contains('-') && name.ends_with(".log")).count();
+                let compacted = names.iter().filter(|name| name.contains('-') && name.ends_with(".log")).count();
+                let of = if UPDATES.contains(&&*topic) { &mut course.cleaned } else { &mut course.compacted };
+                *of += compacted;
+                course.indexed += names.iter().filter(|name| name.ends_with(".index")).count();
             }
         }
-        count
-    }
-
-    fn round(&mut self) {
-        match self.random.within(0..100) {
-            0..40 => self.let_some_run(),
-            40..52 => self.machine.advance(Duration::from_millis(self.random.within(1..250))),
-            52..64 => self.publish(),
-            64..74 => self.start_worker(),
-            74..78 => self.stop_worker(),
-            78..86 => self.kill(),
-            86..92 if self.kind == Kind::Fsync => self.lose_power(),
-            92..97 => self.turn_faults(),
-            _ => {}
-        }
-    }
-
-    fn let_some_run(&mut self) {
-        let turns = self.random.within(1..60) as usize;
-        let processes = self.workers.len() as u64 + 1;
-        let chosen = self.random.within(0..processes) as usize;
-        match self.workers.get(chosen) {
-            Some(worker) => worker.process.run(turns),
-            None => {
-                if let Some(producer) = &self.producer {
-                    producer.process.run(turns);
-                }
-            }
-        }
-    }
-
-    fn publish(&mut self) {
-        // Where changelogs are cleaned they must get long enough for it.
-        let bulk = self.random.one_in(if self.clean < self.checkpoint { 8 } else { 40 });
-        let more = if bulk { 30 } else { self.random.within(1..12) };
-        let first = self.orders.len();
-        let random = &mut self.random;
-        let mut within = |range| random.within(range);
-        self.orders.extend(shop::some_orders(&mut within, first, more, bulk));
-        self.note(format_args!("{} orders are to be published", self.orders.len()));
-        self.ask_producer();
-    }
-
-    fn ask_producer(&mut self) {
-        let orders = self.orders.clone();
-        if self.producer.is_none() {
-            self.note("a producer starts");
-            self.producer = Some(Producer::start(&self.machine, &self.log));
-        }
-        if let Some(producer) = &mut self.producer
-            && producer.asked < orders.len()
-        {
-            producer.asked = orders.len();
-            let _ = producer.upto.send(orders);
-        }
-    }
-
-    fn start_worker(&mut self) {
-        if (self.workers.len() as u64) < self.most_workers {
-            let number = self.machine.calls();
-            self.note(format_args!("worker {number} starts"));
-            let options = WorkerOptions {
-                state_dir: Some(format!("{DATA}/state/{APP}").into()),
-                commit_interval: self.commit,
-                checkpoint_interval: self.checkpoint,
-                clean_interval: self.clean,
-                ..WorkerOptions::default()
-            };
-            let app = shop::app("simulated");
-            self.workers.push(Worker::start(number, &self.machine, &self.log, &app, options));
-        }
-    }
-
-    fn stop_worker(&mut self) {
-        if self.workers.is_empty() {
-            return;
-        }
-        let chosen = self.random.within(0..self.workers.len() as u64) as usize;
-        let number = self.workers[chosen].number;
-        self.note(format_args!("worker {number} is told to stop"));
-        let _ = self.workers[chosen].stop.send(true);
-    }
-
-    /// A worker or the producer is killed, now or in one of its next calls.
-    fn kill(&mut self) {
-        let processes = self.workers.len() as u64 + 1;
-        let chosen = self.random.within(0..processes) as usize;
-        let calls = self.random.within(1..400);
-        self.note(format_args!("a process is to be killed in its call {calls}"));
-        let process = match self.workers.get(chosen) {
-            Some(worker) => Some(&worker.process),
-            None => self.producer.as_ref().map(|producer| &producer.process),
-        };
-        if let Some(process) = process {
-            process.crash_at_call(calls, Crash::Kill);
-        }
-    }
-
-    fn lose_power(&mut self) {
-        let processes = self.workers.len() as u64 + 1;
-        let chosen = self.random.within(0..processes) as usize;
-        let calls = self.random.within(1..400);
-        let process = match self.workers.get(chosen) {
-            Some(worker) => Some(&worker.process),
-            None => self.producer.as_ref().map(|producer| &producer.process),
-        };
-        match process {
-            Some(process) if self.random.one_in(2) => {
-                process.crash_at_call(calls, Crash::PowerLoss);
-                self.note(format_args!("the power is to be lost in call {calls}"));
-            }
-            _ => {
-                self.note("the power is lost");
-                self.machine.lose_power();
-            }
-        }
-    }
-
-    fn turn_faults(&mut self) {
-        self.faulty = !self.faulty && self.kind == Kind::Fsync;
-        self.excused |= self.faulty;
-        let faults = if self.faulty { self.faults } else { Faults::default() };
-        self.note(format_args!("calls fail as {faults:?} says"));
-        self.machine.set_faults(faults);
+        course
     }
 
     /// Hears what processes say, and buries those that have ended.
@@ -305,8 +203,12 @@ impl Run {
     fn hear_warnings(&mut self) {
         let warnings = self.warnings.take();
         self.diary += &warnings;
+        let ended = "simulated process has ended";
+        // A sync that a process was killed in has failed for all that comes after it.
+        let of_the_end =
+            |line: &str| line.contains(ended) || line.contains("a sync has failed") && warnings.contains(ended);
         let of_cleaning = |line: &&str| line.contains("tried again") || line.contains("topics cannot be cleaned");
-        let failed = warnings.lines().filter(of_cleaning).find(|line| !line.contains("simulated process has ended"));
+        let failed = warnings.lines().filter(of_cleaning).find(|line| !of_the_end(line));
         if let Some(line) = failed.filter(|_| !self.excused) {
             self.fail(format_args!("cleaning failed: {line}"));
         }
@@ -489,6 +391,10 @@ impl Run {
             self.all_run();
         }
         self.producer = None;
+        let process = self.machine.start().unwrap();
+        if let Err(error) = operator::clean_all(&process, &self.log) {
+            self.fail(format_args!("topics cannot be cleaned: {error:?}"));
+        }
     }
 
     fn all_run(&mut self) {
@@ -579,7 +485,7 @@ impl Evidence for Run {
     fn topic<V: Value>(&mut self, topic: &str) -> Vec<Vec<(Vec<u8>, V)>> {
         let process = self.machine.start().unwrap();
         let backend = open(&self.log, &process, &shop::app("simulated")).unwrap();
-        records_of(&*backend.replay().unwrap(), topic)
+        records_of(&*backend.replay().unwrap(), topic, !self.thinned.contains(topic))
     }
 
     fn session(&mut self) -> Session {
