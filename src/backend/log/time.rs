@@ -61,10 +61,10 @@ impl LogTime {
         Self { disk, path, clock, boot }
     }
 
-    /// Milliseconds since 1970.
+    /// Milliseconds since 1970. After a start of the machine the wall clock is believed no more than [`LogTime::look`] does.
     pub(super) fn now_ms(&self) -> i64 {
-        let known = self.boot.and_then(|boot| self.read().filter(|known| known.boot == boot));
-        known.map_or_else(|| self.clock.now_ms(), |known| self.clock.since_boot_ms() + known.ahead_ms)
+        let Some(boot) = self.boot else { return self.clock.now_ms() };
+        look(self.read(), boot, self.clock.since_boot_ms(), self.clock.now_ms()).seen_ms
     }
 
     /// As [`LogTime::now_ms`], and compares it with the wall clock.
@@ -226,6 +226,18 @@ mod tests {
         assert_eq!(time().look().unwrap(), START + 5000);
         std::fs::write(folder.path().join("time"), "{").unwrap();
         assert_eq!(time().now_ms(), START + DAY + 5000);
+    }
+
+    #[test]
+    fn a_clock_that_is_slow_after_a_start_of_the_machine_makes_nothing_old() {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = Clock::manual(START);
+        let time = |boot| LogTime::new(Disk::system(), folder.path().join("time"), clock.clone(), Some(boot));
+        time(BOOT).look().unwrap();
+        clock.jump(-5 * HOUR);
+        // Before anybody has compared the clocks in this run of the machine.
+        assert_eq!(time([3, 4]).now_ms(), START);
+        assert_eq!(time([3, 4]).look().unwrap(), START);
     }
 
     #[test]

@@ -94,14 +94,11 @@ impl Writer {
             // The new segment is durable at once, and must not outlive a first one that never was.
             old.file.sync_all().map_err(|error| partition.poisoned_by(io_error("sync", &old.path, error)))?;
         }
-        let time = &partition.common.time;
-        // Where nobody has compared the clocks since the machine's start, its wall clock would be believed unseen.
-        let now_ms = time.look().unwrap_or_else(|_| time.now_ms());
         let header = SegmentHeader {
             base: self.seen.offset,
             start: self.seen.pos,
             durable,
-            created_ms: now_ms.max(old.created_ms),
+            created_ms: partition.common.time.now_ms().max(old.created_ms),
             ends: None,
         };
         let made = Segment::create(partition.disk(), &partition.folder, header, &self.sequences);

@@ -60,7 +60,9 @@ fn a_producer_that_begins_anew_waits_until_it_sees_what_it_had_sent() {
     let prefix = fresh_prefix();
     let folder = TempDir::new().unwrap();
     let here = session(&prefix, &folder);
-    let orders = shop::orders(&mut Random::seeded("kafka::left_open"), 0, 60, false);
+    let mut orders = shop::orders(&mut Random::seeded("kafka::left_open"), 0, 60, false);
+    // All of them are one append.
+    orders.iter_mut().for_each(|order| order.customer = "one".to_owned());
     let open = || KafkaBackend::open(options(&prefix), Clock::system()).unwrap();
     let seen = open();
     let ends = || places().map(|place| seen.offsets(&place).unwrap().end).sum::<u64>();
