@@ -14,7 +14,7 @@ pub(super) const UPDATES: [&str; 4] = ["order-totals", "large-totals", "by-quant
 /// Topics of which every record counts.
 const WHOLE: [&str; 6] = ["orders", "large", "by-number", "bulky", "batched", "beside"];
 
-/// Settings, one of which each time: no run takes an hour.
+/// Settings, one of which each time: no run takes an hour, whatever a clock says that somebody sets.
 const SETTINGS: [&[&str]; 4] = [
     &["retention_ms=none", "retention_ms=1h", "retention_ms=1d"],
     &["segment_bytes=none", "segment_bytes=4KiB", "segment_bytes=6000", "segment_bytes=16KiB"],
@@ -45,13 +45,17 @@ impl Operation {
         Self { topic, settings: TopicSettings::parse(settings).unwrap(), cleans: !random.one_in(3) }
     }
 
-    pub(super) async fn carry_out(self, log: &LogBackend) -> Result<()> {
+    /// Whether the log has looked at the clock: from then on it has a time of its own.
+    pub(super) async fn carry_out(self, log: &LogBackend) -> Result<bool> {
         match log.set_topic(self.topic, &self.settings).await {
             // Nobody has made it yet.
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
             set => set?,
         };
-        if self.cleans { clean(log, self.topic).await } else { Ok(()) }
+        if self.cleans {
+            clean(log, self.topic).await?;
+        }
+        Ok(self.cleans && self.settings.lets_go())
     }
 }
 

@@ -72,6 +72,8 @@ pub(super) struct Run {
     /// What calls may do while `faulty`.
     faults: Faults,
     faulty: bool,
+    /// By how much the clock is wrong; `None` as long as the log has no time of its own.
+    wrong_ms: Option<i64>,
     /// Topics whose records went where there were later ones of the key.
     thinned: BTreeSet<&'static str>,
     /// Calls may have failed since all processes were started.
@@ -118,6 +120,7 @@ impl Run {
             acknowledged: 0,
             faults,
             faulty: false,
+            wrong_ms: None,
             thinned: BTreeSet::new(),
             excused: false,
             diary: String::new(),

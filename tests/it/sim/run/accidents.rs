@@ -1,4 +1,4 @@
-//! What happens in a round: processes begin, go on and end, calls fail, somebody changes settings.
+//! What happens in a round: processes begin, go on and end, calls fail, somebody changes settings or sets the clock.
 
 use std::time::Duration;
 
@@ -10,6 +10,9 @@ use crate::shop;
 use crate::sim::operator::{self, Operation};
 use crate::sim::processes::{Producer, Worker};
 use crate::support::APP;
+
+/// What somebody sets the clock by, in either direction, or a multiple of it: never so little that it is believed at once.
+const CLOCK_STEP_MS: i64 = 2 * 60 * 60 * 1000;
 
 impl Run {
     pub(super) fn round(&mut self) {
@@ -23,6 +26,7 @@ impl Run {
             86..92 if self.kind == Kind::Fsync => self.lose_power(),
             92..95 => self.turn_faults(),
             95..98 => self.operate(),
+            98 => self.set_clock(),
             _ => {}
         }
     }
@@ -144,9 +148,20 @@ impl Run {
             self.note("the operator has ended");
             return;
         }
-        if let Err(error) = done {
-            self.excuse("the operator", &error);
+        match done {
+            Ok(true) if self.wrong_ms.is_none() => self.wrong_ms = Some(0),
+            Ok(_) => {}
+            Err(error) => self.excuse("the operator", &error),
         }
+    }
+
+    /// Somebody sets the clock, by hours: no record is older for it. Before the log has a time of its own it would be.
+    fn set_clock(&mut self) {
+        let Some(wrong_ms) = &mut self.wrong_ms else { return };
+        let now = (self.random.within(0..25) as i64 - 12) * CLOCK_STEP_MS;
+        self.machine.jump(now - *wrong_ms);
+        *wrong_ms = now;
+        self.note(format_args!("the clock is {now} ms ahead from now on"));
     }
 
     fn turn_faults(&mut self) {
