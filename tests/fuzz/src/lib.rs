@@ -3,6 +3,7 @@
 //! A new target is a module here with a function `run`, three lines in `targets/`, and a `[[bin]]` named
 //! `fuzz_target_…` in `Cargo.toml`; seeds, if it wants any, stand in `seeds/` under its name.
 
+pub mod arguments;
 pub mod avsc;
 pub mod checkpoint;
 pub mod container;
