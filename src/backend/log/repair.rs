@@ -21,7 +21,7 @@ use super::topic::Topics;
 use super::verify::{Only, gap_behind, lost_until, wrong_entry};
 use crate::disk::Disk;
 use crate::error::{Error, ErrorKind, Result};
-use crate::record::{FrameBuilder, FrameError, HEADER_LEN, MAX_FRAME_LEN};
+use crate::record::{FrameBuilder, HEADER_LEN, MAX_FRAME_LEN};
 use crate::topic::{Cleanup, TopicPartition};
 
 /// One thing that was done, or could not be.
@@ -143,7 +143,7 @@ impl Mending<'_> {
             }
         }
         // What is left is a torn tail at most; the one way to cut it is the one of every opening.
-        if !hopeless && let Some(page) = held.page() {
+        if !hopeless && let Some(page) = held.any_page() {
             self.tail(page, &survey)?;
         }
         self.indexes(&held)
@@ -257,7 +257,7 @@ impl Mending<'_> {
         let torn = survey.segments.iter().find_map(|surveyed| {
             let torn = |hole: &&Hole| !survey.was_durable(&surveyed.segment, hole);
             let hole = surveyed.scanned.holes.iter().find(torn)?;
-            (hole.why != FrameError::Empty || hole.next.is_some()).then_some((surveyed, hole))
+            (!surveyed.is_reserved(hole)).then_some((surveyed, hole))
         });
         let Some((surveyed, hole)) = torn else { return Ok(()) };
         let mut copies = Vec::new();

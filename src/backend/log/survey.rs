@@ -13,6 +13,7 @@ use super::segment_name::{SegmentName, segments_in};
 use super::shared::EndPage;
 use crate::disk::{Disk, DiskFile, PAGE_BYTES, Unlock};
 use crate::error::{Error, ErrorKind, Result};
+use crate::record::FrameError;
 use crate::topic::TopicPartition;
 
 /// A partition's files as they were found.
@@ -39,6 +40,14 @@ pub(super) struct Surveyed {
     /// What was known of producers before it, where the segments before tell: every one since the first is there, and what
     /// was compacted, which says nothing of producers, has a list behind it.
     pub(super) producers: Option<BTreeMap<u64, u64>>,
+}
+
+impl Surveyed {
+    /// Whether a hole is space that was reserved ahead. In a segment that another follows it is what a cut has left, by a
+    /// process that was killed before it removed those behind.
+    pub(super) fn is_reserved(&self, hole: &Hole) -> bool {
+        hole.why == FrameError::Empty && hole.next.is_none() && !self.complete
+    }
 }
 
 /// The locks of a partition, while nobody opens it.
@@ -77,6 +86,11 @@ impl Held {
 
     pub(super) fn page(&self) -> Option<&EndPage> {
         self.page.as_ref().filter(|page| page.is_initialised())
+    }
+
+    /// The page also where it says nothing: a loss of power takes what was not synced of it.
+    pub(super) fn any_page(&self) -> Option<&EndPage> {
+        self.page.as_ref()
     }
 }
 

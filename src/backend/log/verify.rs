@@ -12,7 +12,6 @@ use super::topic::Topics;
 use super::{LogOptions, has_format, time};
 use crate::disk::Disk;
 use crate::error::{Error, ErrorKind, Result};
-use crate::record::FrameError;
 use crate::topic::TopicPartition;
 
 /// How bad a finding is.
@@ -238,7 +237,7 @@ fn of_hole(survey: &Survey, surveyed: &Surveyed, hole: &Hole) -> Option<Finding>
     if durable {
         return finding(Severity::Damage, lost, REPAIR);
     }
-    if hole.why == FrameError::Empty && hole.next.is_none() {
+    if surveyed.is_reserved(hole) {
         return None;
     }
     let what = "a torn tail, which was never durable and never acknowledged as such".to_owned();
