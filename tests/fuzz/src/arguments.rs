@@ -147,7 +147,7 @@ fn topics() -> Vec<(PathBuf, Vec<u8>)> {
 /// Whether a command line ends, asks nobody and nothing over a network, and keeps to this folder.
 fn is_harmless(args: &[&[u8]]) -> bool {
     let has = |what: &str| args.iter().any(|arg| contains(arg, what));
-    let is = |what: &str| args.iter().any(|arg| *arg == what.as_bytes());
+    let is = |what: &str| args.contains(&what.as_bytes());
     let option = |short: u8, long: &str| {
         args.iter().any(|arg| {
             arg.starts_with(long.as_bytes()) || arg.starts_with(b"-") && !arg.starts_with(b"--") && arg.contains(&short)
