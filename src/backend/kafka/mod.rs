@@ -180,17 +180,22 @@ impl Inner {
         self.ledger.read_up_to(offsets.end, || self.readers.reader(&place, offsets.start, offsets))
     }
 
-    /// The same for who begins: a broker that has gone just now is no reason to give up. Blocks.
+    /// The same for who begins. Blocks.
     fn read_ledger_patiently(&self) -> Result<()> {
+        self.patiently(Self::read_ledger)
+    }
+
+    /// Asks again where a broker has gone just now: that is no reason to give up. Blocks.
+    fn patiently<T>(&self, ask: impl Fn(&Self) -> Result<T>) -> Result<T> {
         for _ in 1..FAILOVER_ATTEMPTS {
-            match self.read_ledger() {
+            match ask(self) {
                 Err(error) if error.kind() == ErrorKind::Io && self.list_partitions().is_ok() => {
                     tracing::warn!(%error, "asking again, because another broker should take over");
                 }
                 result => return result,
             }
         }
-        self.read_ledger()
+        ask(self)
     }
 
     /// Reads the ledger up to what was committed at that offset, which may not be seen yet. Blocks.
@@ -205,7 +210,7 @@ impl Inner {
     /// that has not ended. Blocks until that has.
     fn read_settled_ledger(&self) -> Result<()> {
         let place = self.ledger_place();
-        match self.written_end(&place)?.checked_sub(1) {
+        match self.patiently(|inner| inner.written_end(&place))?.checked_sub(1) {
             Some(last) => self.read_ledger_past(last),
             None => Ok(()),
         }
@@ -226,7 +231,7 @@ impl Inner {
     fn wait_until_seen(&self, place: &TopicPartition, offset: u64) -> Result<()> {
         let began = self.clock.moment();
         let mut wait = WAIT;
-        while self.offsets(place)?.end <= offset {
+        while self.patiently(|inner| inner.offsets(place))?.end <= offset {
             if self.clock.moment().since(began) > SETTLED_WITHIN {
                 let message = "what was committed is not seen; look at the state of the brokers, and for transactions that \
                                are open (kafka-transactions.sh)";
