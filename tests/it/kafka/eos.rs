@@ -167,14 +167,20 @@ impl Run {
         let (mut killed, mut restarted) = (0, 0);
         let mut since = self.clock.moment();
         let mut seen = 0;
-        while killed < kills || restarted < restarts || generator.written() < numbers {
+        let specs: Vec<Spec> = workers.iter().map(|worker| worker.spec.clone()).collect();
+        loop {
+            // On a slow machine the first kills can all come before the first checkpoint.
+            let kill = killed < kills || killed < 10 * kills && check_starts(&specs).1 == 0;
+            if !kill && restarted >= restarts && generator.written() >= numbers {
+                break;
+            }
             self.wait(since, workers, "no number is written");
             let written = generator.written();
             if written > seen {
                 (seen, since) = (written, self.clock.moment());
             }
             // Evenly over what is written.
-            if killed < kills && written >= numbers * (killed + 1) / (kills + 1) {
+            if kill && written >= numbers * (killed + 1) / (kills + 1) {
                 let spec = workers.swap_remove(random.within(0..workers.len() as u64) as usize).kill();
                 killed += 1;
                 self.sleep_ms(random.within(0..4_000));
