@@ -10,13 +10,14 @@ use rdkafka::message::{Header, Message, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext};
 
 use super::client::{Clients, Context, Role};
+use super::native::Events;
 use super::options::ANSWER_TIMEOUT;
 use crate::clock::Clock;
 use crate::error::Result;
 use crate::record::{FrameBuilder, RawRecord};
 
 /// How long librdkafka's events are waited for at once.
-const TURN: Duration = Duration::from_millis(1);
+const TURN: Duration = Duration::from_millis(100);
 
 /// Beyond this nothing comes any more: `delivery.timeout.ms` ends every record before.
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(60);
@@ -79,6 +80,8 @@ impl ProducerContext for Reporting {
 
 /// A producer, and what it has sent.
 pub(super) struct Sender {
+    /// The producer's; gone before it.
+    events: Option<Events>,
     /// Taken out when it is dropped, which waits for its threads.
     producer: Option<BaseProducer<Reporting>>,
     clients: Clients,
@@ -95,8 +98,15 @@ impl std::fmt::Debug for Sender {
 impl Sender {
     pub(super) fn new(clients: &Clients, clock: &Clock, role: Role<'_>) -> Result<Self> {
         let reporting = Reporting { context: clients.context.clone(), reports: Mutex::default() };
-        let producer = Some(clients.make(role, reporting)?);
-        Ok(Self { producer, clients: clients.clone(), clock: clock.clone(), sent: Mutex::new(0) })
+        let producer: BaseProducer<Reporting> = clients.make(role, reporting)?;
+        let events = Some(Events::of(producer.client()));
+        Ok(Self {
+            events,
+            producer: Some(producer),
+            clients: clients.clone(),
+            clock: clock.clone(),
+            sent: Mutex::new(0),
+        })
     }
 
     /// Takes over the transactions of that name: what is on its way under it is ended, and whoever had it is shut out.
@@ -148,7 +158,7 @@ impl Sender {
                 Ok(()) => break,
                 Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) => {
                     message = back;
-                    self.producer().poll(TURN);
+                    self.take_reports();
                 }
                 Err((error, _)) => return Err(self.clients.explain("cannot send a record", error)),
             }
@@ -157,21 +167,32 @@ impl Sender {
         Ok(())
     }
 
+    fn reported(&self) -> u64 {
+        self.producer().context().reports().reported
+    }
+
+    /// Takes the reports that have come, or waits for some. Blocks.
+    fn take_reports(&self) {
+        let before = self.reported();
+        let events = self.events.as_ref();
+        events.inspect(|events| events.clear());
+        self.producer().poll(Duration::ZERO);
+        if self.reported() == before {
+            events.inspect(|events| events.wait(TURN));
+        }
+    }
+
     /// Waits until everything that was sent is written; for each place the offsets of its first and its last record.
     /// Blocks.
     pub(super) fn finish(&self) -> Result<Vec<Option<(u64, u64)>>> {
         let began = self.clock.moment();
         let mut sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
-        loop {
-            let reports = self.producer().context().reports().reported;
-            if reports >= *sent {
-                break;
-            }
+        while self.reported() < *sent {
             if self.clock.moment().since(began) > DELIVERY_TIMEOUT {
                 let error = KafkaError::MessageProduction(RDKafkaErrorCode::MessageTimedOut);
                 return Err(self.clients.explain("what was sent is not acknowledged", error));
             }
-            self.producer().poll(TURN);
+            self.take_reports();
         }
         *sent = 0;
         let reports = std::mem::take(&mut *self.producer().context().reports());
@@ -184,6 +205,7 @@ impl Sender {
 
 impl Drop for Sender {
     fn drop(&mut self) {
+        self.events = None;
         super::dispose(self.producer.take());
     }
 }

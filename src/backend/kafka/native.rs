@@ -1,22 +1,23 @@
 //! What rdkafka does not wrap: one partition read apart from any group, whole batches at a time, a group's positions
-//! deleted or set with a note, and the ids of topics. The only unsafe code of this backend.
+//! deleted or set with a note, the ids of topics, and a wait for events. The only unsafe code of this backend.
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, CString, c_void};
 use std::fmt;
 use std::future::poll_fn;
 use std::ptr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
 use futures::task::AtomicWaker;
-use rdkafka::TopicPartitionList;
 use rdkafka::bindings as raw;
+use rdkafka::client::Client;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{IsError, KafkaError, RDKafkaErrorCode};
 use rdkafka::types::{RDKafka, RDKafkaMessage, RDKafkaQueue, RDKafkaRespErr, RDKafkaTopic};
+use rdkafka::{ClientContext, TopicPartitionList};
 
 use super::client::Context;
 
@@ -49,6 +50,76 @@ unsafe extern "C" fn ring(_client: *mut RDKafka, bell: *mut c_void) {
     let bell = unsafe { &*bell.cast::<Bell>() };
     bell.rung.store(true, Ordering::SeqCst);
     bell.waker.wake();
+}
+
+/// Waits for a client's events.
+///
+/// The client's own call to wait for them goes on until its time is over, whatever comes, and asks over and over without a
+/// pause in its last millisecond.
+pub(super) struct Events {
+    queue: *mut RDKafkaQueue,
+    knock: Arc<Knock>,
+}
+
+/// Whether anything has come.
+#[derive(Debug, Default)]
+struct Knock {
+    come: Mutex<bool>,
+    changed: Condvar,
+}
+
+// SAFETY: librdkafka's queues may be used from any thread.
+unsafe impl Send for Events {}
+// SAFETY: as above.
+unsafe impl Sync for Events {}
+
+impl Events {
+    /// Must be dropped before the client is.
+    pub(super) fn of<C: ClientContext>(client: &Client<C>) -> Self {
+        let knock = Arc::new(Knock::default());
+        // SAFETY: the client is alive; `knock` outlives the call-back, which `drop` takes off first.
+        let queue = unsafe {
+            let queue = raw::rd_kafka_queue_get_main(client.native_ptr());
+            raw::rd_kafka_queue_cb_event_enable(queue, Some(knocks), Arc::as_ptr(&knock).cast_mut().cast());
+            queue
+        };
+        Self { queue, knock }
+    }
+
+    /// What comes from here on ends a wait.
+    pub(super) fn clear(&self) {
+        *self.knock.come.lock().unwrap_or_else(PoisonError::into_inner) = false;
+    }
+
+    /// Waits until something has come since it was cleared, or is there still.
+    pub(super) fn wait(&self, at_most: Duration) {
+        // SAFETY: the queue is there until `drop`.
+        if unsafe { raw::rd_kafka_queue_length(self.queue) } > 0 {
+            return;
+        }
+        let come = self.knock.come.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(self.knock.changed.wait_timeout_while(come, at_most, |come| !*come));
+    }
+}
+
+/// # Safety
+///
+/// `knock` must point to a [`Knock`] that lives until the call-back is taken off its queue.
+unsafe extern "C" fn knocks(_client: *mut RDKafka, knock: *mut c_void) {
+    // SAFETY: as the caller promises.
+    let knock = unsafe { &*knock.cast::<Knock>() };
+    *knock.come.lock().unwrap_or_else(PoisonError::into_inner) = true;
+    knock.changed.notify_all();
+}
+
+impl Drop for Events {
+    fn drop(&mut self) {
+        // SAFETY: the call-back goes first, so that nobody knocks at what is gone; the client is still there.
+        unsafe {
+            raw::rd_kafka_queue_cb_event_enable(self.queue, None, ptr::null_mut());
+            raw::rd_kafka_queue_destroy(self.queue);
+        }
+    }
 }
 
 /// What a partition's queue holds.
