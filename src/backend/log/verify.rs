@@ -248,7 +248,9 @@ fn of_hole(survey: &Survey, surveyed: &Surveyed, hole: &Hole) -> Option<Finding>
 pub(super) fn lost_until(survey: &Survey, surveyed: &Surveyed, hole: &Hole) -> Option<u64> {
     let next_segment = survey.segments.iter().find(|other| other.segment.base > surveyed.segment.base);
     let noted = Some(survey.noted.1).filter(|noted| !surveyed.complete && *noted > hole.offset);
-    hole.next.or(next_segment.filter(|_| surveyed.complete).map(|next| next.segment.base)).or(noted)
+    let until = hole.next.or(next_segment.filter(|_| surveyed.complete).map(|next| next.segment.base)).or(noted);
+    // Frames that count on beyond the segment that follows are damage, too, though their checksums are right.
+    until.filter(|until| *until >= hole.offset)
 }
 
 fn of_index(disk: &Disk, surveyed: &Surveyed) -> Result<Option<Finding>> {

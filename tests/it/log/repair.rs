@@ -153,6 +153,32 @@ async fn any_one_frame_is_taken_out_and_no_other() {
     }
 }
 
+/// A frame whose checksum is right counts on beyond the segment that follows, and behind it nothing is right.
+#[tokio::test]
+async fn offsets_that_reach_into_the_next_segment_are_not_made_up_for() {
+    let folder = quick_folder();
+    sound(folder.path()).await;
+    let path = segment(folder.path(), 0);
+    let next = bases(folder.path())[1];
+    let (at, len, ..) = frames_of(folder.path(), 0)[1];
+    let mut frame = FrameBuilder::new();
+    (0..next + 50).for_each(|_| frame.push(None, Some(b""), 0));
+    let frame = frame.seal(0, 0, 0, 0, 0).to_vec();
+    assert!(frame.len() < len as usize, "{} bytes", frame.len());
+    OpenOptions::new().write(true).open(&path).unwrap().write_all_at(&frame, at).unwrap();
+    let damaged = fs::read(&path).unwrap();
+
+    let report = verify(&small(folder.path()), ALL).unwrap();
+    let hole = (at + frame.len() as u64, next + 50);
+    let found = |finding: &&Finding| (finding.byte, finding.offset) == (Some(hole.0), Some(hole.1));
+    let finding = damage(&report).into_iter().find(found).unwrap_or_else(|| panic!("{report:#?}"));
+    assert_eq!(finding.file, path, "{finding:?}");
+    let mended = repaired(&small(folder.path()));
+    assert!(mended.iter().any(|one| one.file == path && !one.done), "{mended:#?}");
+    assert!(mended.iter().all(|one| one.lost.is_none()), "{mended:#?}");
+    assert_eq!(fs::read(&path).unwrap(), damaged, "what cannot be mended stays");
+}
+
 #[tokio::test]
 async fn a_header_is_written_anew_where_the_segment_before_tells_it() {
     let folder = quick_folder();
