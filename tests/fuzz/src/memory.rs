@@ -5,7 +5,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-/// Counts what is allocated. A target runs on one thread, so plain loads and stores are enough.
+/// Counts what is allocated, by all threads together: a target may start a worker.
 struct Counted;
 
 #[global_allocator]
@@ -50,12 +50,9 @@ unsafe impl GlobalAlloc for Counted {
 }
 
 fn take(size: usize) -> bool {
-    let live = LIVE.load(Relaxed);
-    if live.saturating_add(size) > BOUND.load(Relaxed) {
-        return false;
-    }
-    LIVE.store(live + size, Relaxed);
-    true
+    let bound = BOUND.load(Relaxed);
+    let with = |live: usize| live.checked_add(size).filter(|live| *live <= bound);
+    LIVE.fetch_update(Relaxed, Relaxed, with).is_ok()
 }
 
 /// Runs something that may take so many bytes more than are taken now.
