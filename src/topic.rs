@@ -236,6 +236,7 @@ pub(crate) fn check_spec(spec: &TopicSpec) -> Result<()> {
 }
 
 /// The partition that a key belongs to: Kafka's default partitioner, so that every client agrees.
+#[inline]
 pub fn partition_of(key: &[u8], partitions: u32) -> u32 {
     if partitions <= 1 { 0 } else { (murmur2(key) & 0x7fff_ffff) % partitions }
 }

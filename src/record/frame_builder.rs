@@ -96,6 +96,7 @@ impl FrameBuilder {
     }
 
     /// Bytes so far, header included.
+    #[inline]
     pub fn len(&self) -> usize {
         self.bytes.len()
     }
@@ -378,6 +379,7 @@ pub struct FrameMark {
 
 impl FrameBuilder {
     /// Remembers what it holds now.
+    #[inline]
     pub fn mark(&self) -> FrameMark {
         FrameMark {
             len: self.bytes.len(),

@@ -47,16 +47,38 @@ impl SlotNo {
 }
 
 /// One key and what is known of it.
+///
+/// Slots are looked up at random, so what counts is how many cache lines one lies in: at multiples of 32 bytes it is never
+/// one more than its size takes.
 #[derive(Debug)]
+#[repr(align(32))]
 pub(super) struct Slot<S> {
     pub(super) key: KeyBytes,
     pub(super) timestamp: i64,
     tag: u32,
-    /// Encoded size when it was last seen encoded: what the state is taken to own outside of the slot.
-    heap: u32,
+    heap: HeapSize,
     pub(super) flags: u8,
     /// `None` for a key that is known to be absent.
     pub(super) state: Option<S>,
+}
+
+/// Encoded size when a state was last seen encoded: what it is taken to own outside of its slot. In units that let it share
+/// a word with the flags; up to 256 MiB.
+#[derive(Clone, Copy, Debug, Default)]
+struct HeapSize([u8; 3]);
+
+impl HeapSize {
+    const UNIT: usize = 16;
+
+    fn of(bytes: usize) -> Self {
+        let [a, b, c, ..] = bytes.div_ceil(Self::UNIT).min((1 << 24) - 1).to_le_bytes();
+        Self([a, b, c])
+    }
+
+    fn bytes(self) -> usize {
+        let [a, b, c] = self.0;
+        u32::from_le_bytes([a, b, c, 0]) as usize * Self::UNIT
+    }
 }
 
 #[derive(Debug)]
@@ -252,7 +274,14 @@ impl<S: Clone> Cache<S> {
             self.grow_index();
         }
         let tag = Self::tag(hash);
-        let slot = Slot { key: KeyBytes::new(key), timestamp, tag, heap: 0, flags: USED | REFERENCED, state };
+        let slot = Slot {
+            key: KeyBytes::new(key),
+            timestamp,
+            tag,
+            heap: HeapSize::default(),
+            flags: USED | REFERENCED,
+            state,
+        };
         self.key_heap += slot.key.heap_bytes();
         let no = match self.free.pop() {
             Some(no) => {
@@ -368,9 +397,9 @@ impl<S: Clone> Cache<S> {
     pub(super) fn set_heap(&mut self, no: SlotNo, bytes: usize) {
         if std::mem::needs_drop::<S>() {
             let slot = slot_in(&mut self.chunks, no);
-            self.state_heap -= slot.heap as usize;
-            slot.heap = u32::try_from(bytes).unwrap_or(u32::MAX);
-            self.state_heap += slot.heap as usize;
+            self.state_heap -= slot.heap.bytes();
+            slot.heap = HeapSize::of(bytes);
+            self.state_heap += slot.heap.bytes();
         }
     }
 
@@ -511,9 +540,9 @@ impl<S: Clone> Cache<S> {
         self.index_remove(no);
         let slot = self.slot_mut(no);
         let (key, heap) = (std::mem::replace(&mut slot.key, KeyBytes::EMPTY), slot.heap);
-        (slot.flags, slot.heap, slot.state) = (0, 0, None);
+        (slot.flags, slot.heap, slot.state) = (0, HeapSize::default(), None);
         self.key_heap -= key.heap_bytes();
-        self.state_heap -= heap as usize;
+        self.state_heap -= heap.bytes();
         self.used -= 1;
         self.free.push(no);
     }
@@ -584,6 +613,24 @@ mod tests {
             prop_assert_eq!(cache.bytes(), 0);
             prop_assert!(cache.index.iter().all(|entry| *entry == 0));
         }
+    }
+
+    #[test]
+    fn what_a_state_owns_is_counted_up_to_a_unit_and_up_to_a_most() {
+        let most = ((1 << 24) - 1) * HeapSize::UNIT;
+        for bytes in [0, 1, 15, 16, 17, 65_536 * 16 + 1, most - 1, most] {
+            let counted = HeapSize::of(bytes).bytes();
+            assert!((bytes..bytes + HeapSize::UNIT).contains(&counted), "{bytes}: {counted}");
+        }
+        assert_eq!(HeapSize::of(usize::MAX).bytes(), most);
+        let mut cache = Cache::<String>::new();
+        let slot = cache.insert(hash(7), b"key", 0, None).unwrap();
+        let before = cache.bytes();
+        cache.set_heap(slot, 1_000);
+        cache.set_heap(slot, 40);
+        assert_eq!(cache.bytes(), before + 48);
+        cache.remove(slot);
+        assert_eq!(cache.bytes(), 0);
     }
 
     #[test]
