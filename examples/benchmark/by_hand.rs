@@ -83,6 +83,16 @@ pub(crate) struct Figures {
 /// The figures of each key.
 pub(crate) type ByHand = HashMap<Box<[u8]>, Figures, foldhash::fast::RandomState>;
 
+/// Decodes what is asked for of a sale.
+#[inline(always)]
+pub(crate) fn customer_and_price(value: &[u8]) -> Result<(&[u8], f64)> {
+    let mut datum = value.get(10..).unwrap_or_default();
+    let _sale_id = zigzag(&mut datum);
+    let len = zigzag(&mut datum) as usize;
+    let (customer, rest) = datum.split_at(len);
+    Ok((customer, f64::from_le_bytes(rest[..8].try_into()?)))
+}
+
 /// Decodes a sale and adds it. `text` makes sure that a customer is UTF-8.
 #[inline(always)]
 pub(crate) fn add(
@@ -90,14 +100,8 @@ pub(crate) fn add(
     value: &[u8],
     text: impl Fn(&[u8]) -> Result<&[u8], std::str::Utf8Error>,
 ) -> Result<()> {
-    let mut datum = value.get(10..).unwrap_or_default();
-    let _sale_id = zigzag(&mut datum);
-    let (customer, rest) = {
-        let len = zigzag(&mut datum) as usize;
-        datum.split_at(len)
-    };
+    let (customer, price) = customer_and_price(value)?;
     let customer = text(customer)?;
-    let price = f64::from_le_bytes(rest[..8].try_into()?);
     match totals.get_mut(customer) {
         Some(figures) => {
             figures.sales += 1;
@@ -176,12 +180,7 @@ pub(crate) fn rocks(folder: &Path, partitions: u32) -> Result<Outcome> {
     unlogged.disable_wal(true);
     let outcome = run(folder, partitions, |frame| {
         for record in frame.records() {
-            let value = record.value.unwrap_or_default();
-            let mut datum = value.get(10..).unwrap_or_default();
-            let _sale_id = zigzag(&mut datum);
-            let len = zigzag(&mut datum) as usize;
-            let (customer, rest) = datum.split_at(len);
-            let price = f64::from_le_bytes(rest[..8].try_into()?);
+            let (customer, price) = customer_and_price(record.value.unwrap_or_default())?;
             let mut figures = [0.0, 0.0, price, price];
             if let Some(stored) = db.get_pinned(customer)? {
                 for (figure, bytes) in figures.iter_mut().zip(stored.chunks_exact(8)) {

@@ -1,4 +1,4 @@
-//! The declared aggregation on a real Kafka, beside Kafka Streams and a bare loop over the same client.
+//! The declared aggregation on a real Kafka, beside Kafka Streams and loops by hand over the same client.
 //!
 //! All of them get the same topic, put out the same figures every 100 ms and use both cores, on which the broker runs, too.
 //! One after another they process all of it; what counts is the later half, in which code is warm and most keys are known.
@@ -17,13 +17,11 @@ use gretchen::prelude::*;
 use gretchen::publish::Publisher;
 use gretchen::topic::TopicSpec;
 use gretchen::worker::{self, WorkerEvent, WorkerOptions};
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::{ClientConfig, Message as _, Offset, TopicPartitionList};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, watch};
 
 use crate::agents::{DECLARED, declared};
-use crate::by_hand::{self, ByHand};
+use crate::kafka_loop::Source;
 use crate::measure::{Part, Sample, parts, peak_bytes, spread};
 use crate::probe::{Notes, Probe};
 use crate::workload::{Distribution, Workload};
@@ -33,6 +31,7 @@ const AT_WORK: &str = "at work";
 
 /// What is put out beside the topic of sales; the declared aggregation has a topic of its own.
 const STREAMS_TOTALS: &str = "streams-totals";
+const LOOP_TOTALS: &str = "loop-totals";
 
 /// How long a worker is at work before it is killed. Nobody is done by then with as many records as are usual.
 const BEFORE_KILL: Duration = Duration::from_secs(1);
@@ -71,6 +70,10 @@ pub(crate) struct Arguments {
 pub(crate) enum Who {
     /// Polls, decodes and folds into a hash map, and nothing else.
     Loop,
+    /// The same, and puts out what has changed, in transactions.
+    LoopExactlyOnce,
+    /// The same, and puts out what has changed, without transactions.
+    LoopAtLeastOnce,
     /// The declared aggregation, exactly once.
     ExactlyOnce,
     /// The declared aggregation, at least once.
@@ -85,14 +88,23 @@ pub(crate) enum Who {
     Quix,
 }
 
-const EVERYBODY: [Who; 5] =
-    [Who::Loop, Who::StreamsAtLeastOnce, Who::AtLeastOnce, Who::StreamsExactlyOnce, Who::ExactlyOnce];
+const EVERYBODY: [Who; 7] = [
+    Who::Loop,
+    Who::LoopAtLeastOnce,
+    Who::StreamsAtLeastOnce,
+    Who::AtLeastOnce,
+    Who::LoopExactlyOnce,
+    Who::StreamsExactlyOnce,
+    Who::ExactlyOnce,
+];
 
 impl Who {
     /// For people.
     pub(crate) fn name(self) -> &'static str {
         match self {
-            Self::Loop => "bare loop over librdkafka",
+            Self::Loop => "loop over librdkafka that only reads",
+            Self::LoopExactlyOnce => "loop over librdkafka, exactly once",
+            Self::LoopAtLeastOnce => "loop over librdkafka, at least once",
             Self::ExactlyOnce => "declared, exactly once",
             Self::AtLeastOnce => "declared, at least once",
             Self::StreamsExactlyOnce => "Kafka Streams, exactly once",
@@ -109,6 +121,20 @@ impl Who {
             Self::AtLeastOnce => Some(Self::StreamsAtLeastOnce),
             _ => None,
         }
+    }
+
+    /// The loop by hand that puts out the same with the same guarantee.
+    fn by_hand(self) -> Option<Self> {
+        match self {
+            Self::ExactlyOnce | Self::StreamsExactlyOnce => Some(Self::LoopExactlyOnce),
+            Self::AtLeastOnce | Self::StreamsAtLeastOnce => Some(Self::LoopAtLeastOnce),
+            _ => None,
+        }
+    }
+
+    /// Whether it could go on after a crash.
+    fn can_recover(self) -> bool {
+        !matches!(self, Self::Loop | Self::LoopExactlyOnce | Self::LoopAtLeastOnce)
     }
 }
 
@@ -221,7 +247,9 @@ impl Place {
         runtime()?.block_on(async {
             let (backend, partitions) = (self.backend(Who::ExactlyOnce)?, self.workload.partitions);
             Plan::make("fill", &App::new("fill").agent::<declared>().agents(), &*backend, partitions).await?;
-            backend.create_topic(&TopicSpec::new(STREAMS_TOTALS, partitions)).await?;
+            for totals in [STREAMS_TOTALS, LOOP_TOTALS] {
+                backend.create_topic(&TopicSpec::new(totals, partitions)).await?;
+            }
             // Sales of now: those of long ago would be deleted at once.
             let from_ms = Clock::system().now_ms() - self.workload.records as i64;
             self.workload.publish_to(Publisher::open(&backend, "sales", None).await?, from_ms).await
@@ -237,7 +265,7 @@ impl Place {
                 let mut outcome = self.in_process(*who, &round.to_string())?;
                 let reference = reference.get_or_insert_with(|| (row.contestant, outcome.clone()));
                 self.check(row.contestant, &outcome, reference)?;
-                if arguments.kill && *who != Who::Loop {
+                if arguments.kill && who.can_recover() {
                     outcome.back_s = Some(self.killed(*who, &format!("{round}-killed"), reference)?);
                 }
                 row.outcomes.push(outcome);
@@ -299,7 +327,7 @@ impl Place {
             }
             Who::StreamsExactlyOnce => "exactly_once_v2",
             Who::StreamsAtLeastOnce => "at_least_once",
-            Who::Loop | Who::ExactlyOnce | Who::AtLeastOnce => {
+            Who::Loop | Who::LoopExactlyOnce | Who::LoopAtLeastOnce | Who::ExactlyOnce | Who::AtLeastOnce => {
                 let mut command = Command::new(std::env::current_exe()?);
                 let name = clap::ValueEnum::to_possible_value(&who).ok_or("a contestant without a name")?;
                 command.args(["on-kafka", name.get_name(), &self.brokers, &self.prefix, run]);
@@ -363,7 +391,7 @@ impl Contest {
             "",
             "k records/s",
             "times Kafka Streams",
-            "of the loop",
+            "of the loop by hand",
             "CPU s/M",
             "of Kafka Streams'",
             "peak MiB",
@@ -387,7 +415,7 @@ impl Contest {
                     format!("{middle:.0}")
                 },
                 ratio(row, peer, Outcome::rate),
-                if *who == Who::Loop { String::new() } else { ratio(row, of(Who::Loop), Outcome::rate) },
+                ratio(row, who.by_hand().and_then(of), Outcome::rate),
                 format!("{:.2}", median(row, Outcome::cpu_s)),
                 ratio(row, peer, Outcome::cpu_s),
                 format!("{:.0}", median(row, |outcome| outcome.peak_bytes as f64) / f64::from(1 << 20)),
@@ -422,50 +450,28 @@ impl Run {
     /// Runs it and prints what came of it.
     pub(crate) fn here(&self) -> Result<()> {
         let outcome = match self.who {
-            Who::Loop => self.bare_loop()?,
+            Who::Loop | Who::LoopExactlyOnce | Who::LoopAtLeastOnce => self.by_hand()?,
             _ => self.worker()?,
         };
         println!("{}", serde_json::to_string(&outcome)?);
         Ok(())
     }
 
-    /// What a loop with the same client and without anything else takes.
-    fn bare_loop(&self) -> Result<Outcome> {
-        let clock = Clock::system();
-        let consumer: BaseConsumer = ClientConfig::new()
-            .set("bootstrap.servers", &self.brokers)
-            .set("group.id", format!("{}loop-{}", self.prefix, self.run))
-            .set("enable.auto.commit", "false")
-            .set("enable.auto.offset.store", "false")
-            .set("isolation.level", "read_committed")
-            // As ours has them: by default it sleeps for a second whenever enough is waiting.
-            .set("queued.max.messages.kbytes", "8192")
-            .set("fetch.queue.backoff.ms", "10")
-            .create()?;
-        let mut list = TopicPartitionList::new();
-        for partition in 0..self.partitions {
-            let topic = format!("{}sales", self.prefix);
-            list.add_partition_offset(&topic, partition as i32, Offset::Beginning)?;
-        }
-        consumer.assign(&list)?;
-        let mut totals = ByHand::default();
-        let mut samples = vec![Sample::take(&clock, 0)];
-        let mut done = 0;
-        while done < self.records {
-            let Some(message) = consumer.poll(Duration::from_secs(10)) else {
-                return Err(format!("nothing came for ten seconds after {done} records").into());
-            };
-            by_hand::add(&mut totals, message?.payload().unwrap_or_default(), by_hand::std_check)?;
-            done += 1;
-            if done == 1 {
-                println!("{AT_WORK}");
-            }
-            if done.is_multiple_of(10_000) || done == self.records {
-                samples.push(Sample::take(&clock, done));
-            }
-        }
-        let rows = totals.values().map(|figures| (figures.sales, figures.revenue));
-        outcome(&samples, rows)
+    fn by_hand(&self) -> Result<Outcome> {
+        let named = |name: &str| format!("{}{name}", self.prefix);
+        let source = Source {
+            brokers: &self.brokers,
+            topic: &named("sales"),
+            run: &self.run,
+            partitions: self.partitions,
+            records: self.records,
+        };
+        let at_work = || println!("{AT_WORK}");
+        let folded = match self.who {
+            Who::Loop => source.fold(at_work)?,
+            who => source.put_out(&named(LOOP_TOTALS), who == Who::LoopExactlyOnce, at_work)?,
+        };
+        outcome(&folded.samples, folded.rows.into_iter())
     }
 
     /// A worker with the declared aggregation, until everything is committed.

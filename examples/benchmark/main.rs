@@ -14,6 +14,8 @@ mod idle;
 mod instructions;
 #[cfg(feature = "kafka")]
 mod kafka;
+#[cfg(feature = "kafka")]
+mod kafka_loop;
 mod latency;
 mod log;
 mod measure;
@@ -65,7 +67,7 @@ enum Contest {
     /// The forms of agent on the log beside Kafka Streams, Quix Streams and Faust on a real Kafka, and a get and a put of RocksDB.
     #[cfg(all(feature = "kafka", feature = "rocksdb"))]
     Peers(peers::Arguments),
-    /// The declared aggregation on a real Kafka, beside Kafka Streams and a bare loop over the same client.
+    /// The declared aggregation on a real Kafka, beside Kafka Streams and loops by hand over the same client.
     #[cfg(feature = "kafka")]
     Kafka(kafka::Arguments),
     /// Publishes sales into a folder and keeps it, for runs under a profiler.
