@@ -8,21 +8,7 @@ use std::num::NonZeroU32;
 use super::huge_pages;
 use super::key_bytes::KeyBytes;
 use super::prefetch::{prefetch, prefetch_two};
-
-/// Changed since the last commit.
-pub(super) const DIRTY: u8 = 1;
-/// Changed since the last checkpoint, committed or not.
-pub(super) const UNSAVED: u8 = 2;
-/// Being written by a checkpoint that has not finished.
-pub(super) const IN_FLIGHT: u8 = 4;
-/// Used since the eviction's hand came by.
-const REFERENCED: u8 = 8;
-/// What it held at the last mark is in the undo log.
-const LOGGED: u8 = 16;
-/// Holds a key.
-const USED: u8 = 32;
-/// Differs from the store, or may have to be put back.
-const PINNED: u8 = DIRTY | UNSAVED | IN_FLIGHT | LOGGED;
+use super::slot::{DIRTY, HeapSize, IN_FLIGHT, LOGGED, Marks, PINNED, REFERENCED, Slot, SlotNo, UNSAVED, USED, Undo};
 
 /// Slots come in chunks, so that more of them never move the others. Memory is taken as it is written to.
 const CHUNK_BITS: u32 = 16;
@@ -30,114 +16,6 @@ const CHUNK_SLOTS: usize = 1 << CHUNK_BITS;
 const MIN_INDEX_BITS: u32 = 6;
 /// What a key costs in the index at its usual fill.
 const INDEX_BYTES_PER_KEY: usize = 16;
-
-/// The number of a slot: stays valid until the next eviction.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SlotNo(NonZeroU32);
-
-impl SlotNo {
-    fn new(index: usize) -> Option<Self> {
-        u32::try_from(index + 1).ok().and_then(NonZeroU32::new).map(Self)
-    }
-
-    #[inline]
-    fn index(self) -> usize {
-        self.0.get() as usize - 1
-    }
-}
-
-/// One key and what is known of it.
-///
-/// Slots are looked up at random, so what counts is how many cache lines one lies in: at multiples of 32 bytes it is never
-/// one more than its size takes.
-#[derive(Debug)]
-#[repr(align(32))]
-pub(super) struct Slot<S> {
-    pub(super) key: KeyBytes,
-    pub(super) timestamp: i64,
-    tag: u32,
-    heap: HeapSize,
-    pub(super) flags: u8,
-    /// `None` for a key that is known to be absent.
-    pub(super) state: Option<S>,
-}
-
-/// Encoded size when a state was last seen encoded: what it is taken to own outside of its slot. In units that let it share
-/// a word with the flags; up to 256 MiB.
-#[derive(Clone, Copy, Debug, Default)]
-struct HeapSize([u8; 3]);
-
-impl HeapSize {
-    const UNIT: usize = 16;
-
-    fn of(bytes: usize) -> Self {
-        let [a, b, c, ..] = bytes.div_ceil(Self::UNIT).min((1 << 24) - 1).to_le_bytes();
-        Self([a, b, c])
-    }
-
-    fn bytes(self) -> usize {
-        let [a, b, c] = self.0;
-        u32::from_le_bytes([a, b, c, 0]) as usize * Self::UNIT
-    }
-}
-
-#[derive(Debug)]
-struct Undo<S> {
-    slot: SlotNo,
-    timestamp: i64,
-    flags: u8,
-    state: Option<S>,
-}
-
-/// Which slots differ from the last commit and from the store, and what they held at the mark.
-#[derive(Debug)]
-struct Marks<S> {
-    /// Flags that a slot must have before it may be written: else [`Marks::first_write`] sets them.
-    need: u8,
-    dirty: Vec<SlotNo>,
-    unsaved: Vec<SlotNo>,
-    in_flight: Vec<SlotNo>,
-    undo: Vec<Undo<S>>,
-    dirty_at_mark: usize,
-    unsaved_at_mark: usize,
-}
-
-impl<S: Clone> Marks<S> {
-    #[cold]
-    #[inline(never)]
-    fn first_write(&mut self, no: SlotNo, slot: &mut Slot<S>) {
-        if self.need & LOGGED != 0 && slot.flags & LOGGED == 0 {
-            let (timestamp, flags, state) = (slot.timestamp, slot.flags, slot.state.clone());
-            self.undo.push(Undo { slot: no, timestamp, flags, state });
-            slot.flags |= LOGGED;
-        }
-        if slot.flags & DIRTY == 0 {
-            slot.flags |= DIRTY;
-            self.dirty.push(no);
-        }
-        self.unsaved(no, slot);
-    }
-
-    fn unsaved(&mut self, no: SlotNo, slot: &mut Slot<S>) {
-        if slot.flags & UNSAVED == 0 {
-            slot.flags |= UNSAVED;
-            self.unsaved.push(no);
-        }
-    }
-}
-
-impl<S: Clone> Slot<S> {
-    /// Takes note that it is written to at `timestamp`.
-    #[inline(always)]
-    fn touch(&mut self, no: SlotNo, timestamp: i64, marks: &mut Marks<S>) -> &mut Option<S> {
-        if self.flags & marks.need != marks.need {
-            marks.first_write(no, self);
-        }
-        self.flags |= REFERENCED;
-        self.timestamp = self.timestamp.max(timestamp);
-        &mut self.state
-    }
-}
 
 /// The slot of that number; apart from [`Cache::slot_mut`], so that the marks can be had beside it.
 #[inline(always)]
@@ -173,15 +51,7 @@ impl<S: Clone> Cache<S> {
             hand: 0,
             key_heap: 0,
             state_heap: 0,
-            marks: Marks {
-                need: DIRTY | UNSAVED,
-                dirty: Vec::new(),
-                unsaved: Vec::new(),
-                in_flight: Vec::new(),
-                undo: Vec::new(),
-                dirty_at_mark: 0,
-                unsaved_at_mark: 0,
-            },
+            marks: Marks::new(),
         }
     }
 

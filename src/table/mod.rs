@@ -19,6 +19,7 @@ mod key_text;
 mod merge;
 mod partition;
 mod prefetch;
+mod slot;
 mod slots;
 mod snapshot;
 mod store;

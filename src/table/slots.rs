@@ -7,12 +7,13 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 
 use super::at_hand::AtHand;
-pub use super::cache::SlotNo;
-use super::cache::{Cache, Slot};
+use super::cache::Cache;
 use super::checkpoint::Deltas;
 use super::def::{Codec, StateError, TIMESTAMP_LEN, TableDef, split_stored};
 use super::merge::Merge;
 use super::partition::CommitSink;
+use super::slot::Slot;
+pub use super::slot::SlotNo;
 use super::store::{Store, StoreKey, store_key};
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::{EncodeError, StoredSchemas};
