@@ -240,7 +240,7 @@ impl Mending<'_> {
         replace(self.disk, &segment.path, &content)?;
         for (from, until) in lost {
             let (what, lost) = match until - from {
-                0 => ("its list of producers was written anew".to_owned(), None),
+                0 => ("its list of producers, or what belonged to no record, was written anew".to_owned(), None),
                 1 => (format!("the damaged record at offset {from} was taken out"), Some((from, until))),
                 _ => (
                     format!("the damaged records at offsets {from} to {} were taken out", until - 1),

@@ -7,6 +7,7 @@ use super::files::{names_in, read_if_there};
 use super::index::index_path;
 use super::position;
 use super::scan::Hole;
+use super::segment::SEGMENT_HEADER_LEN;
 use super::survey::{Held, Survey, Surveyed};
 use super::topic::Topics;
 use super::{LogOptions, has_format, time};
@@ -229,9 +230,15 @@ fn of_hole(survey: &Survey, surveyed: &Surveyed, hole: &Hole) -> Option<Finding>
         })
     };
     let lost = match lost_until(survey, surveyed, hole) {
-        Some(until) if until == hole.offset => "the list of producers cannot be read; no record is missing".to_owned(),
+        Some(until) if until == hole.offset && hole.from <= SEGMENT_HEADER_LEN => {
+            "the list of producers cannot be read; no record is missing".to_owned()
+        }
+        Some(until) if until == hole.offset => "no record is missing".to_owned(),
         Some(until) if until == hole.offset + 1 => format!("the record at offset {} is lost", hole.offset),
         Some(until) => format!("the records at offsets {} to {} are lost", hole.offset, until - 1),
+        None if surveyed.complete => {
+            "a frame before it counts on beyond where the next segment begins, so nothing tells what is lost".to_owned()
+        }
         None => format!("all records from offset {} on are lost", hole.offset),
     };
     if durable {

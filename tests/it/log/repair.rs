@@ -173,6 +173,7 @@ async fn offsets_that_reach_into_the_next_segment_are_not_made_up_for() {
     let found = |finding: &&Finding| (finding.byte, finding.offset) == (Some(hole.0), Some(hole.1));
     let finding = damage(&report).into_iter().find(found).unwrap_or_else(|| panic!("{report:#?}"));
     assert_eq!(finding.file, path, "{finding:?}");
+    assert!(finding.what.ends_with("so nothing tells what is lost"), "{finding:?}");
     let mended = repaired(&small(folder.path()));
     assert!(mended.iter().any(|one| one.file == path && !one.done), "{mended:#?}");
     assert!(mended.iter().all(|one| one.lost.is_none()), "{mended:#?}");
