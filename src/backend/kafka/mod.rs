@@ -18,9 +18,10 @@ mod placement;
 mod producer;
 mod reader;
 mod topic;
+mod topic_config;
 mod transaction;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -75,6 +76,8 @@ struct Inner {
     writer: Mutex<Option<Sender>>,
     /// Topics that are known to exist, with their numbers of partitions.
     partitions: Mutex<HashMap<Arc<str>, u32>>,
+    /// Topics that are known to be compacted, and nothing else.
+    compacted: Mutex<HashSet<String>>,
     groups: Mutex<HashMap<String, Arc<BaseConsumer<Context>>>>,
     admin: Mutex<Option<Arc<AdminClient<Context>>>>,
 }
@@ -102,6 +105,7 @@ impl KafkaBackend {
             clock,
             writer: Mutex::default(),
             partitions: Mutex::default(),
+            compacted: Mutex::default(),
             groups: Mutex::default(),
             admin: Mutex::default(),
         };
@@ -129,6 +133,7 @@ impl Inner {
 
     fn forget_partitions(&self, topic: &str) {
         self.partitions.lock().unwrap_or_else(PoisonError::into_inner).remove(topic);
+        self.compacted.lock().unwrap_or_else(PoisonError::into_inner).remove(topic);
     }
 
     /// Where a partition begins, and where what is committed ends. Blocks.

@@ -13,18 +13,10 @@ use super::delivery::Sender;
 use super::ledger::{Entry, topic_key};
 use super::native::topic_id;
 use super::options::ANSWER_TIMEOUT;
+use super::topic_config::{Config, config_of, without_latest};
 use crate::backend::{Topic, check_same_meaning};
 use crate::error::{Error, ErrorKind, Result};
 use crate::topic::{Cleanup, TopicSettings, TopicSpec, check_spec};
-
-/// The largest batch that topics take which are made here: as large as one of the log's frames.
-const MOST_BYTES: &str = "67108864";
-
-/// Time for which the tombstones of changelogs stay: a store may be so old and miss none.
-const INTERNAL_TOMBSTONES_MS: u64 = 30 * 24 * 60 * 60 * 1000;
-
-/// What brokers take from Kafka 3.6 on. Those before bound no timestamp.
-const SINCE_3_6: &str = "message.timestamp.after.max.ms";
 
 /// How long everybody may take to hear of a new topic, in steps of [`STEP`](super::STEP).
 const STEPS: u32 = 200;
@@ -34,37 +26,6 @@ const ATTEMPTS: u32 = 50;
 
 /// Keys of the ledger with what is to be written; nothing takes a key away.
 pub(super) type Entries = Vec<(Vec<u8>, Option<Vec<u8>>)>;
-
-/// A topic's settings on the broker.
-type Config = [(&'static str, String)];
-
-/// The settings without what older brokers do not know, if that is among them.
-fn without_latest(config: &Config) -> Option<Vec<(&'static str, String)>> {
-    let rest: Vec<_> = config.iter().filter(|(name, _)| *name != SINCE_3_6).cloned().collect();
-    (rest.len() < config.len()).then_some(rest)
-}
-
-/// What a topic's settings are on the broker.
-fn config_of(settings: &TopicSettings, internal: bool) -> Vec<(&'static str, String)> {
-    let number = |bound: Option<u64>| bound.map_or_else(|| "-1".to_owned(), |bound| bound.to_string());
-    let mut config = vec![
-        ("cleanup.policy", settings.cleanup.to_string()),
-        ("max.message.bytes", MOST_BYTES.to_owned()),
-        // Timestamps are those of the records, which may be of any time.
-        ("message.timestamp.type", "CreateTime".to_owned()),
-        (SINCE_3_6, i64::MAX.to_string()),
-        ("retention.ms", number(settings.retention_ms)),
-        ("retention.bytes", number(settings.retention_bytes)),
-    ];
-    let tombstones = settings.delete_retention_ms.or(internal.then_some(INTERNAL_TOMBSTONES_MS));
-    let sizes = [
-        ("delete.retention.ms", tombstones),
-        ("segment.bytes", settings.segment_bytes),
-        ("segment.ms", settings.segment_ms),
-    ];
-    config.extend(sizes.into_iter().filter_map(|(name, size)| Some((name, size?.to_string()))));
-    config
-}
 
 impl Inner {
     /// The client that makes topics and deletes them.
@@ -170,7 +131,7 @@ impl Inner {
     pub(super) fn make_ledger(&self) -> Result<()> {
         let name = &self.clients.options.topics;
         match self.find_partitions(name)? {
-            Some(1) => return Ok(()),
+            Some(1) => return self.check_compacted(name),
             Some(partitions) => {
                 let message = format!(
                     "topic {name} (gretchen.topics) is to hold what is known of topics, has {partitions} partitions and so \
@@ -204,8 +165,13 @@ impl Inner {
                 Ok((topic, changed.then(|| vec![(topic_key(&spec.name), serde_json::to_vec(&entry).ok())])))
             })?;
         }
+        let is_kept = spec.internal && spec.settings.cleanup == Cleanup::Compact;
         // Behind the entry: whoever finds a topic without one takes it for somebody else's.
-        if self.find_partitions(&spec.name)?.is_none() {
+        if self.find_partitions(&spec.name)?.is_some() {
+            if is_kept {
+                self.check_compacted(&spec.name)?;
+            }
+        } else {
             self.make_on_broker(
                 &spec.name,
                 topic.spec.partitions,
@@ -306,8 +272,12 @@ impl Inner {
         let native = self.clients.named(name);
         let options = AdminOptions::new().request_timeout(Some(ANSWER_TIMEOUT));
         let failed = |error| self.clients.explain(&format!("cannot set topic {name}"), error);
+        let others = self.set_by_others(name)?;
         let alter = |config: &Config| {
             let mut change = AlterConfig::new(ResourceSpecifier::Topic(&native));
+            for (name, value) in &others {
+                change = change.set(name, value);
+            }
             for (name, value) in config {
                 change = change.set(name, value);
             }

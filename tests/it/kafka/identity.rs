@@ -14,10 +14,10 @@ use crate::cli::{good, json_of, order, run};
 const TOPICS: &str = "org.apache.kafka.tools.TopicCommand";
 
 /// A machine with data of its own.
-struct Machine(TempDir);
+pub(super) struct Machine(TempDir);
 
 impl Machine {
-    fn new(prefix: &str) -> Self {
+    pub(super) fn new(prefix: &str) -> Self {
         let dir = TempDir::with_prefix("gretchen-machine-").unwrap();
         let settings = format!(
             "backend = \"kafka://{}\"\npartitions = 1\n[kafka]\n\"gretchen.prefix\" = \"{prefix}\"\n",
@@ -27,23 +27,23 @@ impl Machine {
         Self(dir)
     }
 
-    fn dir(&self) -> &Path {
+    pub(super) fn dir(&self) -> &Path {
         self.0.path()
     }
 
-    fn send(&self, customer: &str, quantity: i32) {
+    pub(super) fn send(&self, customer: &str, quantity: i32) {
         good(self.dir(), &["send", "shop-orders", &order(customer, quantity)]);
     }
 
     /// Works until nothing is left, and returns what was said meanwhile.
-    fn work(&self) -> String {
+    pub(super) fn work(&self) -> String {
         let (code, _, said) = run(self.dir(), &["worker", "--until-caught-up"]);
         assert_eq!(code, 0, "{said}");
         said
     }
 
     /// Cents by customer.
-    fn paid(&self) -> Value {
+    pub(super) fn paid(&self) -> Value {
         json_of(self.dir(), &["tables", "paid", "--json"])
     }
 
