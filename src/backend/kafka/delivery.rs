@@ -16,7 +16,7 @@ use crate::clock::Clock;
 use crate::error::Result;
 use crate::record::{FrameBuilder, RawRecord};
 
-/// How long librdkafka's events are waited for at once.
+/// How long librdkafka's events are waited for at most, before it is looked at the clock.
 const TURN: Duration = Duration::from_millis(100);
 
 /// Beyond this nothing comes any more: `delivery.timeout.ms` ends every record before.
@@ -99,7 +99,7 @@ impl Sender {
     pub(super) fn new(clients: &Clients, clock: &Clock, role: Role<'_>) -> Result<Self> {
         let reporting = Reporting { context: clients.context.clone(), reports: Mutex::default() };
         let producer: BaseProducer<Reporting> = clients.make(role, reporting)?;
-        let events = Some(Events::of(producer.client()));
+        let events = Some(Events::of(&producer));
         Ok(Self {
             events,
             producer: Some(producer),
@@ -173,12 +173,11 @@ impl Sender {
 
     /// Takes the reports that have come, or waits for some. Blocks.
     fn take_reports(&self) {
-        let before = self.reported();
-        let events = self.events.as_ref();
-        events.inspect(|events| events.clear());
+        let Some(events) = &self.events else { return };
+        let (before, so_far) = (self.reported(), events.so_far());
         self.producer().poll(Duration::ZERO);
         if self.reported() == before {
-            events.inspect(|events| events.wait(TURN));
+            events.wait(so_far, TURN);
         }
     }
 

@@ -12,12 +12,12 @@ use std::task::Poll;
 use std::time::Duration;
 
 use futures::task::AtomicWaker;
+use rdkafka::TopicPartitionList;
 use rdkafka::bindings as raw;
-use rdkafka::client::Client;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{IsError, KafkaError, RDKafkaErrorCode};
+use rdkafka::producer::{BaseProducer, Producer, ProducerContext};
 use rdkafka::types::{RDKafka, RDKafkaMessage, RDKafkaQueue, RDKafkaRespErr, RDKafkaTopic};
-use rdkafka::{ClientContext, TopicPartitionList};
 
 use super::client::Context;
 
@@ -52,19 +52,19 @@ unsafe extern "C" fn ring(_client: *mut RDKafka, bell: *mut c_void) {
     bell.waker.wake();
 }
 
-/// Waits for a client's events.
+/// Waits for a producer's events, reports of delivery among them.
 ///
-/// The client's own call to wait for them goes on until its time is over, whatever comes, and asks over and over without a
-/// pause in its last millisecond.
+/// The producer's own call to wait for them goes on until its time is over, whatever comes, and asks over and over without
+/// a pause in its last millisecond.
 pub(super) struct Events {
     queue: *mut RDKafkaQueue,
-    knock: Arc<Knock>,
+    knocks: Arc<Knocks>,
 }
 
-/// Whether anything has come.
+/// How often something has come where nothing was.
 #[derive(Debug, Default)]
-struct Knock {
-    come: Mutex<bool>,
+struct Knocks {
+    count: Mutex<u64>,
     changed: Condvar,
 }
 
@@ -74,42 +74,42 @@ unsafe impl Send for Events {}
 unsafe impl Sync for Events {}
 
 impl Events {
-    /// Must be dropped before the client is.
-    pub(super) fn of<C: ClientContext>(client: &Client<C>) -> Self {
-        let knock = Arc::new(Knock::default());
-        // SAFETY: the client is alive; `knock` outlives the call-back, which `drop` takes off first.
+    /// Must be dropped before the producer is; there may be one for a producer.
+    pub(super) fn of<C: ProducerContext>(producer: &BaseProducer<C>) -> Self {
+        let knocks = Arc::new(Knocks::default());
+        // SAFETY: the client is alive; `knocks` outlives the call-back, which `drop` takes off first.
         let queue = unsafe {
-            let queue = raw::rd_kafka_queue_get_main(client.native_ptr());
-            raw::rd_kafka_queue_cb_event_enable(queue, Some(knocks), Arc::as_ptr(&knock).cast_mut().cast());
+            let queue = raw::rd_kafka_queue_get_main(producer.client().native_ptr());
+            raw::rd_kafka_queue_cb_event_enable(queue, Some(knock), Arc::as_ptr(&knocks).cast_mut().cast());
             queue
         };
-        Self { queue, knock }
+        Self { queue, knocks }
     }
 
-    /// What comes from here on ends a wait.
-    pub(super) fn clear(&self) {
-        *self.knock.come.lock().unwrap_or_else(PoisonError::into_inner) = false;
+    /// To be asked for before events are polled for, and handed to [`Events::wait`] after it.
+    pub(super) fn so_far(&self) -> u64 {
+        *self.knocks.count.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until something has come since it was cleared, or is there still.
-    pub(super) fn wait(&self, at_most: Duration) {
+    /// Waits for what has come since then, or is there still.
+    pub(super) fn wait(&self, since: u64, at_most: Duration) {
         // SAFETY: the queue is there until `drop`.
         if unsafe { raw::rd_kafka_queue_length(self.queue) } > 0 {
             return;
         }
-        let come = self.knock.come.lock().unwrap_or_else(PoisonError::into_inner);
-        drop(self.knock.changed.wait_timeout_while(come, at_most, |come| !*come));
+        let count = self.knocks.count.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(self.knocks.changed.wait_timeout_while(count, at_most, |count| *count == since));
     }
 }
 
 /// # Safety
 ///
-/// `knock` must point to a [`Knock`] that lives until the call-back is taken off its queue.
-unsafe extern "C" fn knocks(_client: *mut RDKafka, knock: *mut c_void) {
+/// `knocks` must point to [`Knocks`] that live until the call-back is taken off its queue.
+unsafe extern "C" fn knock(_client: *mut RDKafka, knocks: *mut c_void) {
     // SAFETY: as the caller promises.
-    let knock = unsafe { &*knock.cast::<Knock>() };
-    *knock.come.lock().unwrap_or_else(PoisonError::into_inner) = true;
-    knock.changed.notify_all();
+    let knocks = unsafe { &*knocks.cast::<Knocks>() };
+    *knocks.count.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+    knocks.changed.notify_all();
 }
 
 impl Drop for Events {
