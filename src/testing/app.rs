@@ -138,7 +138,8 @@ impl TestApp {
                 let (agent, failures) = (agent.clone(), failures.clone());
                 tasks.spawn_local(async move {
                     let result = match TaskRun::open(context, signals, agent, partition).await {
-                        Ok(task) => task.run().await,
+                        Ok(Some(task)) => task.run().await,
+                        Ok(None) => Ok(()),
                         Err(error) => Err(error),
                     };
                     busy.store(true, Ordering::SeqCst);

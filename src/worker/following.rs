@@ -1,0 +1,146 @@
+//! Tables that are brought up to date from a changelog in which everything counts, however long it is: what was applied goes to
+//! the stores now and then, as its owner's checkpoints do, with the changelog position that they cover then.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::commit::checkpoint;
+use super::mark::Mark;
+use super::partition::Context;
+use super::recovery::Replaying;
+use super::tail::{CommitVisitor, Committed};
+use crate::agent::Shared;
+use crate::backend::Replay;
+use crate::clock::Moment;
+use crate::error::{Error, ErrorKind, Result};
+use crate::record::Frames;
+use crate::topic::TopicPartition;
+
+/// Tables on their way along a changelog.
+pub(super) struct Following<'a> {
+    context: &'a Context,
+    shared: &'a Shared,
+    replay: &'a Arc<dyn Replay>,
+    changelog: &'a TopicPartition,
+    committed: Committed,
+    progress: Applied<'a>,
+    /// The mark that the stores cover.
+    covered: Option<u64>,
+    covered_at: Moment,
+    records: u64,
+}
+
+/// Brings the tables up to date, and knows which mark they have come to.
+struct Applied<'a> {
+    replaying: Replaying<'a>,
+    /// Offset of the last mark; all states before it are applied.
+    mark: Option<u64>,
+    /// The last mark that was met, with its offset.
+    last: Option<(Mark, u64)>,
+}
+
+impl<'a> Following<'a> {
+    /// `stored` is the mark that the stores cover; `range` is what of the changelog is there and is not covered.
+    pub(super) fn new(
+        context: &'a Context,
+        shared: &'a Shared,
+        replay: &'a Arc<dyn Replay>,
+        changelog: &'a TopicPartition,
+        stored: Option<u64>,
+        range: Range<u64>,
+    ) -> Self {
+        let replaying = Replaying::new(shared, &context.clock, range.start, range.end);
+        Self {
+            context,
+            shared,
+            replay,
+            changelog,
+            committed: Committed::default(),
+            progress: Applied { replaying, mark: stored, last: None },
+            covered: stored,
+            covered_at: context.clock.moment(),
+            records: 0,
+        }
+    }
+
+    /// Applies the records of a batch that are in that range.
+    pub(super) fn apply(&mut self, frames: &Frames, range: Range<u64>) -> Result<()> {
+        self.records += self.committed.tell(frames, self.changelog, range, &mut self.progress)?;
+        Ok(())
+    }
+
+    /// Tells people how far it has come, now and then.
+    pub(super) fn report(&mut self, position: u64) {
+        self.progress.replaying.progress(position);
+    }
+
+    /// Records that were applied.
+    pub(super) fn records(&self) -> u64 {
+        self.records
+    }
+
+    /// Commits among them.
+    pub(super) fn commits(&self) -> u64 {
+        self.progress.replaying.commits()
+    }
+
+    /// The last mark that was met, with its offset.
+    pub(super) fn into_last(self) -> Option<(Mark, u64)> {
+        self.progress.last
+    }
+
+    /// Whether what the stores do not have takes so much memory that they should.
+    pub(super) fn is_pressed(&self) -> bool {
+        self.progress.mark != self.covered && self.shared.tables.iter().any(|table| table.wants_commit())
+    }
+
+    /// Time until what was applied should go to the stores; `None` where they have it all.
+    pub(super) fn cover_due_in(&self) -> Option<Duration> {
+        if self.progress.mark == self.covered {
+            return None;
+        }
+        if self.is_pressed() {
+            return Some(Duration::ZERO);
+        }
+        let passed = self.context.clock.moment().since(self.covered_at);
+        Some(self.context.options.checkpoint_interval.saturating_sub(passed))
+    }
+
+    /// Writes what was applied to the stores, up to the last mark.
+    pub(super) async fn cover(&mut self) -> Result<()> {
+        let Some(mark) = self.progress.mark.filter(|mark| Some(*mark) != self.covered) else { return Ok(()) };
+        let mut tables = Vec::new();
+        for (place, table) in self.shared.tables.iter().enumerate() {
+            tables.extend(table.start_checkpoint()?.map(|checkpoint| (place, checkpoint)));
+        }
+        let write =
+            move || tables.into_iter().map(|(place, table)| Ok((place, table.run(mark)?))).collect::<Result<Vec<_>>>();
+        let disk = self.context.options.disk.clone();
+        let written = self.context.helpers.spawn(checkpoint(disk, self.replay.clone(), Vec::new(), write)).await;
+        let ended =
+            |error| Error::new(ErrorKind::Closed, "the checkpoint was ended with its runtime").with_source(error);
+        for (place, done) in written.map_err(ended)?? {
+            self.shared.tables[place].finish_checkpoint(done);
+            self.shared.tables[place].evict();
+        }
+        (self.covered, self.covered_at) = (Some(mark), self.context.clock.moment());
+        Ok(())
+    }
+}
+
+impl CommitVisitor for Applied<'_> {
+    fn expect(&mut self, table: usize, keys: &[&[u8]]) {
+        self.replaying.expect(table, keys);
+    }
+
+    fn delta(&mut self, table: usize, key: &[u8], stored: Option<&[u8]>) -> Result<()> {
+        self.replaying.delta(table, key, stored)
+    }
+
+    fn mark(&mut self, mark: Mark, next: u64) -> Result<()> {
+        self.mark = Some(next - 1);
+        self.last = Some((mark.clone(), next - 1));
+        self.replaying.mark(mark, next)
+    }
+}

@@ -1,0 +1,138 @@
+//! Tables whose state is gone come back from their changelog: within the memory that they may take, and a worker that is told
+//! to stop meanwhile keeps what it has so far.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use gretchen::agent;
+use gretchen::app::App;
+use gretchen::backend::kafka::KafkaBackend;
+use gretchen::backend::{Backend, WireLayer};
+use gretchen::clock::Clock;
+use gretchen::error::BoxError;
+use gretchen::plan::Plan;
+use gretchen::session::Session;
+use gretchen::table::{Table, TableMut};
+use gretchen::topic::TopicSpec;
+use gretchen::worker::{self, Recovered, WorkerEvent, WorkerOptions};
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+use tokio::sync::{mpsc, watch};
+
+use super::purging::publish;
+use super::stage::PATIENCE;
+use super::{fresh_prefix, options};
+use crate::shop::{self, Order};
+use crate::support::Random;
+
+const CUSTOMERS: u64 = 200_000;
+
+/// A small part of what so many customers take.
+const MEMORY: usize = 2 << 20;
+
+static ORDERS: Table<String, i64> = Table::new("restored-orders");
+
+#[agent(topic = "orders", key = customer, table = ORDERS)]
+async fn count(order: Order, mut orders: TableMut<'_, String, i64>) -> Result<(), BoxError> {
+    orders.update(&order.customer, |count| *count += 1)?;
+    Ok(())
+}
+
+fn app() -> App {
+    App::new("restored").agent::<count>()
+}
+
+fn is_checkpoint(entry: &std::fs::DirEntry) -> bool {
+    entry.path().extension().is_some_and(|extension| extension == "sst")
+}
+
+/// Files of checkpoints in a folder.
+fn checkpoints(folder: &Path) -> usize {
+    let Ok(entries) = std::fs::read_dir(folder) else { return 0 };
+    entries
+        .filter_map(Result::ok)
+        .map(|entry| if entry.path().is_dir() { checkpoints(&entry.path()) } else { is_checkpoint(&entry).into() })
+        .sum()
+}
+
+struct Stage {
+    backend: Arc<dyn Backend>,
+    clock: Clock,
+    runtime: Runtime,
+    folder: TempDir,
+}
+
+impl Stage {
+    fn state(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Runs a worker with the state of that name until `enough` says so, who hears whether its task has started; what the
+    /// task found then.
+    fn work(&self, state: &str, enough: impl Fn(&Plan, bool) -> bool) -> Option<Recovered> {
+        self.runtime.block_on(async {
+            let plan = Arc::new(Plan::make("restored", &app().agents(), &*self.backend, 1).await.unwrap());
+            let (stop, stopped) = watch::channel(false);
+            let (events, mut received) = mpsc::unbounded_channel();
+            let options = WorkerOptions {
+                state_dir: Some(self.state(state)),
+                table_memory_bytes: MEMORY,
+                // Stores cover whole commits.
+                commit_interval: Duration::from_millis(5),
+                ..WorkerOptions::default()
+            };
+            let (at_work, backend, clock) = (plan.clone(), self.backend.clone(), self.clock.clone());
+            let work =
+                tokio::spawn(async move { worker::run(&at_work, backend, options, clock, stopped, events).await });
+            let began = self.clock.moment();
+            let mut found = None;
+            while !enough(&plan, found.is_some()) {
+                assert!(self.clock.moment().since(began) < PATIENCE, "the worker does not get on");
+                self.clock.sleep(Duration::from_millis(1)).await;
+                while let Ok(event) = received.try_recv() {
+                    match event {
+                        WorkerEvent::Started { recovered, .. } => found = Some(recovered),
+                        WorkerEvent::Failed { error, .. } => panic!("{error}"),
+                        _ => {}
+                    }
+                }
+            }
+            stop.send(true).unwrap();
+            assert_eq!(work.await.unwrap().unwrap().failed, 0);
+            found
+        })
+    }
+}
+
+#[test]
+fn a_state_that_is_gone_comes_back_in_parts_that_are_kept() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let kafka = KafkaBackend::open(options(&fresh_prefix()), Clock::system()).unwrap();
+    let backend: Arc<dyn Backend> = Arc::new(WireLayer::new(Arc::new(kafka), BTreeMap::new()));
+    let stage = Stage { backend, clock: Clock::system(), runtime, folder: tempfile::tempdir().unwrap() };
+    stage.runtime.block_on(async {
+        let orders = TopicSpec { key_field: Some("customer".into()), ..TopicSpec::new("orders", 1) };
+        stage.backend.create_topic(&orders).await.unwrap();
+        let one = shop::orders(&mut Random::numbered(1), 0, 1, false).remove(0);
+        let of = |number: u64| Order { customer: format!("customer {number}"), ..one.clone() };
+        publish(&stage.backend, &(0..CUSTOMERS).map(of).collect::<Vec<_>>()).await;
+    });
+    let all = |plan: &Plan, started: bool| started && worker::caught_up(plan, &*stage.backend).unwrap();
+    stage.work("here", all).unwrap();
+
+    // On another machine there is no state.
+    let some = |_: &Plan, started: bool| started || checkpoints(&stage.state("state/restored")) > 1;
+    let started = stage.work("state/restored", some);
+    assert_eq!(started, None, "the worker was to be stopped before it had everything");
+    let recovered = stage.work("state/restored", |_, started| started).unwrap();
+    println!("{recovered:?}");
+    assert!(recovered.covered > 0, "what the first had is lost: {recovered:?}");
+    assert!(recovered.covered + recovered.replayed >= CUSTOMERS && recovered.replayed > 0, "{recovered:?}");
+
+    let session = Session::on(app(), stage.folder.path(), 1, |_| Ok(stage.backend.clone())).unwrap();
+    let orders = session.table(&ORDERS).unwrap();
+    assert_eq!(orders.len() as u64, CUSTOMERS);
+    assert!(orders.iter().all(|(_, count)| *count == 1));
+}
