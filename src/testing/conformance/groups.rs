@@ -87,8 +87,7 @@ pub async fn one_member_gets_every_unit(subject: Subject) -> Result<()> {
     Ok(())
 }
 
-/// A second member gets half, of each set where sets are shared out apart, once the first has released it; what the first
-/// keeps stays with it.
+/// A second member gets half once the first has released it; what the first keeps stays with it.
 pub async fn a_second_member_gets_its_share(subject: Subject) -> Result<()> {
     let of = [("orders", 4), ("clicks", 4)];
     let mut one = Member::join(&subject, "app", &of).await?;
@@ -97,9 +96,6 @@ pub async fn a_second_member_gets_its_share(subject: Subject) -> Result<()> {
     let wanted = soon("wanting", one.consumer.assignment()).await?;
     let Assignment::Wanted(wanted) = wanted else { panic!("{wanted:?} instead of units to release") };
     assert_eq!(wanted.len(), 4);
-    if subject.capabilities().shares_each_set {
-        assert_eq!(wanted.iter().filter(|unit| unit.set == 0).count(), 2, "{wanted:?}");
-    }
     // Nothing moves before it is released.
     let early = tokio::time::timeout(std::time::Duration::from_millis(300), two.consumer.assignment()).await;
     assert!(early.is_err(), "{early:?} before a release");
@@ -108,6 +104,19 @@ pub async fn a_second_member_gets_its_share(subject: Subject) -> Result<()> {
         one.consumer.release(unit).await?;
     }
     until_they_have(&mut one, &mut two, (4, 4)).await
+}
+
+/// A second member gets half of each set, and not all of one and none of another.
+pub async fn each_set_is_shared_out_by_itself(subject: Subject) -> Result<()> {
+    let of = [("orders", 4), ("clicks", 4)];
+    let mut one = Member::join(&subject, "app", &of).await?;
+    one.until_it_has(8).await?;
+    let mut two = Member::join(&subject, "app", &of).await?;
+    until_they_have(&mut one, &mut two, (4, 4)).await?;
+    for member in [one, two] {
+        assert_eq!(member.units.iter().filter(|unit| unit.set == 0).count(), 2, "{:?}", member.units);
+    }
+    Ok(())
 }
 
 /// What a member leaves, or drops, is free for the others.
