@@ -97,10 +97,9 @@ fn a_worker_that_is_cut_off_loses_and_repeats_nothing() {
         stage.publish_until(random, |_| far.starts() > starts);
     }
     let lost = far.losses();
-    let (took, starts, from_store) = stage.end(workers, began);
+    let (took, starts) = stage.end(workers, began);
     println!(
-        "cut off {cuts} times for {CUT:?}: {lost} partitions lost, {} orders, caught up after {took:.1?}; {starts} starts of \
-         tasks, {from_store} of them from a store",
+        "cut off {cuts} times for {CUT:?}: {lost} partitions lost, {} orders, caught up after {took:.1?}; {starts}",
         stage.orders.len()
     );
 }

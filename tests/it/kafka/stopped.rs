@@ -34,9 +34,9 @@ fn a_worker_that_goes_on_after_its_session_writes_nothing_that_counts() {
         // It takes its share anew.
         stage.publish_until(random, |_| stopped.starts() > starts_before);
     }
-    let (took, starts, _) = stage.end(workers, began);
+    let (took, starts) = stage.end(workers, began);
     println!(
-        "{stops} stops cost {lost} partitions, {} orders, caught up after {took:.1?}; {starts} starts of tasks",
+        "{stops} stops cost {lost} partitions, {} orders, caught up after {took:.1?}; {starts}",
         stage.orders.len()
     );
 }

@@ -4,6 +4,7 @@
 //! the environment. It works until its standard input ends, so that none outlives the test.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -223,31 +224,68 @@ pub(super) fn said(folder: &Path) -> Vec<Said> {
     text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
 }
 
-/// A worker whose store covered something begins there: no state is wiped. Returns how often tasks started, and how often
-/// from a store.
-pub(super) fn check_starts(specs: &[Spec]) -> (usize, usize) {
-    let (mut starts, mut from_store) = (0, 0);
+/// How the tasks of some workers have started.
+#[derive(Debug, Default)]
+pub(super) struct Starts {
+    pub(super) all: usize,
+    /// Those that found a store that covered a part of the changelog.
+    pub(super) from_store: usize,
+    /// The most records that one of these replayed: never the whole changelog, which is read from where the store
+    /// stood.
+    pub(super) most_replayed: u64,
+    /// What the store of that one covered.
+    pub(super) covered_there: u64,
+}
+
+impl Starts {
+    fn note(&mut self, covered: u64, replayed: u64) {
+        self.all += 1;
+        if covered == 0 {
+            return;
+        }
+        self.from_store += 1;
+        if replayed >= self.most_replayed {
+            (self.most_replayed, self.covered_there) = (replayed, covered);
+        }
+    }
+}
+
+impl fmt::Display for Starts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { all, from_store, most_replayed, covered_there } = self;
+        write!(
+            f,
+            "{all} starts of tasks, {from_store} of them from a store, which replayed at most {most_replayed} records \
+             ({covered_there} offsets were covered there)"
+        )
+    }
+}
+
+/// A worker whose store covered something when it began before begins there or later, also after a kill: no state is
+/// wiped, and no whole changelog is replayed.
+pub(super) fn check_starts(specs: &[Spec]) -> Starts {
+    let mut starts = Starts::default();
     for spec in specs {
         let name = spec.folder.display();
         let mut covered_by: BTreeMap<(String, u32), u64> = BTreeMap::new();
         for said in said(&spec.folder) {
             match said {
-                Said::Started(agent, partition, covered, _) => {
+                Said::Started(agent, partition, covered, replayed) => {
                     let known = covered_by.entry((agent.clone(), partition)).or_default();
                     assert!(
                         covered >= *known,
-                        "{name}: {agent}/{partition} begins at {covered} of its changelog although its store covered {known}"
+                        "{name}: {agent}/{partition} begins at {covered} of its changelog although its store covered \
+                         {known}, and replays {replayed} records"
                     );
                     *known = covered;
-                    starts += 1;
-                    from_store += usize::from(covered > 0);
+                    starts.note(covered, replayed);
                 }
                 Said::Stopped(..) | Said::Warm(..) | Said::Closed(..) => {}
                 Said::Failed(why) => panic!("{name}: {why}"),
             }
         }
     }
-    (starts, from_store)
+    starts
 }
 
 /// A number from the environment.
