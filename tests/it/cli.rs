@@ -472,6 +472,36 @@ fn the_app_and_its_settings_are_shown() {
 }
 
 #[test]
+fn settings_of_kafka_are_shown_without_their_secrets() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let password = ("GRETCHEN_KAFKA_SASL_PASSWORD", "whisper");
+    let file = "backend = \"kafka://broker:9092?sasl.password=murmur\"\n[kafka]\n\"sasl.username\" = \"me\"\n\
+                \"sasl.password\" = \"hush\"\n";
+    fs::write(dir.join("gretchen.toml"), file).unwrap();
+    for (environment, origin) in [(&[][..], "gretchen.toml:4"), (&[password][..], password.0)] {
+        let shown = |args: &[&str]| {
+            let output = command(dir, args).envs(environment.iter().copied()).output().unwrap();
+            let (code, shown, said) = finished(output);
+            assert_eq!(code, 0, "{shown}\n{said}");
+            let tells =
+                ["hush", "whisper", "murmur"].iter().any(|secret| shown.contains(secret) || said.contains(secret));
+            assert!(!tells, "{shown}\n{said}");
+            shown
+        };
+        let table = shown(&["config"]);
+        let row = table.lines().find(|line| line.contains("kafka.sasl.password")).unwrap();
+        assert!(row.contains("(secret)") && row.contains(origin), "{table}");
+        let config: Value = serde_json::from_str(&shown(&["config", "--json"])).unwrap();
+        let of = |name: &str| config.as_array().unwrap().iter().find(|row| row["setting"] == name).unwrap().clone();
+        let row = of("kafka.sasl.password");
+        assert_eq!((&row["value"], &row["origin"]), (&json!("(secret)"), &json!(origin)));
+        assert_eq!(of("kafka.sasl.username")["value"], "me");
+        assert_eq!(of("backend")["value"], "kafka://broker:9092?sasl.password=(secret)");
+    }
+}
+
+#[test]
 fn a_reader_that_has_seen_enough_is_no_error() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();

@@ -9,10 +9,13 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::{Either, select};
+use gretchen::backend::Backend;
+use gretchen::backend::memory::MemoryBackend;
 use gretchen::error::{Error, ErrorKind};
+use gretchen::plan::Plan;
 use gretchen::prelude::*;
 use gretchen::testing::TestApp;
-use gretchen::topic::WireFormat;
+use gretchen::topic::{TopicSpec, WireFormat};
 
 gretchen::records!("schemas/order.avsc", "schemas/order_total.avsc");
 
@@ -289,6 +292,34 @@ fn a_topic_that_comes_back_goes_on_where_it_was() {
     assert_eq!(app.table(&HELD).unwrap().get("C1").unwrap(), Some(3));
     app.restart_as(App::new("shop").agent::<sources::both::holder>()).unwrap();
     assert_eq!(app.table(&HELD).unwrap().get("C1").unwrap(), Some(4), "each order once");
+}
+
+/// What becomes of an agent on two topics, of which orders has four partitions and returns as many as said; a topic
+/// that is missing is made with two. Also how many topics there are then.
+async fn plan_of_both(returns: Option<u32>) -> (Result<Plan, Error>, usize) {
+    let backend = MemoryBackend::new(Clock::system());
+    for (topic, partitions) in [("orders", Some(4)), ("returns", returns)] {
+        if let Some(partitions) = partitions {
+            backend.create_topic(&TopicSpec::new(topic, partitions)).await.unwrap();
+        }
+    }
+    let app = App::new("shop").agent::<sources::both::holder>();
+    let plan = Plan::make(app.name(), &app.agents(), &backend, 2).await;
+    (plan, Backend::topics(&backend).await.unwrap().len())
+}
+
+#[tokio::test]
+async fn topics_of_an_agent_must_have_the_same_number_of_partitions() {
+    for (returns, wanted, topics) in [(Some(3), "returns has 3", 2), (None, "returns has 2", 1)] {
+        let (plan, left) = plan_of_both(returns).await;
+        let Err(error) = plan else { panic!("{wanted}") };
+        let wanted =
+            format!("agent holder: its topics must have the same number of partitions: orders has 4, {wanted}");
+        assert_eq!(error.kind(), ErrorKind::Plan);
+        assert!(error.message().contains(&wanted) && error.message().contains("policies.rs:"), "{error}");
+        assert_eq!(left, topics, "no topic is made for a plan that cannot be");
+    }
+    assert_eq!(plan_of_both(Some(4)).await.0.unwrap().agents[0].partitions, 4);
 }
 
 /// Two versions of a declared aggregation whose states are as long, and mean something else.
