@@ -1,6 +1,7 @@
 //! The declared aggregation on a real Kafka, beside Kafka Streams and loops by hand over the same client.
 //!
-//! All of them get the same topic, put out the same figures every 100 ms and use both cores, on which the broker runs, too.
+//! All of them get the same topic and use both cores, on which the broker runs, too; all but one loop, which only reads, put out
+//! the same figures every 100 ms.
 //! One after another they process all of it; what counts is the later half, in which code is warm and most keys are known.
 
 use std::io::{BufRead, BufReader, Lines};
@@ -392,6 +393,7 @@ impl Contest {
             "k records/s",
             "times Kafka Streams",
             "of the loop by hand",
+            "of the one that reads",
             "CPU s/M",
             "of Kafka Streams'",
             "peak MiB",
@@ -416,6 +418,7 @@ impl Contest {
                 },
                 ratio(row, peer, Outcome::rate),
                 ratio(row, who.by_hand().and_then(of), Outcome::rate),
+                if *who == Who::Loop { String::new() } else { ratio(row, of(Who::Loop), Outcome::rate) },
                 format!("{:.2}", median(row, Outcome::cpu_s)),
                 ratio(row, peer, Outcome::cpu_s),
                 format!("{:.0}", median(row, |outcome| outcome.peak_bytes as f64) / f64::from(1 << 20)),

@@ -1,4 +1,4 @@
-//! Limits on Kafka: the loop that one would write by hand over the same client, on the same topic.
+//! The loop that one would write by hand over the same client, on the same topic, with one thread.
 //!
 //! Alone, it polls, decodes and folds into a hash map. With outputs it does what the others must: every 100 ms the totals that
 //! have changed go to a topic, and the positions follow, in a transaction or without one. It keeps no changelog, so it
@@ -55,9 +55,13 @@ impl Source<'_> {
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false")
             .set("isolation.level", "read_committed")
-            // As ours has them: by default it sleeps for a second whenever enough is waiting.
-            .set("queued.max.messages.kbytes", "8192")
+            // As ours has them for each partition, of which all are in one queue here. By default it sleeps for a second
+            // whenever enough is waiting.
+            .set("queued.max.messages.kbytes", (8192 * self.partitions).to_string())
+            .set("queued.min.messages", (100_000 * self.partitions).to_string())
             .set("fetch.queue.backoff.ms", "10")
+            .set("fetch.wait.max.ms", "50")
+            .set("check.crcs", "true")
             .create()?;
         let mut list = TopicPartitionList::new();
         for partition in 0..self.partitions {
@@ -107,18 +111,18 @@ impl Source<'_> {
         let consumer = self.consumer()?;
         let clock = Clock::system();
         let mut writer = Writer::new(self, to, exactly_once)?;
-        let mut totals = Totals::default();
+        let mut totals = Totals::new(self.partitions);
         let mut last = clock.moment();
         let samples = self.each(&consumer, at_work, |message, done| {
             totals.add(message)?;
-            // As often as ours looks: a look at the clock for each record would be seen.
             let due = done.is_multiple_of(256) && clock.moment().since(last) >= COMMIT_INTERVAL;
             if due || done == self.records {
-                writer.commit(&mut totals, &consumer)?;
                 last = clock.moment();
+                writer.commit(&mut totals, &consumer)?;
             }
             Ok(())
         })?;
+        writer.check()?;
         Ok(Folded { samples, rows: totals.all.iter().map(|one| (one.total.sales, one.total.revenue)).collect() })
     }
 }
@@ -130,22 +134,27 @@ struct One {
     changed: bool,
 }
 
-#[derive(Default)]
 struct Totals {
     by_customer: HashMap<Box<[u8]>, usize, foldhash::fast::RandomState>,
     all: Vec<One>,
     changed: Vec<usize>,
     /// The offset that is next, by partition.
-    next: HashMap<i32, i64>,
+    next: Vec<i64>,
 }
 
 impl Totals {
+    fn new(partitions: u32) -> Self {
+        let next = vec![0; partitions as usize];
+        Self { by_customer: HashMap::default(), all: Vec::new(), changed: Vec::new(), next }
+    }
+
     fn add(&mut self, message: &BorrowedMessage<'_>) -> Result<()> {
         let (customer, price) = by_hand::customer_and_price(message.payload().unwrap_or_default())?;
+        let name = str::from_utf8(customer)?;
         let place = match self.by_customer.get(customer) {
             Some(place) => *place,
             None => {
-                let total = SaleTotal { customer: str::from_utf8(customer)?.to_owned(), ..SaleTotal::default() };
+                let total = SaleTotal { customer: name.to_owned(), ..SaleTotal::default() };
                 self.all.push(One { total, partition: message.partition(), changed: false });
                 self.by_customer.insert(customer.into(), self.all.len() - 1);
                 self.all.len() - 1
@@ -163,21 +172,26 @@ impl Totals {
             one.changed = true;
             self.changed.push(place);
         }
-        self.next.insert(message.partition(), message.offset() + 1);
+        self.next[message.partition() as usize] = message.offset() + 1;
         Ok(())
     }
 }
 
-/// Notes whether any record was not written.
-struct Failures(AtomicU64);
+/// Counts what became of the records.
+#[derive(Default)]
+struct Reports {
+    written: AtomicU64,
+    failed: AtomicU64,
+}
 
-impl ClientContext for Failures {}
+impl ClientContext for Reports {}
 
-impl ProducerContext for Failures {
+impl ProducerContext for Reports {
     type DeliveryOpaque = ();
 
     fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
-        self.0.fetch_add(u64::from(result.is_err()), Ordering::Relaxed);
+        let counter = if result.is_ok() { &self.written } else { &self.failed };
+        counter.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -185,8 +199,9 @@ struct Writer<'a> {
     source: &'a Source<'a>,
     to: &'a str,
     exactly_once: bool,
-    producer: ThreadedProducer<Failures>,
+    producer: ThreadedProducer<Reports>,
     wire: Vec<u8>,
+    sent: u64,
 }
 
 impl<'a> Writer<'a> {
@@ -203,11 +218,11 @@ impl<'a> Writer<'a> {
         if exactly_once {
             config.set("transactional.id", source.group());
         }
-        let producer: ThreadedProducer<Failures> = config.create_with_context(Failures(AtomicU64::new(0)))?;
+        let producer: ThreadedProducer<Reports> = config.create_with_context(Reports::default())?;
         if exactly_once {
             producer.init_transactions(PATIENCE)?;
         }
-        Ok(Self { source, to, exactly_once, producer, wire: Vec::new() })
+        Ok(Self { source, to, exactly_once, producer, wire: Vec::new(), sent: 0 })
     }
 
     /// Puts out what has changed, and notes how far it has come.
@@ -222,30 +237,38 @@ impl<'a> Writer<'a> {
             one.total.encode_value(&mut self.wire)?;
             let record = BaseRecord::to(self.to).partition(one.partition).key(&one.total.customer).payload(&self.wire);
             self.producer.send(record).map_err(|(error, _)| error)?;
+            self.sent += 1;
         }
         let mut positions = TopicPartitionList::new();
-        for (partition, next) in &totals.next {
-            positions.add_partition_offset(self.source.topic, *partition, Offset::Offset(*next))?;
+        for (partition, next) in (0..).zip(&totals.next) {
+            positions.add_partition_offset(self.source.topic, partition, Offset::Offset(*next))?;
         }
         if self.exactly_once {
             let group = consumer.group_metadata().ok_or("a consumer without a group")?;
             self.producer.send_offsets_to_transaction(&positions, &group, PATIENCE)?;
-            self.wait_until_written();
+            self.wait_until_written()?;
             self.producer.commit_transaction(PATIENCE)?;
         } else {
-            self.wait_until_written();
+            self.wait_until_written()?;
             consumer.commit(&positions, CommitMode::Sync)?;
         }
-        match self.producer.context().0.load(Ordering::Relaxed) {
-            0 => Ok(()),
-            failed => Err(format!("{failed} totals were not written").into()),
-        }
+        Ok(())
     }
 
     /// The client's own call for it would wait for a hundred milliseconds at once.
-    fn wait_until_written(&self) {
+    fn wait_until_written(&self) -> Result<()> {
         while self.producer.in_flight_count() > 0 {
             std::thread::park_timeout(Duration::from_millis(1));
+        }
+        self.check()
+    }
+
+    /// Every total that was sent is written.
+    fn check(&self) -> Result<()> {
+        let reports = self.producer.context();
+        match (reports.written.load(Ordering::Relaxed), reports.failed.load(Ordering::Relaxed)) {
+            (written, 0) if written == self.sent => Ok(()),
+            (written, failed) => Err(format!("of {} totals {written} were written, {failed} failed", self.sent).into()),
         }
     }
 }
