@@ -9,6 +9,9 @@ use crate::backend::Owner;
 use crate::disk::{Disk, DiskFile, Unlock};
 use crate::error::Result;
 
+/// How often the kernel's list is looked at before a lock is said to be nobody's who can be seen.
+const LOOKS: u32 = 5;
+
 /// Notes this process as the owner in a lock file that it has locked.
 pub(super) fn note(file: &DiskFile) {
     let number = format!("{}\n", std::process::id());
@@ -34,7 +37,9 @@ pub(super) fn owner(disk: &Disk, path: &Path) -> Result<Option<Owner>> {
 pub(super) fn holder(path: &Path) -> Option<Owner> {
     let file = std::fs::metadata(path).ok()?;
     let device = format!("{:02x}:{:02x}", rustix::fs::major(file.dev()), rustix::fs::minor(file.dev()));
-    let process = holder_in(&std::fs::read_to_string("/proc/locks").ok()?, &device, file.ino())?;
+    // The list is not read in one moment, and others change it meanwhile: it may once be without a lock that is held.
+    let process =
+        (0..LOOKS).find_map(|_| holder_in(&std::fs::read_to_string("/proc/locks").ok()?, &device, file.ino()))?;
     Some(Owner { process, stopped: is_stopped(process) })
 }
 
