@@ -445,7 +445,11 @@ impl<'a> Planner<'a> {
         }
         let settings = TopicSettings { cleanup: Cleanup::Compact, ..TopicSettings::default() };
         let spec = TopicSpec { settings, internal: true, ..TopicSpec::new(name.clone(), partitions) };
-        self.topics.entry(name).or_insert(spec);
+        let topic = self.topics.entry(name).or_insert_with(|| spec.clone());
+        if !topic.internal {
+            // Somebody else has made it. What a changelog has to be is asked for all the same.
+            (topic.internal, topic.settings) = (spec.internal, spec.settings);
+        }
     }
 
     fn warn_of_orphans(&self, agents: &[&'static AgentDef]) {

@@ -282,15 +282,24 @@ impl Inner {
                 change = change.set(name, value);
             }
             let changed = block_on(admin.alter_configs([&change], &options)).map_err(failed)?;
-            Ok::<_, Error>(changed.into_iter().find_map(|result| result.err().map(|(_, code)| code)))
+            match changed.into_iter().find_map(|result| result.err().map(|(_, code)| code)) {
+                None => self.is_set_to(name, config),
+                Some(RDKafkaErrorCode::InvalidConfig) => Ok(false),
+                Some(code) => Err(failed(KafkaError::AdminOp(code))),
+            }
         };
         let config = config_of(settings, false);
-        let mut refused = alter(&config)?;
-        if let (Some(RDKafkaErrorCode::InvalidConfig), Some(config)) = (refused, without_latest(&config)) {
-            refused = alter(&config)?;
+        let mut done = alter(&config)?;
+        if let (false, Some(config)) = (done, without_latest(&config)) {
+            done = alter(&config)?;
         }
-        if let Some(code) = refused {
-            return Err(failed(KafkaError::AdminOp(code)));
+        if !done {
+            let settings: Vec<_> = config.iter().map(|(name, value)| format!("{name}={value}")).collect();
+            let message = format!(
+                "cannot set topic {name}: the broker does not take one of its settings ({}), or not from this user",
+                settings.join(", ")
+            );
+            return Err(Error::new(ErrorKind::Config, message));
         }
         self.change(|inner| {
             let mut topic = inner.found(name)?;

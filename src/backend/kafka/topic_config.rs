@@ -4,7 +4,6 @@ use std::sync::PoisonError;
 
 use futures::executor::block_on;
 use rdkafka::admin::{AdminOptions, ConfigEntry, ConfigSource, ResourceSpecifier};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use super::Inner;
 use super::options::ANSWER_TIMEOUT;
@@ -64,24 +63,47 @@ const OURS: [&str; 9] = [
     "segment.ms",
 ];
 
+/// How long a change of settings may take to be seen, in steps of [`STEP`](super::STEP).
+const SEEN_WITHIN: u32 = 100;
+
 impl Inner {
-    /// A topic's settings as the broker has them; `None` where it does not say them to this user. Blocks.
+    /// A topic's settings as the broker has them; `None` where it does not say them, to this user or not yet. Blocks.
     fn describe(&self, name: &str) -> Result<Option<Vec<ConfigEntry>>> {
         let native = self.clients.named(name);
         let options = AdminOptions::new().request_timeout(Some(ANSWER_TIMEOUT));
         let failed = |error| self.clients.explain(&format!("cannot ask for the settings of topic {name}"), error);
         let asked = [ResourceSpecifier::Topic(&native)];
         let described = block_on(self.admin()?.describe_configs(&asked, &options)).map_err(failed)?;
-        match described.into_iter().next() {
-            Some(Ok(resource)) => Ok(Some(resource.entries)),
-            None | Some(Err(RDKafkaErrorCode::TopicAuthorizationFailed)) => Ok(None),
-            Some(Err(code)) => Err(failed(KafkaError::AdminOp(code))),
+        // The client does not hand on why a broker says nothing.
+        let entries = described.into_iter().find_map(Result::ok).map(|resource| resource.entries);
+        Ok(entries.filter(|entries| !entries.is_empty()))
+    }
+
+    /// Whether a topic is set so by now; also where the broker does not say it. The client does not hand on that a change
+    /// was refused. Blocks.
+    pub(super) fn is_set_to(&self, name: &str, config: &Config) -> Result<bool> {
+        for _ in 0..SEEN_WITHIN {
+            let Some(entries) = self.describe(name)? else { return Ok(true) };
+            let has = |(name, value): &(&str, String)| {
+                entries.iter().any(|entry| entry.name == *name && entry.value.as_ref() == Some(value))
+            };
+            if config.iter().all(has) {
+                return Ok(true);
+            }
+            super::pause(super::STEP);
         }
+        Ok(false)
     }
 
     /// What an operator has set of a topic beside what is ours: a change of settings takes away what it does not name. Blocks.
     pub(super) fn set_by_others(&self, name: &str) -> Result<Vec<(String, String)>> {
-        let entries = self.describe(name)?.unwrap_or_default();
+        let Some(entries) = self.describe(name)? else {
+            let message = format!(
+                "the broker does not tell this user what topic {name} is set to, and a change would take away what others \
+                 have set; it takes the right DescribeConfigs"
+            );
+            return Err(Error::new(ErrorKind::Config, message));
+        };
         let others = entries
             .into_iter()
             .filter(|entry| entry.source == ConfigSource::DynamicTopic && !OURS.contains(&&*entry.name));
@@ -95,23 +117,34 @@ impl Inner {
         if known().contains(name) {
             return Ok(());
         }
-        match self.describe(name)? {
-            Some(entries) => {
-                let policy = entries.into_iter().find(|entry| entry.name == "cleanup.policy");
-                let policy = policy.and_then(|entry| entry.value).unwrap_or_default();
-                if policy != "compact" {
-                    let native = self.clients.named(name);
-                    let message = format!(
-                        "topic {native} keeps what must stay, and its cleanup.policy is {policy}, by which the broker deletes                          what is old; set it with `kafka-configs --alter --topic {native} --add-config \
-                         cleanup.policy=compact`, and should it have lost something already, use `reset`"
-                    );
-                    return Err(Error::new(ErrorKind::Config, message));
-                }
+        let entries = self.describe(name)?.unwrap_or_default();
+        let of = |name: &str| entries.iter().find(|entry| entry.name == name)?.value.as_deref();
+        match of("cleanup.policy") {
+            Some("compact") => {}
+            Some(policy) => {
+                let native = self.clients.named(name);
+                let message = format!(
+                    "topic {native} keeps what must stay, and its cleanup.policy is {policy}, by which the broker deletes what \
+                     is old; set it with `kafka-configs --alter --topic {native} --add-config cleanup.policy=compact`, and \
+                     should it have lost something already, use `reset`"
+                );
+                return Err(Error::new(ErrorKind::Config, message));
             }
             None => tracing::warn!(
                 topic = name,
-                "the broker does not tell this user what the topic is set to; its cleanup.policy must be compact"
+                "the broker does not say what the topic is set to (the right DescribeConfigs); its cleanup.policy must be \
+                 compact"
             ),
+        }
+        if let Some(tombstones_ms) = of("delete.retention.ms").and_then(|value| value.parse::<u64>().ok())
+            && tombstones_ms < INTERNAL_TOMBSTONES_MS
+        {
+            tracing::warn!(
+                topic = name,
+                delete_retention_ms = tombstones_ms,
+                "a worker that was away for longer than this may miss that keys were removed; topics that are made here have \
+                 30 days"
+            );
         }
         known().insert(name.to_owned());
         Ok(())

@@ -29,7 +29,6 @@ fn a_changelog_that_is_not_compacted_is_refused() {
     let changelog = format!("{prefix}shop-add_up-changelog");
     let policy = ["--config", "cleanup.policy=delete", "--partitions", "1"];
     tool(TOPICS, &[&["--create", "--topic", &changelog], &policy[..]].concat());
-    machine.send("ada", 1);
     let (code, _, said) = run(machine.dir(), &["worker", "--until-caught-up"]);
     assert_ne!(code, 0, "{said}");
     for part in [&*changelog, "its cleanup.policy is delete", "--add-config cleanup.policy=compact"] {
@@ -37,6 +36,7 @@ fn a_changelog_that_is_not_compacted_is_refused() {
     }
 
     tool(CONFIGS, &["--alter", "--topic", &changelog, "--add-config", "cleanup.policy=compact"]);
+    machine.send("ada", 1);
     machine.work();
     assert_eq!(machine.paid()[0]["key"], "ada");
 }
