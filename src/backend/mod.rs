@@ -281,6 +281,11 @@ pub trait Transactions: Send + Sync + fmt::Debug {
     /// Takes over the transactions of that name. Whoever had them before is shut out: what it has on its way is ended, and
     /// whatever it does later is refused. When this returns, what had been committed under the name can be read.
     async fn open(&self, name: &str) -> Result<Box<dyn Transaction>>;
+
+    /// Whether a commit counts whole or not at all. Otherwise a part of one may count that never ended.
+    fn count_whole(&self) -> bool {
+        true
+    }
 }
 
 /// Commits of one owner, one after another: each counts whole or not at all, for every reader of what is committed.

@@ -419,7 +419,8 @@ impl Member {
         if let Some(task) = &task {
             self.summary.finished += task.finished.load(Ordering::SeqCst);
         }
-        self.standbys.given_back(partition, task.is_some_and(|task| !task.ended));
+        // One that was stopped on its way has not all of the state.
+        self.standbys.given_back(partition, task.is_some_and(|task| task.open && !task.ended));
         self.begin_standbys()?;
         self.consumer.release(Unit { set: 0, partition }).await
     }

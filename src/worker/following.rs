@@ -6,16 +6,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::commit::checkpoint;
-use super::mark::Mark;
+use super::mark::{Entry, Mark};
 use super::partition::Context;
-use super::recovery::Replaying;
+use super::recovery::{Replaying, check_tables};
+use super::setup::ask;
 use super::tail::{CommitVisitor, Committed};
+use super::takeover::begin_at;
 use crate::agent::Shared;
 use crate::backend::Replay;
 use crate::clock::Moment;
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::Frames;
 use crate::topic::TopicPartition;
+
+/// So many offsets before its end a changelog's last mark is looked for: it is the last record of a commit.
+const LOOK_BACK: u64 = 64;
 
 /// Tables on their way along a changelog.
 pub(super) struct Following<'a> {
@@ -25,9 +30,13 @@ pub(super) struct Following<'a> {
     changelog: &'a TopicPartition,
     committed: Committed,
     progress: Applied<'a>,
-    /// The mark that the stores cover.
+    /// What the stores cover: up to a mark, or to a record behind which one is known to be.
     covered: Option<u64>,
+    /// Whether any record may be gone on from: there is a mark behind it, and it is of these tables.
+    ends_well: bool,
     covered_at: Moment,
+    /// What is applied begins there in any case.
+    from: u64,
     records: u64,
 }
 
@@ -59,7 +68,9 @@ impl<'a> Following<'a> {
             committed: Committed::default(),
             progress: Applied { replaying, mark: stored, last: None },
             covered: stored,
+            ends_well: false,
             covered_at: context.clock.moment(),
+            from: range.start,
             records: 0,
         }
     }
@@ -90,14 +101,48 @@ impl<'a> Following<'a> {
         self.progress.last
     }
 
+    /// Looks for the mark at the changelog's end, where commits count whole. What was compacted has few marks, often none but
+    /// that one: if it was not known the stores could get nothing before.
+    pub(super) async fn look_ahead(&mut self, end: u64) -> Result<()> {
+        let whole = self.context.backend.transactions().is_some_and(|transactions| transactions.count_whole());
+        if !whole || end - self.from <= LOOK_BACK {
+            return Ok(());
+        }
+        let (place, from) = (self.changelog.clone(), end - LOOK_BACK);
+        let found = ask(self.context, self.replay, move |replay| {
+            let mut reader = replay.reader(&place, from)?;
+            let (mut frames, mut last) = (Frames::default(), None);
+            while reader.position() < end && reader.read(&mut frames)? {
+                for record in frames.iter().flat_map(|frame| frame.records()).filter(|record| record.offset < end) {
+                    // Behind the last commit nothing may stand that has none.
+                    last = match Entry::parse(&record).map_err(|error| error.at(&place))? {
+                        Entry::Mark(mark) => Some(mark),
+                        Entry::Delta { .. } | Entry::Output { .. } => None,
+                    };
+                }
+            }
+            Ok(last)
+        });
+        if let Some(mark) = found.await? {
+            check_tables(self.shared, &mark).map_err(|error| error.at(self.changelog))?;
+            self.ends_well = true;
+        }
+        Ok(())
+    }
+
+    /// How far the stores may be said to reach.
+    fn reached(&self) -> Option<u64> {
+        if self.ends_well { self.committed.last().or(self.progress.mark) } else { self.progress.mark }
+    }
+
     /// Whether what the stores do not have takes so much memory that they should.
     pub(super) fn is_pressed(&self) -> bool {
-        self.progress.mark != self.covered && self.shared.tables.iter().any(|table| table.wants_commit())
+        self.reached() != self.covered && self.shared.tables.iter().any(|table| table.wants_commit())
     }
 
     /// Time until what was applied should go to the stores; `None` where they have it all.
     pub(super) fn cover_due_in(&self) -> Option<Duration> {
-        if self.progress.mark == self.covered {
+        if self.reached() == self.covered {
             return None;
         }
         if self.is_pressed() {
@@ -107,15 +152,24 @@ impl<'a> Following<'a> {
         Some(self.context.options.checkpoint_interval.saturating_sub(passed))
     }
 
-    /// Writes what was applied to the stores, up to the last mark.
+    /// Makes sure that nothing of what was read had been taken away before it was.
+    pub(super) async fn check(&self) -> Result<()> {
+        let place = self.changelog.clone();
+        let offsets = ask(self.context, self.replay, move |replay| replay.offsets(&place)).await?;
+        begin_at(self.shared, self.changelog, Some(self.covered.unwrap_or(self.from)), offsets).map(drop)
+    }
+
+    /// Writes what was applied to the stores.
     pub(super) async fn cover(&mut self) -> Result<()> {
-        let Some(mark) = self.progress.mark.filter(|mark| Some(*mark) != self.covered) else { return Ok(()) };
+        let Some(reached) = self.reached().filter(|reached| Some(*reached) != self.covered) else { return Ok(()) };
+        self.check().await?;
         let mut tables = Vec::new();
         for (place, table) in self.shared.tables.iter().enumerate() {
             tables.extend(table.start_checkpoint()?.map(|checkpoint| (place, checkpoint)));
         }
-        let write =
-            move || tables.into_iter().map(|(place, table)| Ok((place, table.run(mark)?))).collect::<Result<Vec<_>>>();
+        let write = move || {
+            tables.into_iter().map(|(place, table)| Ok((place, table.run(reached)?))).collect::<Result<Vec<_>>>()
+        };
         let disk = self.context.options.disk.clone();
         let written = self.context.helpers.spawn(checkpoint(disk, self.replay.clone(), Vec::new(), write)).await;
         let ended =
@@ -124,7 +178,7 @@ impl<'a> Following<'a> {
             self.shared.tables[place].finish_checkpoint(done);
             self.shared.tables[place].evict();
         }
-        (self.covered, self.covered_at) = (Some(mark), self.context.clock.moment());
+        (self.covered, self.covered_at) = (Some(reached), self.context.clock.moment());
         Ok(())
     }
 }

@@ -24,7 +24,7 @@ use super::commits::Commits;
 use super::failure::Verdict;
 use super::position_file::PositionFile;
 use super::recovery::Recovered;
-use super::setup::{ask, open_readers, open_tables, recovered_journal, share, stored_position};
+use super::setup::{ask, ask_for_readers, open_tables, recovered_journal, share, stored_position};
 use super::takeover::{Taken, take_over};
 use super::wakes::Wakes;
 use crate::agent::{AgentFuture, Mail, Pulse, Shape, Shared, Task, panicked};
@@ -161,7 +161,7 @@ impl TaskRun {
                 let (replay, stop) = (replay.clone(), signals.stop.clone());
                 let taken = take_over(&context, &plan, &shared, &*transactions, replay.clone(), stored, stop).await?;
                 let Some(Taken { transactor, recovered, forgotten }) = taken else { return Ok(None) };
-                let readers = open_readers(&shared, &*replay)?;
+                let readers = ask_for_readers(&context, &shared, &replay).await?;
                 (Commits::Transaction(Box::new(transactor)), recovered, readers, forgotten)
             }
             None => {

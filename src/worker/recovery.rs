@@ -183,32 +183,7 @@ impl CommitVisitor for Replaying<'_> {
         {
             return Err(foreign_changelog(self.shared, stored, &format!("the next begins at {}", mark.begins)));
         }
-        let names: Vec<&str> = self.shared.agent.tables.iter().map(|table| table().name).collect();
-        if !names.iter().zip(&mark.tables).all(|(name, stored)| name == stored) || names.len() < mark.tables.len() {
-            return Err(Error::new(
-                ErrorKind::State,
-                format!(
-                    "the changelog of agent {} holds the tables {}, the agent has {}; tables may be added at the end of the \
-                     list, but neither renamed, reordered nor taken away: put the list back, or drop the state with `reset`",
-                    self.shared.agent.name,
-                    mark.tables.join(", "),
-                    names.join(", ")
-                ),
-            ));
-        }
-        for (table, stored) in self.shared.agent.tables.iter().zip(&mark.layouts) {
-            let (name, layout) = (table().name, table().fixed_layout());
-            if layout != *stored {
-                return Err(Error::new(
-                    ErrorKind::State,
-                    format!(
-                        "the changelog of agent {} holds other states of table {name} than this build keeps: {stored:?} \
-                         and {layout:?}; go back to the definition that wrote them, or drop the state with `reset`",
-                        self.shared.agent.name
-                    ),
-                ));
-            }
-        }
+        check_tables(self.shared, &mark)?;
         self.commits += 1;
         if !mark.outputs.is_empty() {
             self.unmoved.push((mark.clone(), next));
@@ -231,6 +206,37 @@ impl CommitVisitor for Replaying<'_> {
             );
         }
     }
+}
+
+/// A changelog's states are only of use to the tables that wrote them.
+pub(super) fn check_tables(shared: &Shared, mark: &Mark) -> Result<()> {
+    let names: Vec<&str> = shared.agent.tables.iter().map(|table| table().name).collect();
+    if !names.iter().zip(&mark.tables).all(|(name, stored)| name == stored) || names.len() < mark.tables.len() {
+        return Err(Error::new(
+            ErrorKind::State,
+            format!(
+                "the changelog of agent {} holds the tables {}, the agent has {}; tables may be added at the end of the \
+                 list, but neither renamed, reordered nor taken away: put the list back, or drop the state with `reset`",
+                shared.agent.name,
+                mark.tables.join(", "),
+                names.join(", ")
+            ),
+        ));
+    }
+    for (table, stored) in shared.agent.tables.iter().zip(&mark.layouts) {
+        let (name, layout) = (table().name, table().fixed_layout());
+        if layout != *stored {
+            return Err(Error::new(
+                ErrorKind::State,
+                format!(
+                    "the changelog of agent {} holds other states of table {name} than this build keeps: {stored:?} \
+                     and {layout:?}; go back to the definition that wrote them, or drop the state with `reset`",
+                    shared.agent.name
+                ),
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// A topic that takes the place of another holds the same records once more, by another key for one: read from its

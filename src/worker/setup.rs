@@ -231,3 +231,17 @@ pub(super) fn open_readers(shared: &Shared, replay: &dyn Replay) -> Result<Vec<B
     let sources = shared.sources.iter().zip(&shared.positions);
     sources.map(|(source, position)| replay.reader(&place(&source.topic), position.get())).collect()
 }
+
+/// The same, asked for on other threads.
+pub(super) async fn ask_for_readers(
+    context: &Context,
+    shared: &Shared,
+    replay: &Arc<dyn Replay>,
+) -> Result<Vec<Box<dyn Reader>>> {
+    let mut readers = Vec::new();
+    for (source, position) in shared.sources.iter().zip(&shared.positions) {
+        let (place, at) = (TopicPartition::new(source.topic.clone(), shared.partition), position.get());
+        readers.push(ask(context, replay, move |replay| replay.reader(&place, at)).await?);
+    }
+    Ok(readers)
+}

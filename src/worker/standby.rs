@@ -157,6 +157,7 @@ impl StandbyStart {
         let place = changelog.clone();
         let mut reader = ask(&context, &replay, move |replay| replay.reader(&place, from)).await?;
         let mut following = Following::new(&context, &shared, &replay, &changelog, stored, from..offsets.end);
+        following.look_ahead(offsets.end).await?;
         let mut frames = Frames::default();
         let (mut end, mut asked, mut told) = (offsets.end, context.clock.moment(), false);
         let mut stop = self.stop.clone();

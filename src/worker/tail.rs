@@ -85,9 +85,18 @@ impl Deltas {
 
 /// What readers see only when it is committed: everything counts.
 #[derive(Default)]
-pub(crate) struct Committed(Deltas);
+pub(crate) struct Committed {
+    deltas: Deltas,
+    /// Offset of the last record that was told of.
+    last: Option<u64>,
+}
 
 impl Committed {
+    /// Offset of the last record that was told of.
+    pub(crate) fn last(&self) -> Option<u64> {
+        self.last
+    }
+
     /// Tells of the records of a batch that are in that range; returns how many there were.
     pub(crate) fn tell(
         &mut self,
@@ -100,17 +109,18 @@ impl Committed {
         for frame in frames.iter() {
             for record in frame.records().filter(|record| range.contains(&record.offset)) {
                 records += 1;
+                self.last = Some(record.offset);
                 match Entry::parse(&record).map_err(|error| error.at(changelog))? {
-                    Entry::Delta { table, key, state } => self.0.push(record.offset, table, key, state),
+                    Entry::Delta { table, key, state } => self.deltas.push(record.offset, table, key, state),
                     Entry::Output { .. } => {}
                     Entry::Mark(mark) => {
-                        self.0.hand_out(0, visitor)?;
+                        self.deltas.hand_out(0, visitor)?;
                         visitor.mark(mark, record.offset + 1)?;
                     }
                 }
             }
         }
-        self.0.hand_out(0, visitor)?;
+        self.deltas.hand_out(0, visitor)?;
         Ok(records)
     }
 }

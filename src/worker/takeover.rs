@@ -60,15 +60,14 @@ pub(super) async fn take_over(
     let offsets = ask(context, &replay, move |replay| replay.offsets(&place)).await?;
     let from = begin_at(shared, &changelog, stored, offsets)?;
     let mut following = Following::new(context, shared, &replay, &changelog, stored, from..offsets.end);
+    following.look_ahead(offsets.end).await?;
     let place = changelog.clone();
     let reader = ask(context, &replay, move |replay| replay.reader(&place, from)).await?;
     if !follow(context, &mut following, reader, &changelog, offsets.end, stop).await? {
         following.cover().await?;
         return Ok(None);
     }
-    let place = changelog.clone();
-    let now = ask(context, &replay, move |replay| replay.offsets(&place)).await?;
-    begin_at(shared, &changelog, Some(from), now)?;
+    following.check().await?;
     let recovered = Recovered {
         replayed: following.records(),
         covered: from - offsets.start,
@@ -128,7 +127,8 @@ async fn follow(
                     ready = reader.ready() => ready?,
                     () = context.clock.sleep(PATIENCE) => {
                         let message = format!(
-                            "the changelog's broker has sent nothing for {} s, and the state ends at offset {end}; see to                              the broker",
+                            "the changelog's broker has sent nothing for {} s, and the state ends at offset {end}; see to \
+                             the broker",
                             PATIENCE.as_secs()
                         );
                         return Err(Error::new(ErrorKind::Io, message).at(changelog).at_offset(at));
@@ -158,10 +158,14 @@ pub(super) fn begin_at(
     // Without a state all of it is needed. Compaction leaves the start where it is.
     let from = stored.unwrap_or(0);
     if from < offsets.start || from > offsets.end {
+        let what = match stored {
+            Some(_) => format!("the state of agent {} covers offset {from} of", shared.agent.name),
+            None => format!("agent {} has no state here, and all would have to come from", shared.agent.name),
+        };
         let message = format!(
-            "the state of agent {} covers offset {from} of its changelog, which holds {} to {}: the changelog was lost or \
-             replaced. Restore it, or drop the state with `reset` and process the topics again",
-            shared.agent.name, offsets.start, offsets.end
+            "{what} its changelog, which holds {} to {}: the changelog was lost or replaced. Restore it, or drop the state \
+             with `reset` and process the topics again",
+            offsets.start, offsets.end
         );
         return Err(Error::new(ErrorKind::State, message).at(changelog));
     }

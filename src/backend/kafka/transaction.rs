@@ -31,6 +31,10 @@ impl Transactions for KafkaTransactions {
         let sender = Arc::new(sender);
         Ok(Box::new(KafkaTransaction { inner: self.0.clone(), sender, places: Vec::new() }))
     }
+
+    fn count_whole(&self) -> bool {
+        self.0.clients.options.guarantee == Guarantee::ExactlyOnce
+    }
 }
 
 /// Commits of one owner.

@@ -59,6 +59,10 @@ impl Transactions for WireTransactions {
         let inner = self.inner.open(name).await?;
         Ok(Box::new(WireTransaction { inner, converter: Converter::new(self.replay.clone()) }))
     }
+
+    fn count_whole(&self) -> bool {
+        self.inner.count_whole()
+    }
 }
 
 struct WireTransaction {

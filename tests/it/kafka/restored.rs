@@ -71,16 +71,20 @@ impl Stage {
 
     /// Runs a worker with the state of that name until `enough` says so, who hears whether its task has started; what the
     /// task found then.
-    fn work(&self, state: &str, enough: impl Fn(&Plan, bool) -> bool) -> Option<Recovered> {
+    fn work(
+        &self,
+        state: &str,
+        (interval, memory): (Duration, usize),
+        enough: impl Fn(&Plan, bool) -> bool,
+    ) -> Option<Recovered> {
         self.runtime.block_on(async {
             let plan = Arc::new(Plan::make("restored", &app().agents(), &*self.backend, 1).await.unwrap());
             let (stop, stopped) = watch::channel(false);
             let (events, mut received) = mpsc::unbounded_channel();
             let options = WorkerOptions {
                 state_dir: Some(self.state(state)),
-                table_memory_bytes: MEMORY,
-                // Stores cover whole commits.
-                commit_interval: Duration::from_millis(5),
+                table_memory_bytes: memory,
+                commit_interval: interval,
                 ..WorkerOptions::default()
             };
             let (at_work, backend, clock) = (plan.clone(), self.backend.clone(), self.clock.clone());
@@ -108,6 +112,16 @@ impl Stage {
 
 #[test]
 fn a_state_that_is_gone_comes_back_in_parts_that_are_kept() {
+    come_back(Duration::from_millis(5), MEMORY);
+}
+
+/// As it is where brokers have compacted the changelog: there is one end of a commit, behind everything.
+#[test]
+fn a_state_of_one_commit_comes_back_in_parts() {
+    come_back(Duration::from_secs(60), 64 << 20);
+}
+
+fn come_back(commit_interval: Duration, memory: usize) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let kafka = KafkaBackend::open(options(&fresh_prefix()), Clock::system()).unwrap();
     let backend: Arc<dyn Backend> = Arc::new(WireLayer::new(Arc::new(kafka), BTreeMap::new()));
@@ -120,13 +134,14 @@ fn a_state_that_is_gone_comes_back_in_parts_that_are_kept() {
         publish(&stage.backend, &(0..CUSTOMERS).map(of).collect::<Vec<_>>()).await;
     });
     let all = |plan: &Plan, started: bool| started && worker::caught_up(plan, &*stage.backend).unwrap();
-    stage.work("here", all).unwrap();
+    stage.work("here", (commit_interval, memory), all).unwrap();
 
     // On another machine there is no state.
+    let little = (Duration::from_millis(100), MEMORY);
     let some = |_: &Plan, started: bool| started || checkpoints(&stage.state("state/restored")) > 1;
-    let started = stage.work("state/restored", some);
+    let started = stage.work("state/restored", little, some);
     assert_eq!(started, None, "the worker was to be stopped before it had everything");
-    let recovered = stage.work("state/restored", |_, started| started).unwrap();
+    let recovered = stage.work("state/restored", little, |_, started| started).unwrap();
     println!("{recovered:?}");
     assert!(recovered.covered > 0, "what the first had is lost: {recovered:?}");
     assert!(recovered.covered + recovered.replayed >= CUSTOMERS && recovered.replayed > 0, "{recovered:?}");
