@@ -11,7 +11,7 @@ use std::path::Path;
 use super::files::{io_error, open_if_there, sync_folder};
 use super::scan::find_frame;
 use super::segment::{KIND_PRODUCERS, SEGMENT_HEADER_LEN, Segment, Walked, offset_after, producers_in};
-use super::segment_name::{SegmentName, segments_in};
+use super::segment_name::segments_in;
 use super::shared::{End, EndPage};
 use crate::disk::Disk;
 use crate::error::{Error, ErrorKind, Result};
@@ -119,9 +119,7 @@ fn open_segments(disk: &Disk, folder: &Path, same_boot: bool, durable: u64) -> R
     if names.is_empty() {
         return Ok(vec![Segment::create_first(disk, folder)?]);
     }
-    if names == [SegmentName::appended(0)] && durable == 0 {
-        Segment::mend_first(disk, folder)?;
-    }
+    Segment::mend_first(disk, folder, &names, durable)?;
     let mut segments = Vec::new();
     for name in names.into_iter().rev() {
         if name.end.is_some() {

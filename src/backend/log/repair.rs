@@ -254,6 +254,13 @@ impl Mending<'_> {
 
     /// Cuts what is torn, as opening does, and says from which offset on.
     fn tail(&mut self, page: &EndPage, survey: &Survey) -> Result<()> {
+        if let Some(path) = &survey.unwritten {
+            let copy = self.side.keep(self.place, path)?;
+            let end = self.open_anew(page)?;
+            let what = format!("its beginning was written; the partition ends before offset {end}");
+            self.done(path, what, Some(copy), None);
+            return Ok(());
+        }
         let torn = survey.segments.iter().find_map(|surveyed| {
             let torn = |hole: &&Hole| !survey.was_durable(&surveyed.segment, hole);
             let hole = surveyed.scanned.holes.iter().find(torn)?;
@@ -264,13 +271,18 @@ impl Mending<'_> {
         for later in survey.segments.iter().filter(|later| later.segment.base >= surveyed.segment.base) {
             copies.push(self.side.keep(self.place, &later.segment.path)?);
         }
+        let end = self.open_anew(page)?;
+        let what = format!("a torn tail was cut at byte {}; the partition ends before offset {end}", hole.from);
+        self.done(&surveyed.segment.path, what, copies.into_iter().next(), None);
+        Ok(())
+    }
+
+    /// Does what whoever opens the partition does, and returns the offset that it ends before.
+    fn open_anew(&self, page: &EndPage) -> Result<u64> {
         // As after a restart of the machine: every segment that can be torn is looked at.
         let found = recover(self.disk, self.folder, page, false)?;
         page.reset(self.disk.boot(), start_of(self.disk, self.folder)?, found.end, found.durable);
-        let what =
-            format!("a torn tail was cut at byte {}; the partition ends before offset {}", hole.from, found.end.offset);
-        self.done(&surveyed.segment.path, what, copies.into_iter().next(), None);
-        Ok(())
+        Ok(found.end.offset)
     }
 
     fn indexes(&mut self, held: &Held) -> Result<()> {

@@ -198,22 +198,34 @@ impl Segment {
         Ok(Self::of(FIRST_HEADER, disk, file, path))
     }
 
-    /// Writes the beginning of a first segment again that a loss of power left out, in part or as a whole: it is known.
-    /// Records behind it may have reached the disk before it, since the system writes in whatever order it likes; they
-    /// stay. The caller knows that the partition was never synced as a whole.
-    pub(super) fn mend_first(disk: &Disk, folder: &Path) -> Result<()> {
+    /// The first segment where a loss of power left its beginning out, in part or as a whole: it is known, and can be
+    /// written again. Records behind it may have reached the disk before it, since the system writes in whatever order it
+    /// likes; they stay. `names` are the partition's segments, `durable` the position up to which it was synced.
+    pub(super) fn unwritten_first(
+        disk: &Disk,
+        folder: &Path,
+        names: &[SegmentName],
+        durable: u64,
+    ) -> Result<Option<(DiskFile, PathBuf)>> {
+        if names != [SegmentName::appended(0)] || durable > 0 {
+            return Ok(None);
+        }
         let path = SegmentName::appended(0).path(folder);
-        let Some(file) = open_if_there(disk, &path)? else { return Ok(()) };
+        let Some(file) = open_if_there(disk, &path)? else { return Ok(None) };
         let bytes = disk.read(&path).map_err(|error| io_error("read", &path, error))?;
         let whole = first_bytes();
         let (head, rest) = bytes.split_at(bytes.len().min(whole.len()));
         let is_part = head.iter().zip(&whole).all(|(have, want)| have == want || *have == 0);
         // What is neither there nor missing is damage, and so is what is missing below what was durable.
         let never_durable = || frames_anywhere(rest).all(|(_, frame)| frame.header.durable == 0);
-        if head == whole || !is_part && rest.iter().any(|byte| *byte != 0) || !never_durable() {
-            return Ok(());
-        }
-        file.write_all_at(&whole, 0).map_err(|error| io_error("write the beginning of", &path, error))
+        let is_unwritten = head != whole && (is_part || rest.iter().all(|byte| *byte == 0)) && never_durable();
+        Ok(is_unwritten.then_some((file, path)))
+    }
+
+    /// Writes the beginning of a first segment again where it was never durable.
+    pub(super) fn mend_first(disk: &Disk, folder: &Path, names: &[SegmentName], durable: u64) -> Result<()> {
+        let Some((file, path)) = Self::unwritten_first(disk, folder, names, durable)? else { return Ok(()) };
+        file.write_all_at(&first_bytes(), 0).map_err(|error| io_error("write the beginning of", &path, error))
     }
 
     /// What its header says.

@@ -1,7 +1,7 @@
 //! A partition looked at as a whole: its segments, what holds in them, and what is known to have been durable.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::append_lock::lock_to_append;
 use super::files::{open_if_there, try_lock};
@@ -13,7 +13,7 @@ use super::segment_name::{SegmentName, segments_in};
 use super::shared::EndPage;
 use crate::disk::{Disk, DiskFile, PAGE_BYTES, Unlock};
 use crate::error::{Error, ErrorKind, Result};
-use crate::record::FrameError;
+use crate::record::{FrameError, HEADER_LEN};
 use crate::topic::TopicPartition;
 
 /// A partition's files as they were found.
@@ -21,6 +21,9 @@ pub(super) struct Survey {
     pub(super) segments: Vec<Surveyed>,
     /// Segments that cannot be read: their header is damaged, or a newer release wrote them.
     pub(super) unread: Vec<(SegmentName, Error)>,
+    /// The first segment, where a loss of power left its beginning out and nothing in it was ever durable: whoever opens
+    /// the partition writes it, and until then nothing is looked at.
+    pub(super) unwritten: Option<PathBuf>,
     /// Byte position and offset up to which the shared page says that records are durable.
     pub(super) noted: (u64, u64),
     /// The furthest byte position that a frame or a segment says was durable.
@@ -100,9 +103,14 @@ impl Survey {
         let in_use = held.is_in_use();
         let end = held.page().map(EndPage::end);
         let noted = held.page().map_or((0, 0), EndPage::durable);
-        let mut survey = Self { segments: Vec::new(), unread: Vec::new(), noted, durable: 0, in_use };
+        let mut survey = Self { segments: Vec::new(), unread: Vec::new(), unwritten: None, noted, durable: 0, in_use };
+        let names = segments_in(disk, folder)?;
+        if !in_use && let Some((_, path)) = Segment::unwritten_first(disk, folder, &names, noted.0)? {
+            survey.unwritten = Some(path);
+            return Ok(survey);
+        }
         let mut opened = Vec::new();
-        for name in segments_in(disk, folder)? {
+        for name in names {
             // Written by somebody who has not published it yet.
             if in_use && end.is_some_and(|end| name.base > end.segment_base) {
                 continue;
@@ -132,7 +140,7 @@ impl Survey {
             let known =
                 segment.base == 0 || survey.segments.last().is_some_and(|before| before.scanned.offset == segment.base);
             let before = (known && is_known).then(|| producers.clone());
-            let scanned = match scan(&segment, limit, |frame| note_sequences(&mut producers, frame)) {
+            let mut scanned = match scan(&segment, limit, |frame| note_sequences(&mut producers, frame)) {
                 // A frame of a newer format. What it holds is not known, and what follows is not looked for.
                 Err(error) if error.kind() == ErrorKind::Unsupported => {
                     let end = segment.ends.map(|ends| ends.offset);
@@ -144,6 +152,13 @@ impl Survey {
             let has_list = scanned.holes.first().is_none_or(|hole| hole.from > SEGMENT_HEADER_LEN);
             is_known = (has_list || before.is_some()) && segment.ends.is_none();
             survey.durable = survey.durable.max(scanned.durable);
+            if !complete && scanned.holes.last().is_none_or(|hole| hole.next.is_some()) {
+                // A file that was cut between two frames has no damaged one to show for it.
+                let (at, offset) = (scanned.at, scanned.offset);
+                let why = FrameError::Short { have: 0, need: HEADER_LEN };
+                let cut = Hole { from: at, to: at, why, offset, next: None };
+                scanned.holes.extend((!in_use && survey.was_durable(&segment, &cut)).then_some(cut));
+            }
             survey.segments.push(Surveyed { segment, limit, complete, scanned, producers: before });
         }
         Ok(survey)

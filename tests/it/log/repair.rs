@@ -158,6 +158,8 @@ async fn any_one_frame_is_taken_out_and_no_other() {
 async fn offsets_that_reach_into_the_next_segment_are_not_made_up_for() {
     let folder = quick_folder();
     sound(folder.path()).await;
+    // Its frame says that what was synced is durable.
+    append(&open(folder.path()), &TopicPartition::new("orders", 0), &["one more"]).await;
     let path = segment(folder.path(), 0);
     let next = bases(folder.path())[1];
     let (at, len, ..) = frames_of(folder.path(), 0)[1];
@@ -216,6 +218,59 @@ async fn a_lost_end_keeps_its_offsets() {
     assert_eq!(read(&backend).len() as u64, offset);
     assert_eq!(read(&backend).pop().unwrap().1, values[offset as usize - 1]);
     assert_eq!(append(&backend, &TopicPartition::new("orders", 0), &["new"]).await.base_offset, 24);
+}
+
+/// A file that was cut between two frames has no damaged one to show for it.
+#[tokio::test]
+async fn an_end_that_was_cut_between_frames_is_found() {
+    let template = quick_folder();
+    sound(template.path()).await;
+    let last = *bases(template.path()).last().unwrap();
+    for (at, _, offset, _) in frames_of(template.path(), last) {
+        let folder = quick_folder();
+        let values = sound(folder.path()).await;
+        let path = segment(folder.path(), last);
+        OpenOptions::new().write(true).open(&path).unwrap().set_len(at).unwrap();
+        let refused = open(folder.path()).reader(&TopicPartition::new("orders", 0), 0).err().unwrap();
+        assert!(refused.to_string().contains(&format!("damaged at byte {at}")), "{refused}");
+
+        let report = verify(&small(folder.path()), ALL).unwrap();
+        let [finding] = &damage(&report)[..] else { panic!("{report:#?}") };
+        assert_eq!((&finding.file, finding.byte, finding.offset), (&path, Some(at), Some(offset)), "{finding:?}");
+        assert!(finding.what.contains(&format!("offsets {offset} to 23 are lost")) || offset == 23, "{finding:?}");
+        let mended = repaired(&small(folder.path()));
+        assert_eq!(lost(&mended), [(offset, 24)]);
+        assert_eq!(verify(&small(folder.path()), ALL).unwrap().findings, []);
+        let backend = open(folder.path());
+        let left: Vec<(u64, String)> = (0..offset).zip(values).collect();
+        assert_eq!(read(&backend), left, "cut at {at}");
+        assert_eq!(append(&backend, &TopicPartition::new("orders", 0), &["new"]).await.base_offset, 24);
+    }
+}
+
+/// A loss of power may leave nothing of a topic that was made and never synced.
+#[tokio::test]
+async fn a_first_segment_that_was_never_written_is_a_note_and_written() {
+    for left in [0, 20, 64, 80] {
+        let folder = quick_folder();
+        let backend = open(folder.path());
+        orders(&backend, 1).await;
+        assert_eq!(read(&backend), []);
+        drop(backend);
+        let path = segment(folder.path(), 0);
+        let whole = fs::read(&path).unwrap();
+        let file = OpenOptions::new().write(true).open(&path).unwrap();
+        file.set_len(left).unwrap();
+        file.set_len(4096).unwrap();
+        let report = verify(&small(folder.path()), ALL).unwrap();
+        let [finding] = &report.findings[..] else { panic!("{report:#?}") };
+        assert_eq!((finding.severity, &finding.file), (Severity::Note, &path), "{finding:?}");
+        let mended = repaired(&small(folder.path()));
+        assert!(mended.len() == 1 && mended[0].done && mended[0].lost.is_none(), "{mended:#?}");
+        assert_eq!(fs::read(&path).unwrap()[..whole.len()], whole);
+        assert_eq!(verify(&small(folder.path()), ALL).unwrap().findings, []);
+        assert_eq!(append(&open(folder.path()), &TopicPartition::new("orders", 0), &["new"]).await.base_offset, 0);
+    }
 }
 
 #[tokio::test]
