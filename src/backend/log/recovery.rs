@@ -105,7 +105,7 @@ pub(super) fn note_sequences(sequences: &mut BTreeMap<u64, u64>, frame: &Frame<'
     if frame.header.kind == KIND_PRODUCERS {
         sequences.extend(producers_in(frame));
     } else if frame.header.kind == 0 && frame.header.producer != 0 {
-        let next = frame.header.sequence + u64::from(frame.header.count);
+        let next = frame.header.sequence.saturating_add(frame.header.count.into());
         let known = sequences.entry(frame.header.producer).or_default();
         *known = next.max(*known);
     }

@@ -62,6 +62,7 @@ pub fn repair(options: &LogOptions, only: Only<'_>) -> Result<Vec<Mended>> {
                 folder: &folder,
                 place: &place,
                 is_changelog: spec.internal && spec.settings.cleanup == Cleanup::Compact,
+                segment_bytes: spec.settings.segment_bytes.unwrap_or(options.segment_bytes),
                 mended: &mut mended,
             };
             mending.run().map_err(|error| error.at(&place))?;
@@ -120,6 +121,8 @@ struct Mending<'a> {
     place: &'a TopicPartition,
     /// Its records are changes of state: without some of them the state would be wrong without a word.
     is_changelog: bool,
+    /// Bytes at which a segment is full.
+    segment_bytes: u64,
     mended: &'a mut Vec<Mended>,
 }
 
@@ -224,16 +227,17 @@ impl Mending<'_> {
                 // The page says where the last record that was durable ended.
                 None => survey.noted.0.saturating_sub(segment.start),
             };
-            let filler = until.and_then(|until| fill(surveyed, hole, to, until));
-            let (Some(until), Some(filler)) = (until, filler) else {
+            let fits = to > hole.from && to - hole.from <= self.longest(survey)?;
+            if fits && (content.len() < to as usize || hole.next.is_none()) {
+                content.resize(to as usize, 0);
+            }
+            let room = content.get_mut(hole.from as usize..to as usize).filter(|_| fits);
+            let filled = until.zip(room).is_some_and(|(until, room)| fill(room, surveyed, hole, until));
+            let Some(until) = until.filter(|_| filled) else {
                 let why = format!("at byte {} {}, and nothing tells where it ends", hole.from, hole.why);
                 self.refused(&segment.path, why);
                 return Ok(false);
             };
-            if content.len() < to as usize || hole.next.is_none() {
-                content.resize(to as usize, 0);
-            }
-            content[hole.from as usize..to as usize].copy_from_slice(&filler);
             lost.push((hole.offset, until));
         }
         let copy = self.side.keep(self.place, &segment.path)?;
@@ -250,6 +254,15 @@ impl Mending<'_> {
             self.done(&segment.path, what, Some(copy.clone()), lost);
         }
         Ok(true)
+    }
+
+    /// More than this is no piece of a file that was there, whatever headers say.
+    fn longest(&self, survey: &Survey) -> Result<u64> {
+        let mut longest = self.segment_bytes;
+        for surveyed in &survey.segments {
+            longest = longest.max(surveyed.segment.len()?);
+        }
+        Ok(longest.saturating_add(MAX_FRAME_LEN as u64))
     }
 
     /// Cuts what is torn, as opening does, and says from which offset on.
@@ -321,42 +334,43 @@ fn padded(mut frame: Vec<u8>, len: usize) -> Vec<u8> {
     frame
 }
 
-/// What takes the place of the bytes from a hole to `to`; `None` where nothing fits there.
-fn fill(surveyed: &Surveyed, hole: &Hole, to: u64, until: u64) -> Option<Vec<u8>> {
-    let mut room = usize::try_from(to.checked_sub(hole.from)?).ok()?;
+/// Puts into the room that a hole has what says which records are lost; `false` where nothing fits there.
+fn fill(mut room: &mut [u8], surveyed: &Surveyed, hole: &Hole, until: u64) -> bool {
     let segment = &surveyed.segment;
-    let mut filler = Vec::with_capacity(room);
     if hole.from <= SEGMENT_HEADER_LEN {
         let producers = match &surveyed.producers {
             Some(known) => known,
             // Nobody asks what was compacted for producers: there is a list behind it, and the last segment never is.
             None if segment.ends.is_some() => &BTreeMap::new(),
-            None => return None,
+            None => return false,
         };
         let list = producers_frame(producers, segment.base, segment.durable);
-        let left = room.checked_sub(list.len())?;
+        let Some(left) = room.len().checked_sub(list.len()) else { return false };
         if left > 0 && left < HEADER_LEN {
             // Shorter than the one that was there, and nothing else fits behind it.
-            return (until == hole.offset).then(|| padded(list, room));
+            room.copy_from_slice(&padded(list, room.len()));
+            return until == hole.offset;
         }
-        filler.extend_from_slice(&list);
-        room = left;
+        let (head, rest) = room.split_at_mut(list.len());
+        head.copy_from_slice(&list);
+        room = rest;
     }
     // Without a frame of its own nothing says that records are missing.
     let mut says_so = until == hole.offset;
-    while room > 0 {
-        let len = match room {
-            ..=MAX_FRAME_LEN => room,
+    while !room.is_empty() {
+        let len = match room.len() {
+            len @ ..=MAX_FRAME_LEN => len,
             // What is left must have room for a header, too.
             _ => MAX_FRAME_LEN - HEADER_LEN,
         };
         if len < HEADER_LEN {
-            return None;
+            return false;
         }
-        room -= len;
-        let next = if room == 0 { until } else { hole.offset };
-        says_so |= room == 0;
-        filler.extend_from_slice(FrameBuilder::padding(len).seal(KIND_LOST, hole.offset, 0, next, 0));
+        let (piece, rest) = room.split_at_mut(len);
+        let next = if rest.is_empty() { until } else { hole.offset };
+        says_so |= rest.is_empty();
+        piece.copy_from_slice(FrameBuilder::padding(len).seal(KIND_LOST, hole.offset, 0, next, 0));
+        room = rest;
     }
-    says_so.then_some(filler)
+    says_so
 }

@@ -209,7 +209,7 @@ pub(super) fn findings(disk: &Disk, folder: &Path, survey: &Survey) -> Result<Ve
             found.extend(of_hole(survey, surveyed, hole));
         }
         if let Some(error) = gap_behind(survey, i) {
-            let advice = "restore the missing file from a copy";
+            let advice = "restore what is missing or wrong from a copy";
             let offset = Some(surveyed.scanned.offset);
             found.push(Finding { offset, ..plain(surveyed.segment.path.clone(), &error, advice) });
         }
@@ -221,11 +221,22 @@ pub(super) fn findings(disk: &Disk, folder: &Path, survey: &Survey) -> Result<Ve
 /// What is missing between a segment, in which nothing is damaged, and the next.
 pub(super) fn gap_behind(survey: &Survey, i: usize) -> Option<Error> {
     let (before, next) = (survey.segments.get(i)?, survey.segments.get(i + 1)?);
+    if !survey.unread.is_empty() || before.scanned.holes.last().is_some_and(|hole| hole.next.is_none()) {
+        return None;
+    }
     let (ends, begins) = (before.scanned.offset, next.segment.base);
-    let is_whole = before.scanned.holes.last().is_none_or(|hole| hole.next.is_some());
-    let message =
-        || format!("it ends before offset {ends}, and the next segment begins at {begins}: a segment is missing");
-    (survey.unread.is_empty() && is_whole && ends != begins).then(|| Error::new(ErrorKind::Corrupt, message()))
+    let what = match before.segment.ends {
+        _ if ends != begins => {
+            format!("it ends before offset {ends}, and the next segment begins at {begins}: a segment is missing")
+        }
+        Some(to) if to.pos != next.segment.start => format!(
+            "it stands for what was written up to byte {} of the partition, and the next segment begins at byte {}: one of \
+             their headers is wrong",
+            to.pos, next.segment.start
+        ),
+        _ => return None,
+    };
+    Some(Error::new(ErrorKind::Corrupt, what))
 }
 
 /// What a hole means; nothing where it is space that was reserved ahead.

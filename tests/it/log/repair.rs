@@ -362,6 +362,44 @@ async fn a_partition_in_use_is_verified_and_not_repaired() {
     assert_eq!(verify(&small(folder.path()), only).unwrap_err().kind(), ErrorKind::NotFound);
 }
 
+/// Writes another position into a segment's header, with a checksum that is right.
+fn forge_start(path: &Path, start: u64) {
+    let mut bytes = fs::read(path).unwrap();
+    bytes[24..32].copy_from_slice(&start.to_le_bytes());
+    let crc = crc32c::crc32c_append(crc32c::crc32c(&bytes[..12]), &bytes[16..64]);
+    bytes[12..16].copy_from_slice(&crc.to_le_bytes());
+    fs::write(path, bytes).unwrap();
+}
+
+#[tokio::test]
+async fn a_segment_that_begins_elsewhere_than_the_one_before_ends_is_found() {
+    for compacted in [false, true] {
+        let folder = quick_folder();
+        let backend = open(folder.path());
+        let mut spec = TopicSpec::new("orders", 1);
+        spec.settings.cleanup = if compacted { Cleanup::Compact } else { Cleanup::Delete };
+        backend.create_topic(&spec).await.unwrap();
+        let place = TopicPartition::new("orders", 0);
+        for number in 0..24_u8 {
+            let mut frame = FrameBuilder::new();
+            frame.push(Some(&[number % 3]), Some(&[number; 400]), 0);
+            let mut producer = backend.producer(ProducerId::ANONYMOUS).await.unwrap();
+            producer.append(&place, &mut frame, None).await.unwrap();
+        }
+        backend.sync(&place, 24).await.unwrap();
+        backend.clean(&place, true).await.unwrap();
+        drop(backend);
+        let last = segment(folder.path(), *bases(folder.path()).last().unwrap());
+        forge_start(&last, 1 << 50);
+
+        let report = verify(&small(folder.path()), ALL).unwrap();
+        assert!(!damage(&report).is_empty(), "{report:#?}");
+        let mended = repaired(&small(folder.path()));
+        assert!(mended.iter().any(|one| !one.done), "compacted: {compacted}, {mended:#?}");
+        assert!(verify(&small(folder.path()), ALL).unwrap().is_damaged());
+    }
+}
+
 /// Without some of its changes a state would be wrong without a word.
 #[tokio::test]
 async fn a_changelog_is_not_repaired() {
