@@ -13,6 +13,7 @@ mod following;
 mod lookout;
 mod mark;
 mod outgoing;
+mod pace;
 mod partition;
 mod pool;
 mod position_file;

@@ -2,19 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::commit::{Resume, Settler};
 use super::mark::Mark;
+use super::pace::{Pace, Report};
 use super::tail::{CommitVisitor, walk};
 use crate::agent::Shared;
 use crate::backend::Replay;
-use crate::clock::{Clock, Moment};
+use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fault;
-
-/// How often a long recovery says how far it is.
-const REPORT_EVERY: Duration = Duration::from_secs(2);
 
 /// What a recovery did, for the log and for tests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -65,11 +62,8 @@ pub(crate) async fn recover(
 
     let mut replay = Replaying {
         shared,
-        clock,
+        pace: Pace::new(clock, from, offsets.end),
         stored,
-        from,
-        end: offsets.end,
-        reported: clock.moment(),
         last: None,
         unmoved: Vec::new(),
         commits: 0,
@@ -130,12 +124,9 @@ pub(super) fn foreign_changelog(shared: &Shared, stored: u64, found: &str) -> Er
 /// Brings the tables up to date while the changelog is walked over.
 pub(super) struct Replaying<'a> {
     shared: &'a Shared,
-    clock: &'a Clock,
+    pace: Pace<'a>,
     /// Where the state says that a commit begins.
     stored: Option<u64>,
-    from: u64,
-    end: u64,
-    reported: Moment,
     last: Option<Mark>,
     /// Commits that put something out, with the offset after each.
     unmoved: Vec<(Mark, u64)>,
@@ -145,8 +136,8 @@ pub(super) struct Replaying<'a> {
 impl<'a> Replaying<'a> {
     /// For a changelog in which everything counts.
     pub(super) fn new(shared: &'a Shared, clock: &'a Clock, from: u64, end: u64) -> Self {
-        let reported = clock.moment();
-        Self { shared, clock, stored: None, from, end, reported, last: None, unmoved: Vec::new(), commits: 0 }
+        let pace = Pace::new(clock, from, end);
+        Self { shared, pace, stored: None, last: None, unmoved: Vec::new(), commits: 0 }
     }
 
     /// Commits that were walked over.
@@ -163,6 +154,7 @@ impl CommitVisitor for Replaying<'_> {
     }
 
     fn delta(&mut self, table: usize, key: &[u8], stored: Option<&[u8]>) -> Result<()> {
+        self.pace.count();
         match self.shared.tables.get(table) {
             Some(table) => table.apply(key, stored),
             None => Err(Error::new(
@@ -193,15 +185,16 @@ impl CommitVisitor for Replaying<'_> {
     }
 
     fn progress(&mut self, offset: u64) {
-        if self.clock.moment().since(self.reported) >= REPORT_EVERY {
-            self.reported = self.clock.moment();
-            let percent = (offset - self.from) * 100 / (self.end - self.from).max(1);
+        if let Some(Report { records, per_second, percent, seconds_left }) = self.pace.report(offset) {
             tracing::info!(
                 agent = self.shared.agent.name,
                 partition = self.shared.partition,
                 offset,
-                end = self.end,
+                end = self.pace.end(),
                 percent,
+                records,
+                per_second,
+                seconds_left,
                 "recovering"
             );
         }
