@@ -1,12 +1,10 @@
 //! The command line on a Kafka, beside Kafka's own tools.
 
 use std::fs;
-use std::path::Path;
-use std::process::Command;
 
 use serde_json::json;
 
-use super::{broker, fresh_prefix};
+use super::{broker, fresh_prefix, tool};
 use crate::cli::{bad, csv, good, json_of};
 
 const GROUPS: &str = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand";
@@ -15,18 +13,14 @@ const ORDERS: u32 = 60;
 
 /// What Kafka's tool says of a group in a topic: the position and the lag of each partition.
 fn group(prefix: &str, name: &str) -> Vec<(u64, u64)> {
-    let output = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/services/kafka"))
-        .args(["tool", GROUPS, "--bootstrap-server", broker(), "--describe", "--group", &format!("{prefix}{name}")])
-        .output()
-        .unwrap();
-    let said = String::from_utf8(output.stdout).unwrap();
+    let said = tool(GROUPS, &["--describe", "--group", &format!("{prefix}{name}")]);
     let rows = said.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
     let topic = format!("{prefix}shop-orders");
     let rows: Vec<_> = rows
         .filter(|row| row.get(1) == Some(&topic.as_str()))
         .map(|row| (row[3].parse().unwrap(), row[5].parse().unwrap()))
         .collect();
-    assert!(!rows.is_empty(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(!rows.is_empty(), "{said}");
     rows
 }
 

@@ -3,15 +3,12 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::{broker, fresh_prefix};
+use super::{TOPICS, broker, fresh_prefix, tool};
 use crate::cli::{good, json_of, order, run};
-
-const TOPICS: &str = "org.apache.kafka.tools.TopicCommand";
 
 /// A machine with data of its own.
 pub(super) struct Machine(TempDir);
@@ -57,11 +54,7 @@ fn rows(of: &[(&str, i64)]) -> Value {
 }
 
 fn delete_topic(name: &str) {
-    let output = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/services/kafka"))
-        .args(["tool", TOPICS, "--bootstrap-server", broker(), "--delete", "--topic", name])
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    tool(TOPICS, &["--delete", "--topic", name]);
 }
 
 const DROPPED: &str = "the store is a copy of a changelog that was deleted";

@@ -48,6 +48,20 @@ pub(crate) fn broker() -> &'static str {
     })
 }
 
+const TOPICS: &str = "org.apache.kafka.tools.TopicCommand";
+const CONFIGS: &str = "kafka.admin.ConfigCommand";
+
+/// Runs one of Kafka's own tools on the broker.
+fn tool(class: &str, args: &[&str]) -> String {
+    let output = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/services/kafka"))
+        .args(["tool", class, "--bootstrap-server", broker()])
+        .args(args)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
 /// A name space of its own on the broker.
 pub(crate) fn fresh_prefix() -> String {
     static NUMBER: AtomicU64 = AtomicU64::new(0);

@@ -8,12 +8,12 @@ use std::time::Duration;
 use gretchen::agent;
 use gretchen::app::App;
 use gretchen::backend::kafka::KafkaBackend;
-use gretchen::backend::{Backend, Replay, WireLayer};
+use gretchen::backend::{Backend, Offsets, Replay, WireLayer};
 use gretchen::clock::Clock;
 use gretchen::error::BoxError;
 use gretchen::plan::Plan;
 use gretchen::publish::Publisher;
-use gretchen::record::Value;
+use gretchen::record::{Frames, Key, Value};
 use gretchen::session::Session;
 use gretchen::table::{Table, TableMut};
 use gretchen::topic::{TopicPartition, TopicSpec};
@@ -65,6 +65,24 @@ impl Watched {
                 (offsets.start, position, offsets.end)
             })
             .collect()
+    }
+
+    /// Partition and offset of the order that is held up.
+    fn held_up(&self) -> Option<(u32, u64)> {
+        let mut key = Vec::new();
+        <i32 as Key>::encode_key(&HELD, &mut key).unwrap();
+        (0..PARTITIONS).find_map(|partition| {
+            let place = TopicPartition::new("purged-count_up-repartition", partition);
+            let Offsets { start, end, .. } = self.replay.offsets(&place).unwrap();
+            let mut reader = self.replay.reader(&place, start).unwrap();
+            let mut frames = Frames::default();
+            let mut found = None;
+            while found.is_none() && reader.position() < end && reader.read(&mut frames).unwrap() {
+                let mut records = frames.iter().flat_map(|frame| frame.records());
+                found = records.find(|record| record.key == Some(&key)).map(|record| record.offset);
+            }
+            Some((partition, found?))
+        })
     }
 
     async fn until(&self, what: &str, is_so: impl Fn(&[Place]) -> bool) -> Vec<Place> {
@@ -138,16 +156,20 @@ async fn purge(backend: &Arc<dyn Backend>, state_dir: PathBuf) -> i64 {
     let mut more = shop::orders(&mut random, 300, 300, false);
     more[150].quantity = HELD;
     publish(backend, &more).await;
-    let held = |now: &[Place]| now.iter().filter(|(_, position, end)| position < end).count();
-    let goes_on = |now: &[Place]| {
-        let mut both = now.iter().zip(&first);
-        both.any(|((start, position, end), first)| position == end && *start > first.2)
+    let began = clock.moment();
+    let (partition, offset) = loop {
+        if let Some(found) = watched.held_up() {
+            break found;
+        }
+        assert!(clock.moment().since(began) < PATIENCE, "no order is held up");
+        clock.sleep(Duration::from_millis(50)).await;
     };
-    let before = watched.until("only one goes on", |now| held(now) == 1 && goes_on(now)).await;
+    let (held, other) = (partition as usize, 1 - partition as usize);
+    let goes_on = |now: &[Place]| now[other].1 == now[other].2 && now[other].0 > first[other].2;
+    let before = watched.until("the other goes on", |now| now[held].2 > offset && goes_on(now)).await;
     for _ in 0..20 {
         let now = watched.look();
-        // More may come to the other one meanwhile.
-        assert!(held(&now) >= 1, "{now:?}");
+        assert!(now[held].1 <= offset && now[held].0 <= offset, "{offset} of {partition} is held up: {now:?}");
         clock.sleep(Duration::from_millis(50)).await;
     }
     GO_ON.add_permits(1);
