@@ -247,12 +247,20 @@ pub struct RawRecords<'a> {
     pub(super) offset: u64,
     pub(super) left: u32,
     pub(super) base_timestamp: i64,
+    /// No record has this offset or one behind it.
+    pub(super) end: u64,
 }
 
 impl<'a> RawRecords<'a> {
     #[inline]
     fn new(header: &FrameHeader, payload: &'a [u8]) -> Self {
-        Self { rest: payload, offset: header.base_offset, left: header.count, base_timestamp: header.base_timestamp }
+        Self {
+            rest: payload,
+            offset: header.base_offset,
+            left: header.count,
+            base_timestamp: header.base_timestamp,
+            end: header.next_offset(),
+        }
     }
 
     /// The encoded bytes that have not been walked over.
@@ -319,7 +327,7 @@ impl<'a> Iterator for RawRecords<'a> {
         if flags >= HAS_HEADERS {
             (headers, hole, rest) = take_rare(flags, rest)?;
             // Those that are left must have offsets, too.
-            self.offset.checked_add(hole)?.checked_add(self.left.into())?;
+            self.offset.checked_add(hole)?.checked_add(self.left.into()).filter(|end| *end <= self.end)?;
         }
         let offset = self.offset.wrapping_add(hole);
         self.offset = offset.wrapping_add(1);

@@ -354,7 +354,8 @@ impl FrameBuilder {
 
     /// The records so far, as [`RawRecord`]s with offsets from 0.
     pub fn records(&self) -> RawRecords<'_> {
-        RawRecords { rest: &self.bytes[HEADER_LEN..], offset: 0, left: self.count, base_timestamp: self.base_timestamp }
+        let (rest, base_timestamp) = (&self.bytes[HEADER_LEN..], self.base_timestamp);
+        RawRecords { rest, offset: 0, left: self.count, base_timestamp, end: u64::MAX }
     }
 
     /// Empties it and keeps its memory.
@@ -456,6 +457,10 @@ mod tests {
         assert_eq!((read.header.compacted, read.header.tombstones_until, read.header.durable), (true, 77, 0));
         let found: Vec<_> = read.records().map(|record| (record.offset, record.timestamp)).collect();
         assert_eq!(found, [(3, 1_003), (4, 1_004), (9, 1_009)]);
+
+        // Of records that stand behind the frame's end, which is no offset of theirs, the walk sees none.
+        let short = Frame { header: FrameHeader { holes: 5, ..read.header }, ..read };
+        assert_eq!(short.records().map(|record| record.offset).collect::<Vec<_>>(), [3, 4]);
 
         let mut frames = crate::record::Frames::default();
         frames.push(&read);

@@ -51,6 +51,8 @@ pub struct Cursor {
     offset: u64,
     left: u32,
     base_timestamp: i64,
+    /// The offset after the frame's records and holes.
+    frame_ends: u64,
 }
 
 /// Where a walk within a frame stands: what a [`Cursor`] in the frame does not know already, in few bytes.
@@ -108,6 +110,7 @@ impl Cursor {
                 self.offset = header.base_offset;
                 self.left = header.count;
                 self.base_timestamp = header.base_timestamp;
+                self.frame_ends = header.next_offset();
                 return true;
             }
         }
@@ -142,6 +145,7 @@ impl Cursor {
             offset: self.offset,
             left: self.left,
             base_timestamp: self.base_timestamp,
+            end: self.frame_ends,
         })
     }
 
