@@ -61,6 +61,8 @@ impl ClientContext for Context {
             Some(RDKafkaErrorCode::Authentication) => REFUSED,
             Some(RDKafkaErrorCode::SSL) => TLS,
             Some(RDKafkaErrorCode::Resolve) => NO_SUCH_HOST,
+            // So a broker says that it wants another certificate, or any at all: by OpenSSL's name for its alert.
+            Some(RDKafkaErrorCode::BrokerTransportFailure) if reason.contains(":SSL routines:") => TLS,
             Some(RDKafkaErrorCode::BrokerTransportFailure) => NOT_REACHED,
             _ => NO_BROKER,
         };
@@ -259,9 +261,15 @@ impl Clients {
                 ErrorKind::Config,
                 "there are fewer brokers than gretchen.replicas, or the broker's default, asks for".to_owned(),
             ),
-            Code::Fenced | Code::ProducerFenced | Code::InvalidProducerEpoch | Code::FencedInstanceId => {
+            Code::Fenced | Code::ProducerFenced | Code::InvalidProducerEpoch => {
                 (ErrorKind::Unsettled, "another owner has taken over".to_owned())
             }
+            Code::FencedInstanceId => (
+                ErrorKind::Unsettled,
+                "another worker goes by the same group.instance.id and has taken this one's place; give every worker one of \
+                 its own"
+                    .to_owned(),
+            ),
             _ => (ErrorKind::Io, String::new()),
         }
     }
@@ -282,7 +290,10 @@ impl Clients {
             ),
             TLS => (
                 ErrorKind::Config,
-                format!("TLS with {servers} fails ({reason}); look at security.protocol and ssl.ca.location"),
+                format!(
+                    "TLS with {servers} fails ({reason}); look at security.protocol, at ssl.ca.location, and where the broker \
+                     wants to see a certificate at ssl.keystore.location"
+                ),
             ),
             NO_SUCH_HOST => (ErrorKind::Config, format!("there is no host of that name ({reason}); look at backend")),
             _ => (

@@ -8,10 +8,11 @@ use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::Inner;
+use super::admin::delete_positions;
 use super::client::{Context, Role};
 use super::consumer::positions_of;
 use super::exchange::{Partition, standbys_of};
-use super::native::{annotate, delete_positions};
+use super::native::annotate;
 use super::options::ANSWER_TIMEOUT;
 use crate::backend::{AssignmentSet, Owner};
 use crate::error::{Error, ErrorKind, Result};

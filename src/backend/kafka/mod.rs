@@ -4,6 +4,7 @@
 //! partitions. What the brokers have no place for is in a topic of its own (`ledger`). Positions, outputs and changelogs
 //! are committed by transactions (`transaction`).
 
+mod admin;
 mod assignor;
 mod at_least_once;
 mod client;
@@ -76,8 +77,8 @@ struct Inner {
     writer: Mutex<Option<Sender>>,
     /// Topics that are known to exist, with their numbers of partitions.
     partitions: Mutex<HashMap<Arc<str>, u32>>,
-    /// Topics that are known to be compacted, and nothing else.
-    compacted: Mutex<HashSet<String>>,
+    /// Topics whose settings have been compared with what they should be.
+    checked: Mutex<HashSet<String>>,
     groups: Mutex<HashMap<String, Arc<BaseConsumer<Context>>>>,
     admin: Mutex<Option<Arc<AdminClient<Context>>>>,
 }
@@ -105,7 +106,7 @@ impl KafkaBackend {
             clock,
             writer: Mutex::default(),
             partitions: Mutex::default(),
-            compacted: Mutex::default(),
+            checked: Mutex::default(),
             groups: Mutex::default(),
             admin: Mutex::default(),
         };
@@ -133,7 +134,7 @@ impl Inner {
 
     fn forget_partitions(&self, topic: &str) {
         self.partitions.lock().unwrap_or_else(PoisonError::into_inner).remove(topic);
-        self.compacted.lock().unwrap_or_else(PoisonError::into_inner).remove(topic);
+        self.checked.lock().unwrap_or_else(PoisonError::into_inner).remove(topic);
     }
 
     /// Where a partition begins, and where what is committed ends. Blocks.

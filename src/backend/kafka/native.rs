@@ -1,5 +1,5 @@
-//! What rdkafka does not wrap: one partition read apart from any group, whole batches at a time, a group's positions
-//! deleted or set with a note, the ids of topics, and a wait for events. The only unsafe code of this backend.
+//! What rdkafka does not wrap of reading and writing: one partition read apart from any group, whole batches at a time, a
+//! group's positions set with a note, and a wait for events. With [`admin`](super::admin) the only unsafe code of this backend.
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, CString, c_void};
@@ -277,75 +277,6 @@ impl Drop for PartitionQueue {
     }
 }
 
-/// Deletes a group's positions in these partitions.
-pub(super) fn delete_positions(
-    client: &BaseConsumer<Context>,
-    group: &str,
-    places: &TopicPartitionList,
-    timeout: Duration,
-) -> Result<(), KafkaError> {
-    let group = CString::new(group)?;
-    let handle = client.client().native_ptr();
-    let timeout_ms = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
-    // SAFETY: everything that is made here is destroyed here, and nothing of the event is used after it is.
-    let error = unsafe {
-        let queue = raw::rd_kafka_queue_new(handle);
-        let request = raw::rd_kafka_DeleteConsumerGroupOffsets_new(group.as_ptr(), places.ptr());
-        let mut requests = [request];
-        let kind = raw::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DELETECONSUMERGROUPOFFSETS;
-        let options = raw::rd_kafka_AdminOptions_new(handle, kind);
-        raw::rd_kafka_AdminOptions_set_request_timeout(options, timeout_ms, ptr::null_mut(), 0);
-        raw::rd_kafka_DeleteConsumerGroupOffsets(handle, requests.as_mut_ptr(), 1, options, queue);
-        let event = raw::rd_kafka_queue_poll(queue, timeout_ms);
-        let error = deletion_error(event);
-        if !event.is_null() {
-            raw::rd_kafka_event_destroy(event);
-        }
-        raw::rd_kafka_AdminOptions_destroy(options);
-        raw::rd_kafka_DeleteConsumerGroupOffsets_destroy(request);
-        raw::rd_kafka_queue_destroy(queue);
-        error
-    };
-    if error.is_error() { Err(KafkaError::AdminOp(error.into())) } else { Ok(()) }
-}
-
-/// # Safety
-///
-/// `event` must be null or the result of a `DeleteConsumerGroupOffsets`.
-unsafe fn deletion_error(event: *mut raw::rd_kafka_event_t) -> RDKafkaRespErr {
-    if event.is_null() {
-        return RDKafkaRespErr::RD_KAFKA_RESP_ERR__TIMED_OUT;
-    }
-    // SAFETY: the event's parts live as long as it does, and are counted by the lengths beside them.
-    unsafe {
-        let error = raw::rd_kafka_event_error(event);
-        if error.is_error() {
-            return error;
-        }
-        let result = raw::rd_kafka_event_DeleteConsumerGroupOffsets_result(event);
-        let mut count = 0;
-        let groups = raw::rd_kafka_DeleteConsumerGroupOffsets_result_groups(result, &raw mut count);
-        for at in 0..count {
-            let group = *groups.add(at);
-            let error = raw::rd_kafka_group_result_error(group);
-            if !error.is_null() {
-                return raw::rd_kafka_error_code(error);
-            }
-            let list = raw::rd_kafka_group_result_partitions(group);
-            if list.is_null() {
-                continue;
-            }
-            for at in 0..usize::try_from((*list).cnt).unwrap_or(0) {
-                let error = (*(*list).elems.add(at)).err;
-                if error.is_error() {
-                    return error;
-                }
-            }
-        }
-        RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR
-    }
-}
-
 /// Adds a note to a position that is to be committed: for everybody to see, until the next commit.
 pub(super) fn annotate(places: &mut TopicPartitionList, note: &'static str) {
     // SAFETY: librdkafka frees the note together with the list, so it must be memory of its own, and none may be there
@@ -361,70 +292,5 @@ pub(super) fn annotate(places: &mut TopicPartitionList, note: &'static str) {
                 element.metadata_size = note.len();
             }
         }
-    }
-}
-
-/// The id that the broker has given a topic, in the letters of Kafka's own tools; `None` where it gives none, which is
-/// before Kafka 2.8.
-pub(super) fn topic_id(
-    client: &BaseConsumer<Context>,
-    topic: &str,
-    timeout: Duration,
-) -> Result<Option<String>, KafkaError> {
-    let name = CString::new(topic)?;
-    let handle = client.client().native_ptr();
-    let timeout_ms = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
-    // SAFETY: everything that is made here is destroyed here, and nothing of the event is used after it is.
-    let found = unsafe {
-        let queue = raw::rd_kafka_queue_new(handle);
-        let mut names = [name.as_ptr()];
-        let topics = raw::rd_kafka_TopicCollection_of_topic_names(names.as_mut_ptr(), names.len());
-        let options =
-            raw::rd_kafka_AdminOptions_new(handle, raw::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS);
-        raw::rd_kafka_AdminOptions_set_request_timeout(options, timeout_ms, ptr::null_mut(), 0);
-        raw::rd_kafka_DescribeTopics(handle, topics, options, queue);
-        let event = raw::rd_kafka_queue_poll(queue, timeout_ms);
-        let found = described_id(event);
-        if !event.is_null() {
-            raw::rd_kafka_event_destroy(event);
-        }
-        raw::rd_kafka_AdminOptions_destroy(options);
-        raw::rd_kafka_TopicCollection_destroy(topics);
-        raw::rd_kafka_queue_destroy(queue);
-        found
-    };
-    found.map_err(|error| KafkaError::AdminOp(error.into()))
-}
-
-/// # Safety
-///
-/// `event` must be null or the result of a `DescribeTopics` of one topic.
-unsafe fn described_id(event: *mut raw::rd_kafka_event_t) -> Result<Option<String>, RDKafkaRespErr> {
-    if event.is_null() {
-        return Err(RDKafkaRespErr::RD_KAFKA_RESP_ERR__TIMED_OUT);
-    }
-    // SAFETY: the event's parts live as long as it does, and are counted by the lengths beside them.
-    unsafe {
-        let error = raw::rd_kafka_event_error(event);
-        if error.is_error() {
-            return Err(error);
-        }
-        let result = raw::rd_kafka_event_DescribeTopics_result(event);
-        let mut count = 0;
-        let topics = raw::rd_kafka_DescribeTopics_result_topics(result, &raw mut count);
-        if count == 0 {
-            return Err(RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART);
-        }
-        let topic = *topics;
-        let error = raw::rd_kafka_TopicDescription_error(topic);
-        if !error.is_null() && raw::rd_kafka_error_code(error).is_error() {
-            return Err(raw::rd_kafka_error_code(error));
-        }
-        let id = raw::rd_kafka_TopicDescription_topic_id(topic);
-        let none = id.is_null()
-            || (raw::rd_kafka_Uuid_most_significant_bits(id) == 0
-                && raw::rd_kafka_Uuid_least_significant_bits(id) == 0);
-        let text = if none { ptr::null() } else { raw::rd_kafka_Uuid_base64str(id) };
-        Ok((!text.is_null()).then(|| CStr::from_ptr(text).to_string_lossy().into_owned()))
     }
 }

@@ -3,17 +3,17 @@
 use std::sync::{Arc, PoisonError};
 
 use futures::executor::block_on;
-use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::consumer::Consumer as _;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use super::Inner;
+use super::admin::topic_id;
 use super::client::{Context, Role};
 use super::delivery::Sender;
 use super::ledger::{Entry, topic_key};
-use super::native::topic_id;
 use super::options::ANSWER_TIMEOUT;
-use super::topic_config::{Config, config_of, without_latest};
+use super::topic_config::{Config, asked_for, config_of, without_latest};
 use crate::backend::{Topic, check_same_meaning};
 use crate::error::{Error, ErrorKind, Result};
 use crate::topic::{Cleanup, TopicSettings, TopicSpec, check_spec};
@@ -130,8 +130,10 @@ impl Inner {
     /// Makes the topic that the ledger is in, where it is missing. Blocks.
     pub(super) fn make_ledger(&self) -> Result<()> {
         let name = &self.clients.options.topics;
+        let settings = TopicSettings { cleanup: Cleanup::Compact, ..TopicSettings::default() };
+        let config = config_of(&settings, true);
         match self.find_partitions(name)? {
-            Some(1) => return self.check_compacted(name),
+            Some(1) => return self.check_config(name, &config, true),
             Some(partitions) => {
                 let message = format!(
                     "topic {name} (gretchen.topics) is to hold what is known of topics, has {partitions} partitions and so \
@@ -141,8 +143,7 @@ impl Inner {
             }
             None => {}
         }
-        let settings = TopicSettings { cleanup: Cleanup::Compact, ..TopicSettings::default() };
-        self.make_on_broker(name, 1, &config_of(&settings, true))
+        self.make_on_broker(name, 1, &config)
     }
 
     /// Creates a topic, or returns the one that exists; adds the schema. Blocks.
@@ -165,18 +166,15 @@ impl Inner {
                 Ok((topic, changed.then(|| vec![(topic_key(&spec.name), serde_json::to_vec(&entry).ok())])))
             })?;
         }
-        let is_kept = spec.internal && spec.settings.cleanup == Cleanup::Compact;
         // Behind the entry: whoever finds a topic without one takes it for somebody else's.
-        if self.find_partitions(&spec.name)?.is_some() {
-            if is_kept {
-                self.check_compacted(&spec.name)?;
-            }
+        if self.find_partitions(&spec.name)?.is_none() {
+            let config = config_of(&topic.spec.settings, topic.spec.internal);
+            self.make_on_broker(&spec.name, topic.spec.partitions, &config)?;
         } else {
-            self.make_on_broker(
-                &spec.name,
-                topic.spec.partitions,
-                &config_of(&topic.spec.settings, topic.spec.internal),
-            )?;
+            // What was set later counts more than what the topic was to be made with.
+            let settings = if had.is_some() { &topic.spec.settings } else { &spec.settings };
+            let is_kept = spec.internal && spec.settings.cleanup == Cleanup::Compact;
+            self.check_config(&spec.name, &asked_for(settings, spec.internal), is_kept)?;
         }
         // Somebody may have added a schema since.
         self.read_ledger_patiently()?;
@@ -268,39 +266,7 @@ impl Inner {
             let message = format!("topic {name} was not made by gretchen; set it with kafka-configs");
             return Err(Error::new(ErrorKind::Config, message));
         }
-        let admin = self.admin()?;
-        let native = self.clients.named(name);
-        let options = AdminOptions::new().request_timeout(Some(ANSWER_TIMEOUT));
-        let failed = |error| self.clients.explain(&format!("cannot set topic {name}"), error);
-        let others = self.set_by_others(name)?;
-        let alter = |config: &Config| {
-            let mut change = AlterConfig::new(ResourceSpecifier::Topic(&native));
-            for (name, value) in &others {
-                change = change.set(name, value);
-            }
-            for (name, value) in config {
-                change = change.set(name, value);
-            }
-            let changed = block_on(admin.alter_configs([&change], &options)).map_err(failed)?;
-            match changed.into_iter().find_map(|result| result.err().map(|(_, code)| code)) {
-                None => self.is_set_to(name, config),
-                Some(RDKafkaErrorCode::InvalidConfig) => Ok(false),
-                Some(code) => Err(failed(KafkaError::AdminOp(code))),
-            }
-        };
-        let config = config_of(settings, false);
-        let mut done = alter(&config)?;
-        if let (false, Some(config)) = (done, without_latest(&config)) {
-            done = alter(&config)?;
-        }
-        if !done {
-            let settings: Vec<_> = config.iter().map(|(name, value)| format!("{name}={value}")).collect();
-            let message = format!(
-                "cannot set topic {name}: the broker does not take one of its settings ({}), or not from this user",
-                settings.join(", ")
-            );
-            return Err(Error::new(ErrorKind::Config, message));
-        }
+        self.change_to(name, &config_of(settings, false))?;
         self.change(|inner| {
             let mut topic = inner.found(name)?;
             topic.spec.settings = *settings;

@@ -2,10 +2,11 @@
 
 use std::sync::PoisonError;
 
-use futures::executor::block_on;
-use rdkafka::admin::{AdminOptions, ConfigEntry, ConfigSource, ResourceSpecifier};
+use rdkafka::consumer::Consumer as _;
+use rdkafka::error::RDKafkaErrorCode;
 
 use super::Inner;
+use super::admin::{Refused, change_settings, settings_of};
 use super::options::ANSWER_TIMEOUT;
 use crate::error::{Error, ErrorKind, Result};
 use crate::topic::TopicSettings;
@@ -50,6 +51,16 @@ pub(super) fn config_of(settings: &TopicSettings, internal: bool) -> Vec<(&'stat
     config
 }
 
+/// What of a topic's settings somebody has asked for; of one of gretchen's own they all matter.
+pub(super) fn asked_for(settings: &TopicSettings, internal: bool) -> Vec<(&'static str, String)> {
+    let mut config = config_of(settings, internal);
+    if !internal {
+        let unasked = config_of(&TopicSettings::default(), false);
+        config.retain(|setting| !unasked.contains(setting));
+    }
+    config
+}
+
 /// Settings that are ours to change: what else an operator has set stays.
 const OURS: [&str; 9] = [
     "cleanup.policy",
@@ -63,65 +74,81 @@ const OURS: [&str; 9] = [
     "segment.ms",
 ];
 
-/// How long a change of settings may take to be seen, in steps of [`STEP`](super::STEP).
-const SEEN_WITHIN: u32 = 100;
-
 impl Inner {
-    /// A topic's settings as the broker has them; `None` where it does not say them, to this user or not yet. Blocks.
-    fn describe(&self, name: &str) -> Result<Option<Vec<ConfigEntry>>> {
-        let native = self.clients.named(name);
-        let options = AdminOptions::new().request_timeout(Some(ANSWER_TIMEOUT));
-        let failed = |error| self.clients.explain(&format!("cannot ask for the settings of topic {name}"), error);
-        let asked = [ResourceSpecifier::Topic(&native)];
-        let described = block_on(self.admin()?.describe_configs(&asked, &options)).map_err(failed)?;
-        // The client does not hand on why a broker says nothing.
-        let entries = described.into_iter().find_map(Result::ok).map(|resource| resource.entries);
-        Ok(entries.filter(|entries| !entries.is_empty()))
-    }
-
-    /// Whether a topic is set so by now; also where the broker does not say it. The client does not hand on that a change
-    /// was refused. Blocks.
-    pub(super) fn is_set_to(&self, name: &str, config: &Config) -> Result<bool> {
-        for _ in 0..SEEN_WITHIN {
-            let Some(entries) = self.describe(name)? else { return Ok(true) };
-            let has = |(name, value): &(&str, String)| {
-                entries.iter().any(|entry| entry.name == *name && entry.value.as_ref() == Some(value))
-            };
-            if config.iter().all(has) {
-                return Ok(true);
+    /// A topic's settings as the broker has them; `None` where it does not say them to this user. Blocks.
+    fn settings(&self, name: &str) -> Result<Option<Vec<(String, String)>>> {
+        match settings_of(&*self.readers.client()?, &self.clients.named(name), ANSWER_TIMEOUT) {
+            Ok(settings) => Ok(Some(settings)),
+            Err(Refused { code: RDKafkaErrorCode::TopicAuthorizationFailed, .. }) => Ok(None),
+            Err(refused) => {
+                Err(self.clients.explain(&format!("cannot ask for the settings of topic {name}"), refused.into()))
             }
-            super::pause(super::STEP);
         }
-        Ok(false)
     }
 
-    /// What an operator has set of a topic beside what is ours: a change of settings takes away what it does not name. Blocks.
-    pub(super) fn set_by_others(&self, name: &str) -> Result<Vec<(String, String)>> {
-        let Some(entries) = self.describe(name)? else {
-            let message = format!(
-                "the broker does not tell this user what topic {name} is set to, and a change would take away what others \
-                 have set; it takes the right DescribeConfigs"
-            );
-            return Err(Error::new(ErrorKind::Config, message));
+    /// Sets a topic so, and leaves what an operator has set of it beside. Blocks.
+    pub(super) fn change_to(&self, name: &str, config: &Config) -> Result<()> {
+        let client = self.readers.client()?;
+        let value = |of: &str| config.iter().find(|(name, _)| *name == of).map(|(_, value)| value.as_str());
+        let changes = OURS.map(|name| (name, value(name)));
+        // Those from before would refuse to take it away, too.
+        let older: Vec<_> = changes.into_iter().filter(|(name, _)| *name != SINCE_3_6).collect();
+        let native = self.clients.named(name);
+        let change = |changes: &[(&str, Option<&str>)]| change_settings(&client, &native, changes, ANSWER_TIMEOUT);
+        let changed = match change(&changes) {
+            Err(Refused { code: RDKafkaErrorCode::InvalidConfig, .. }) => change(&older),
+            changed => changed,
         };
-        let others = entries
-            .into_iter()
-            .filter(|entry| entry.source == ConfigSource::DynamicTopic && !OURS.contains(&&*entry.name));
-        Ok(others.filter_map(|entry| Some((entry.name, entry.value?))).collect())
+        changed.map_err(|refused| {
+            let doing = match &refused.why {
+                Some(why) => format!("cannot set topic {name}: {why}"),
+                None => format!("cannot set topic {name}"),
+            };
+            match refused.code {
+                RDKafkaErrorCode::InvalidConfig | RDKafkaErrorCode::PolicyViolation => {
+                    Error::new(ErrorKind::Config, doing)
+                }
+                _ => self.clients.explain(&doing, refused.into()),
+            }
+        })
     }
 
-    /// Refuses a topic of which the broker would delete what has to stay: states, or what is known of topics. It is asked
-    /// once. Blocks.
-    pub(super) fn check_compacted(&self, name: &str) -> Result<()> {
-        let known = || self.compacted.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Compares a topic that is there with what was asked for, once. One of which the broker would
+    /// delete what has to stay is refused: states, or what is known of topics. Blocks.
+    pub(super) fn check_config(&self, name: &str, config: &Config, is_kept: bool) -> Result<()> {
+        let known = || self.checked.lock().unwrap_or_else(PoisonError::into_inner);
         if known().contains(name) {
             return Ok(());
         }
-        let entries = self.describe(name)?.unwrap_or_default();
-        let of = |name: &str| entries.iter().find(|entry| entry.name == name)?.value.as_deref();
-        match of("cleanup.policy") {
-            Some("compact") => {}
-            Some(policy) => {
+        let settings = if config.is_empty() { Some(Vec::new()) } else { self.settings(name)? };
+        match settings {
+            Some(settings) => self.compare(name, &settings, config, is_kept)?,
+            None if is_kept => tracing::warn!(
+                topic = name,
+                "the broker does not say what the topic is set to (the right DescribeConfigs); its cleanup.policy must be \
+                 compact"
+            ),
+            None => {}
+        }
+        if let Some(wanted) = self.clients.options.replicas
+            && let Some(replicas) = self.replicas(name)?.filter(|have| *have < usize::from(wanted))
+        {
+            tracing::warn!(
+                topic = name,
+                replicas,
+                wanted,
+                "the topic has fewer replicas than gretchen.replicas asks for, which holds for topics that are made; \
+                 kafka-reassign-partitions gives it more"
+            );
+        }
+        known().insert(name.to_owned());
+        Ok(())
+    }
+
+    fn compare(&self, name: &str, settings: &[(String, String)], config: &Config, is_kept: bool) -> Result<()> {
+        let has = |of: &str| settings.iter().find(|(name, _)| name == of).map(|(_, value)| value.as_str());
+        match has("cleanup.policy") {
+            Some(policy) if is_kept && policy != "compact" => {
                 let native = self.clients.named(name);
                 let message = format!(
                     "topic {native} keeps what must stay, and its cleanup.policy is {policy}, by which the broker deletes what \
@@ -130,23 +157,39 @@ impl Inner {
                 );
                 return Err(Error::new(ErrorKind::Config, message));
             }
-            None => tracing::warn!(
-                topic = name,
-                "the broker does not say what the topic is set to (the right DescribeConfigs); its cleanup.policy must be \
-                 compact"
-            ),
+            _ => {}
         }
-        if let Some(tombstones_ms) = of("delete.retention.ms").and_then(|value| value.parse::<u64>().ok())
-            && tombstones_ms < INTERNAL_TOMBSTONES_MS
-        {
+        for (setting, wanted) in config {
+            // What a broker does not know it does not have; larger batches than it takes it refuses with words of its own.
+            let Some(value) = has(setting).filter(|value| value != wanted && *setting != "max.message.bytes") else {
+                continue;
+            };
+            let may_miss = *setting == "delete.retention.ms" && is_kept;
+            if may_miss && value.parse::<u64>().is_ok_and(|have| have >= INTERNAL_TOMBSTONES_MS) {
+                continue;
+            }
             tracing::warn!(
                 topic = name,
-                delete_retention_ms = tombstones_ms,
-                "a worker that was away for longer than this may miss that keys were removed; topics that are made here have \
-                 30 days"
+                setting,
+                value,
+                wanted,
+                "{}",
+                if may_miss {
+                    "a worker that was away for longer than this may miss that keys were removed"
+                } else {
+                    "the topic is set to something else than was asked for; kafka-configs changes it"
+                }
             );
         }
-        known().insert(name.to_owned());
         Ok(())
+    }
+
+    /// How many replicas the partition has that has the fewest; `None` where the broker does not say. Blocks.
+    fn replicas(&self, name: &str) -> Result<Option<usize>> {
+        let (client, native) = (self.readers.client()?, self.clients.named(name));
+        let failed = |error| self.clients.explain("cannot ask the broker for its topics", error);
+        let metadata = client.fetch_metadata(Some(&native), ANSWER_TIMEOUT).map_err(failed)?;
+        let topic = metadata.topics().iter().find(|topic| topic.name() == native);
+        Ok(topic.and_then(|topic| topic.partitions().iter().map(|partition| partition.replicas().len()).min()))
     }
 }

@@ -139,6 +139,7 @@ impl Run {
             prefix: String::new(),
             partitions: PARTITIONS,
             session_ms: 3_000,
+            instance: None,
             standby: 0,
             folder: self.cluster.folder.path().join(format!("worker-{number}")),
         }

@@ -19,6 +19,7 @@ mod restored;
 mod secured;
 mod stage;
 mod standby;
+mod static_member;
 mod stopped;
 mod stuck;
 mod unreachable;

@@ -1,25 +1,10 @@
 //! Topics whose settings somebody else has a hand in.
 
-use std::path::Path;
-use std::process::Command;
+use std::fs;
 
 use super::identity::Machine;
-use super::{broker, fresh_prefix};
-use crate::cli::{good, run};
-
-const TOPICS: &str = "org.apache.kafka.tools.TopicCommand";
-const CONFIGS: &str = "kafka.admin.ConfigCommand";
-
-/// Runs one of Kafka's own tools on the broker.
-fn tool(class: &str, args: &[&str]) -> String {
-    let output = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/services/kafka"))
-        .args(["tool", class, "--bootstrap-server", broker()])
-        .args(args)
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
-}
+use super::{CONFIGS, TOPICS, fresh_prefix, tool};
+use crate::cli::{bad, good, run};
 
 /// The broker would delete the states of such a changelog after a while.
 #[test]
@@ -53,4 +38,19 @@ fn what_an_operator_has_set_of_a_topic_stays() {
     for setting in ["flush.ms=12345", "retention.ms=604800000"] {
         assert!(described.contains(setting), "{setting}: {described}");
     }
+
+    let said = bad(machine.dir(), &["topics", "shop-orders", "--set", "segment_bytes=5000"], 2);
+    assert!(said.contains("cannot set topic shop-orders: ") && said.contains("segment.bytes"), "{said}");
+    assert!(tool(CONFIGS, &["--describe", "--topic", &topic]).contains("retention.ms=604800000"));
+
+    // What is not as it was asked for is told, and so is a topic that has fewer replicas.
+    let settings = fs::read_to_string(machine.dir().join("gretchen.toml")).unwrap() + "\"gretchen.replicas\" = 3\n";
+    let warnings = |said: &str| said.lines().filter(|line| line.contains("WARN")).count();
+    assert_eq!(warnings(&machine.work()), 0);
+    tool(CONFIGS, &["--alter", "--topic", &topic, "--add-config", "retention.ms=1000"]);
+    fs::write(machine.dir().join("gretchen.toml"), settings).unwrap();
+    let said = machine.work();
+    let of = |parts: &[&str]| said.lines().any(|line| parts.iter().all(|part| line.contains(part)));
+    assert!(of(&["WARN", "retention.ms", "value=\"1000\"", "wanted=\"604800000\"", "shop-orders"]), "{said}");
+    assert!(of(&["WARN", "fewer replicas", "shop-orders", "replicas=1", "wanted=3"]), "{said}");
 }

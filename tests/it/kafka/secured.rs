@@ -6,10 +6,12 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
 use gretchen::app::App;
+use gretchen::backend::Replay;
 use gretchen::backend::kafka::{KafkaBackend, KafkaOptions};
 use gretchen::clock::Clock;
 use gretchen::error::{Error, ErrorKind, Result};
 use gretchen::session::Session;
+use gretchen::topic::TopicSettings;
 use tempfile::TempDir;
 
 use super::cluster::Cluster;
@@ -61,6 +63,31 @@ fn who_may_come_works_and_who_may_not_is_told_why() {
     let with_tls = [("security.protocol", "SSL"), ("ssl.ca.location", authority), ("gretchen.prefix", "by-tls.")];
     assert_eq!(work(&tls, &with_tls).unwrap(), ORDERS);
 
+    let scram = cluster.call(&["address", "scram"]);
+    let with_scram = |password| {
+        [
+            ("security.protocol", "SASL_SSL"),
+            ("ssl.ca.location", authority),
+            ("sasl.mechanism", "SCRAM-SHA-512"),
+            ("sasl.username", "gretchen"),
+            ("sasl.password", password),
+            ("gretchen.prefix", "by-scram."),
+        ]
+    };
+    assert_eq!(work(&scram, &with_scram("right")).unwrap(), ORDERS);
+    let error = refused(&scram, &with_scram("sesame"));
+    assert_eq!(error.kind(), ErrorKind::Config);
+    assert!(error.message().contains("sasl.password"), "{error}");
+    // Where clients must show who they are with a certificate, too.
+    let mutual = cluster.call(&["address", "mutual"]);
+    let shown = cluster.folder.path().join("kafka-brokers/client.p12");
+    let certificate = [("ssl.keystore.location", shown.to_str().unwrap()), ("ssl.keystore.password", "gretchen")];
+    let with_certificate = [&with_tls[..2], &certificate[..], &[("gretchen.prefix", "by-certificate.")]].concat();
+    assert_eq!(work(&mutual, &with_certificate).unwrap(), ORDERS);
+    let error = refused(&mutual, &with_tls);
+    assert_eq!(error.kind(), ErrorKind::Config);
+    assert!(error.message().contains("ssl.keystore.location"), "{error}");
+
     let error = refused(&sasl, &user("gretchen", "sesame"));
     assert_eq!(error.kind(), ErrorKind::Config);
     assert!(error.message().contains("sasl.password"), "{error}");
@@ -83,6 +110,19 @@ fn who_may_come_works_and_who_may_not_is_told_why() {
     let error = refused(&sasl, &user("guest", "visitor"));
     assert_eq!(error.kind(), ErrorKind::Config);
     assert!(error.message().contains("cannot make topic gretchen-topics"), "{error}");
+    assert!(error.message().contains("\"guest\" (sasl.username) has no right"), "{error}");
+
+    // Nor may he change what a topic is set to, or see it.
+    let mut options = KafkaOptions::new(&sasl);
+    for (name, value) in [&user("guest", "visitor")[..], &[("gretchen.prefix", "by-password.")]].concat() {
+        options.set(name, value).unwrap();
+    }
+    let backend = KafkaBackend::open(options, Clock::system()).unwrap();
+    let settings = TopicSettings::parse(["retention_ms=7d"]).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let error = runtime.block_on(backend.set_topic("orders", &settings)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config);
+    assert!(error.message().starts_with("cannot set topic orders"), "{error}");
     assert!(error.message().contains("\"guest\" (sasl.username) has no right"), "{error}");
 }
 

@@ -81,6 +81,7 @@ impl Stage {
             prefix: self.prefix.clone(),
             partitions: PARTITIONS,
             session_ms: SESSION_MS,
+            instance: None,
             standby: 0,
             folder: self.folder.path().join(number.to_string()),
         }

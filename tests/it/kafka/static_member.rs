@@ -1,0 +1,67 @@
+//! Workers with a `group.instance.id` of their own stay members of their groups while they are away: one that begins anew in
+//! time has its partitions again, and the others never hear of it.
+
+use std::collections::BTreeSet;
+
+use super::stage::{Stage, WORKERS};
+use super::worker::{Said, Spec, Worker, said};
+use crate::support::{PARTITIONS, Random};
+
+/// Longer than anything here is waited for.
+const SESSION_MS: u64 = 900_000;
+
+fn spec(stage: &Stage, number: usize, name: &str) -> Spec {
+    Spec { session_ms: SESSION_MS, instance: Some(name.to_owned()), ..stage.spec(number) }
+}
+
+/// The tasks that a worker has by what it says.
+fn tasks(of: &Worker) -> BTreeSet<(String, u32)> {
+    let mut tasks = BTreeSet::new();
+    for said in said(&of.spec.folder) {
+        match said {
+            Said::Started(agent, partition, ..) => tasks.insert((agent, partition)),
+            Said::Stopped(agent, partition) => tasks.remove(&(agent, partition)),
+            _ => false,
+        };
+    }
+    tasks
+}
+
+#[test]
+fn one_that_begins_anew_has_its_partitions_again() {
+    let random = &mut Random::seeded("kafka::static_member");
+    let mut stage = Stage::new();
+    let name = |number: usize| format!("worker-{number}");
+    let mut workers: Vec<Worker> =
+        (0..WORKERS).map(|number| Worker::start(spec(&stage, number, &name(number)))).collect();
+    let began = stage.clock.moment();
+    let all = stage.plan.agents.len() * PARTITIONS as usize;
+    let are_settled = |workers: &[Worker]| {
+        let tasks: Vec<_> = workers.iter().map(tasks).collect();
+        tasks.iter().all(|tasks| !tasks.is_empty()) && tasks.iter().map(BTreeSet::len).sum::<usize>() == all
+    };
+    stage.publish_until(random, |_| are_settled(&workers));
+
+    let had = tasks(&workers[1]);
+    let others = |workers: &[Worker]| [workers[0].starts(), workers[2].starts()];
+    let before = others(&workers);
+    let killed = workers.remove(1).kill();
+    let starts = said(&killed.folder).len();
+    workers.insert(1, Worker::start(killed));
+    stage.publish_until(random, |_| workers[1].starts() >= starts + had.len());
+    assert_eq!(tasks(&workers[1]), had);
+    assert_eq!(others(&workers), before, "the others have heard of it");
+
+    // Another one by that name takes its place, and it says why it ends.
+    let imitator = Worker::start(spec(&stage, WORKERS, &name(1)));
+    let began_there = stage.clock.moment();
+    while !workers[1].is_gone() {
+        assert!(stage.clock.moment().since(began_there) < super::stage::PATIENCE, "both go by one name");
+        stage.sleep_ms(100);
+    }
+    let said = workers[1].stderr();
+    assert!(said.contains("another worker goes by the same group.instance.id"), "{said}");
+    workers[1] = imitator;
+    let (took, starts) = stage.end(workers, began);
+    println!("{} orders, caught up after {took:.1?}; {starts}", stage.orders.len());
+}
