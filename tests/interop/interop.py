@@ -1,14 +1,19 @@
-"""Reads and writes what gretchen writes and reads, with confluent-kafka and fastavro."""
+"""Reads and writes what gretchen writes and reads, with confluent-kafka and fastavro, or with Confluent's own serializers
+where the environment variable REGISTRY names a schema registry."""
 
 import csv
 import datetime
 import io
 import json
+import os
 import sys
 from decimal import Decimal
 
 import fastavro
 from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka.schema_registry import SchemaRegistryClient
+from confluent_kafka.schema_registry.avro import AvroDeserializer, AvroSerializer
+from confluent_kafka.serialization import MessageField, SerializationContext
 
 MARKER = b"\xc3\x01"
 
@@ -20,9 +25,33 @@ def schema(name):
     return parsed, MARKER + bytes.fromhex(fingerprint)
 
 
+def codec(topic, name):
+    """What turns a record into the bytes of a value, and the reverse."""
+    if registry := os.environ.get("REGISTRY"):
+        client = SchemaRegistryClient({"url": registry})
+        with open(f"schemas/{name}.avsc") as file:
+            serializer = AvroSerializer(client, file.read())
+        deserializer = AvroDeserializer(client)
+        context = SerializationContext(topic, MessageField.VALUE)
+        return lambda record: serializer(record, context), lambda value: deserializer(value, context)
+    parsed, header = schema(name)
+
+    def encode(record):
+        value = io.BytesIO()
+        value.write(header)
+        fastavro.schemaless_writer(value, parsed, record)
+        return value.getvalue()
+
+    def decode(value):
+        assert value.startswith(header), value[:10]
+        return fastavro.schemaless_reader(io.BytesIO(value[len(header):]), parsed)
+
+    return encode, decode
+
+
 def read(brokers, topic, name):
     """Keys and values of all committed records of a topic."""
-    parsed, header = schema(name)
+    _, decode = codec(topic, name)
     consumer = Consumer({
         "bootstrap.servers": brokers, "group.id": "interop", "enable.auto.commit": False,
         "isolation.level": "read_committed", "enable.partition.eof": True,
@@ -37,8 +66,7 @@ def read(brokers, topic, name):
         if message.error():
             ended.add(message.partition())
             continue
-        assert message.value().startswith(header), message.value()[:10]
-        yield message.key().decode(), fastavro.schemaless_reader(io.BytesIO(message.value()[len(header):]), parsed)
+        yield message.key().decode(), decode(message.value())
     consumer.close()
 
 
@@ -58,7 +86,7 @@ def totals(brokers, topic):
 
 
 def write(brokers, topic, path):
-    parsed, header = schema("order")
+    encode, _ = codec(topic, "order")
     # Java's hash of the key: librdkafka has another by default.
     producer = Producer({"bootstrap.servers": brokers, "partitioner": "murmur2_random", "linger.ms": 20})
     with open(path, newline="") as file:
@@ -67,10 +95,7 @@ def write(brokers, topic, path):
                 "order_id": int(row["order_id"]), "customer": row["customer"], "quantity": int(row["quantity"]),
                 "ordered_on": datetime.date.fromisoformat(row["ordered_on"]), "amount": Decimal(row["amount"]),
             }
-            value = io.BytesIO()
-            value.write(header)
-            fastavro.schemaless_writer(value, parsed, order)
-            producer.produce(topic, value.getvalue(), row["customer"])
+            producer.produce(topic, encode(order), row["customer"])
             producer.poll(0)
     assert producer.flush(30) == 0
 
