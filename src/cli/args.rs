@@ -365,6 +365,9 @@ pub(super) struct StartArgs {
     /// They begin so many offsets behind where they are, or before with a minus (on a Kafka)
     #[arg(long, value_name = "OFFSETS", allow_negative_numbers = true)]
     pub(super) shift_by: Option<i64>,
+    /// They begin where a file says: a line "topic,partition,offset" for each partition that they read (on a Kafka)
+    #[arg(long, value_name = "FILE")]
+    pub(super) from_file: Option<PathBuf>,
 }
 
 /// What to do with the files of the log.

@@ -1,8 +1,8 @@
 //! `reset`: drops what agents keep, so that they process their topics from the start, or from elsewhere.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
@@ -29,16 +29,20 @@ struct Doomed {
 
 pub(super) async fn run(context: &mut Context, args: &ResetArgs) -> Done {
     let store = context.open_existing()?;
-    let StartArgs { to_latest, to_offset, to_datetime, by_duration, shift_by } = &args.start;
-    let elsewhere =
-        *to_latest || to_offset.is_some() || to_datetime.is_some() || by_duration.is_some() || shift_by.is_some();
+    let StartArgs { to_latest, to_offset, to_datetime, by_duration, shift_by, from_file } = &args.start;
+    let by_time = to_datetime.is_some() || by_duration.is_some();
+    let elsewhere = *to_latest || to_offset.is_some() || by_time || shift_by.is_some() || from_file.is_some();
     if elsewhere && !context.is_kafka() {
         return Err(Failure::usage(
             "agents on a log begin at the start of their topics: their positions are part of what they commit",
         )
         .help("leave out the option that says where they begin"));
     }
-    let doomed = collect(context, &store, args).await?;
+    let mut from_file = from_file.as_deref().map(OffsetsFile::read).transpose()?;
+    let doomed = collect(context, &store, args, &mut from_file).await?;
+    if let Some(file) = from_file {
+        file.check_used_up()?;
+    }
     show(context, &doomed, args.dry_run)?;
     if args.dry_run || doomed.is_empty() {
         return Ok(());
@@ -84,9 +88,66 @@ pub(super) async fn run(context: &mut Context, args: &ResetArgs) -> Done {
     Ok(())
 }
 
+/// Offsets that somebody has written into a file.
+struct OffsetsFile {
+    path: PathBuf,
+    /// With the line, and whether somebody has asked for it.
+    offsets: BTreeMap<TopicPartition, (u64, u64, bool)>,
+}
+
+impl OffsetsFile {
+    fn read(path: &Path) -> Done<Self> {
+        let at = |line: u64, why: String| Failure::new(format!("{}:{line}: {why}", path.display()));
+        let mut rows = csv::ReaderBuilder::new()
+            .has_headers(false)
+            .trim(csv::Trim::All)
+            .flexible(true)
+            .from_path(path)
+            .map_err(|error| Failure::new(format!("cannot read {}: {error}", path.display())))?;
+        let mut offsets = BTreeMap::new();
+        for row in rows.records() {
+            let row = row.map_err(|error| at(error.position().map_or(0, csv::Position::line), error.to_string()))?;
+            let line = row.position().map_or(0, csv::Position::line);
+            let numbers = || Some((row.get(1)?.parse::<u32>().ok()?, row.get(2)?.parse::<u64>().ok()?));
+            let (Some(topic), Some((partition, offset)), 3) = (row.get(0), numbers(), row.len()) else {
+                let have = row.iter().collect::<Vec<_>>().join(",");
+                return Err(at(line, format!("{have:?} is not topic,partition,offset")));
+            };
+            let place = TopicPartition::new(topic, partition);
+            if let Some((first, ..)) = offsets.insert(place.clone(), (line, offset, false)) {
+                return Err(at(line, format!("line {first} says where {place} begins already")));
+            }
+        }
+        Ok(Self { path: path.to_owned(), offsets })
+    }
+
+    fn offset(&mut self, place: &TopicPartition) -> Done<u64> {
+        match self.offsets.get_mut(place) {
+            Some((_, offset, used)) => {
+                *used = true;
+                Ok(*offset)
+            }
+            None => Err(Failure::new(format!("{} does not say where {place} begins", self.path.display()))
+                .help(format!("add a line, with 0 for the start: {},{},0", place.topic, place.partition))),
+        }
+    }
+
+    /// A name that was mistyped is no reason to begin elsewhere.
+    fn check_used_up(&self) -> Done {
+        match self.offsets.iter().find(|(_, (.., used))| !used) {
+            Some((place, (line, ..))) => Err(Failure::new(format!(
+                "{}:{line}: none of the agents that are reset reads {place}",
+                self.path.display()
+            ))),
+            None => Ok(()),
+        }
+    }
+}
+
 /// Where an agent begins in a partition.
 fn start_of(
     args: &StartArgs,
+    from_file: &mut Option<OffsetsFile>,
     store: &Store,
     now_ms: i64,
     place: &TopicPartition,
@@ -104,6 +165,8 @@ fn start_of(
         since(now_ms.saturating_sub(i64::try_from(ago.as_millis()).unwrap_or(i64::MAX)))?
     } else if let Some(offsets) = args.shift_by {
         was.unwrap_or(start).saturating_add_signed(offsets)
+    } else if let Some(file) = from_file {
+        file.offset(place)?
     } else {
         return Ok(None);
     };
@@ -119,7 +182,12 @@ impl Doomed {
     }
 }
 
-async fn collect(context: &Context, store: &Store, args: &ResetArgs) -> Done<Doomed> {
+async fn collect(
+    context: &Context,
+    store: &Store,
+    args: &ResetArgs,
+    from_file: &mut Option<OffsetsFile>,
+) -> Done<Doomed> {
     let only = args.agent.as_deref();
     let plan = context.preview(store).await?;
     let app = context.app.name();
@@ -189,8 +257,9 @@ async fn collect(context: &Context, store: &Store, args: &ResetArgs) -> Done<Doo
                 if known.is_some() || partition == 0 {
                     doomed.positions.push((group.clone(), place.clone(), known.is_some()));
                 }
-                if reads && let Some(to) = start_of(&args.start, store, context.clock.now_ms(), &place, known)? {
-                    doomed.starts.push((group.clone(), place, known, to));
+                if reads {
+                    let to = start_of(&args.start, from_file, store, context.clock.now_ms(), &place, known)?;
+                    doomed.starts.extend(to.map(|to| (group.clone(), place, known, to)));
                 }
             }
         }

@@ -84,6 +84,23 @@ fn positions_are_seen_by_kafkas_tool_and_reset() {
     good(dir, &["reset", "--agent", "add_up", "--to-offset", "3", "--force"]);
     assert_eq!(work()["records"], json!(ORDERS - 6));
 
+    let from_file = |text: &str| {
+        fs::write(dir.join("starts.csv"), text).unwrap();
+        ["reset", "--agent", "add_up", "--from-file", "starts.csv", "--force"]
+    };
+    for (text, why) in [
+        ("shop-orders,0,3\n", "starts.csv does not say where shop-orders/1 begins"),
+        ("shop-orders,0,3\nshop-orders,1,4\nshop-order,1,4\n", "starts.csv:3: none of the agents"),
+        ("shop-orders,0,3\nshop-orders,1\n", "starts.csv:2: \"shop-orders,1\" is not topic,partition,offset"),
+        ("shop-orders,0,3\nshop-orders,0,4\n", "starts.csv:2: line 1 says where shop-orders/0 begins already"),
+    ] {
+        let said = bad(dir, &from_file(text), 1);
+        assert!(said.contains(why), "{why}: {said}");
+    }
+    assert_eq!(work()["records"], json!(0), "a file that is refused changes nothing");
+    good(dir, &from_file("shop-orders,0,3\n\"shop-orders\", 1, 5\n"));
+    assert_eq!(work()["records"], json!(ORDERS - 8));
+
     // A log has them in its commits.
     let log = ["reset", "--backend", "log:", "--to-latest", "--force"];
     good(dir, &["send", "plain", "one", "--backend", "log:"]);
