@@ -300,6 +300,10 @@ pub trait Transaction: Send {
     /// Adds the records of a frame to it. They need not be written when this returns; `frame` keeps its records.
     async fn append(&mut self, to: &TopicPartition, frame: &mut FrameBuilder) -> Result<()>;
 
+    /// What is appended from here on must not be found without what was appended before. Where all of it counts at once, that
+    /// is so without a wait.
+    async fn put_behind(&mut self) -> Result<()>;
+
     /// Commits what was appended, together with the group's positions: for each partition the offset to be read next.
     /// Returns for each partition that something was appended to the offset of the last record.
     ///

@@ -249,11 +249,14 @@ impl Runner {
         // 3. The transaction begins, and everything is sent.
         //    A crash here: the brokers give the transaction up when the next owner opens its own, or when its time is up.
         self.transaction.begin().await?;
-        for piece in &mut collected.states {
-            self.transaction.append(&self.changelog, piece).await?;
-        }
         for (place, piece) in &mut collected.outputs {
             self.transaction.append(place, piece).await?;
+        }
+        // The mark says how far the topics were processed, for where the group does not: nobody may go on from there while
+        // what was put out is missing.
+        self.transaction.put_behind().await?;
+        for piece in &mut collected.states {
+            self.transaction.append(&self.changelog, piece).await?;
         }
 
         // 4. The positions join it.

@@ -290,6 +290,31 @@ pub(crate) fn check_figures(stage: &mut impl Evidence) {
     check_updates(stage, "returned", &customers, false);
 }
 
+/// Checks what holds where records may be processed more than once: all have come, whatever came again. Returns how many
+/// outputs came again.
+pub(crate) fn check_nothing_is_lost(stage: &mut impl Evidence) -> usize {
+    let orders = stage.orders();
+    let mut counts: BTreeMap<String, i64> = BTreeMap::new();
+    orders.iter().for_each(|order| *counts.entry(order.customer.clone()).or_default() += 1);
+    let session = stage.session();
+    let totals: BTreeMap<String, OrderTotal> = session.table(&TOTALS).unwrap().into_iter().collect();
+    drop(session);
+    for (customer, count) in counts {
+        let have = totals.get(&customer).map_or(0, |total| total.orders);
+        assert!(have >= count, "{customer} has {have} orders in table order-totals, and made {count}");
+    }
+    let mut repeated = 0;
+    for topic in ["large", "batched", "beside", "by-number"] {
+        let have: Vec<i64> =
+            stage.topic::<Order>(topic).into_iter().flatten().map(|(_, order)| order.order_id).collect();
+        let once: BTreeSet<i64> = have.iter().copied().collect();
+        repeated += have.len() - once.len();
+        let want = orders.iter().filter(|order| topic != "large" || is_large(order)).map(|order| order.order_id);
+        assert_same(&once.into_iter().collect::<Vec<_>>(), &want.collect::<Vec<_>>(), &format!("topic {topic}"));
+    }
+    repeated
+}
+
 /// Checks topics that hold orders as they are: all of them, those that are large, or those that passed.
 pub(crate) fn check_orders(stage: &mut impl Evidence, topics: &[&str]) {
     let orders = stage.orders();

@@ -1,7 +1,8 @@
 //! Commits without transactions, for who would rather have some records counted twice after a crash than wait for a broker's
-//! transactions: what was put out is written first, then the positions.
+//! transactions: what was put out is written first, then the states, then the positions.
 //!
-//! A crash in between leaves outputs and states that count already, and their records are processed again on top of them.
+//! A crash in between leaves outputs that are there already, or states that count already, and their records are processed
+//! again on top of them.
 //! Nothing keeps an owner out whose partition went to another while it was away: what it had on its way is written, too.
 
 use std::sync::Arc;
@@ -24,25 +25,51 @@ pub(super) struct AtLeastOnce {
     sender: Arc<Sender>,
     /// The partitions that something was appended to.
     places: Vec<TopicPartition>,
+    /// For each of them the offsets of the first and the last record that are written by now.
+    written: Vec<Option<(u64, u64)>>,
 }
 
 impl AtLeastOnce {
     pub(super) fn open(inner: Arc<Inner>) -> Result<Self> {
         let sender = Arc::new(Sender::new(&inner.clients, &inner.clock, Role::Producer)?);
-        Ok(Self { inner, sender, places: Vec::new() })
+        Ok(Self { inner, sender, places: Vec::new(), written: Vec::new() })
     }
+
+    /// Notes what a wait has found to be written since the one before.
+    fn note(&mut self, written: Vec<Option<(u64, u64)>>) {
+        if self.written.len() < written.len() {
+            self.written.resize(written.len(), None);
+        }
+        for (known, new) in self.written.iter_mut().zip(written) {
+            *known = new.or(*known);
+        }
+    }
+}
+
+fn unsettled(error: Error) -> Error {
+    Error::new(ErrorKind::Unsettled, "a commit was not written").with_source(error)
 }
 
 #[async_trait]
 impl Transaction for AtLeastOnce {
     async fn begin(&mut self) -> Result<()> {
         self.places.clear();
+        self.written.clear();
         Ok(())
     }
 
     async fn append(&mut self, to: &TopicPartition, frame: &mut FrameBuilder) -> Result<()> {
         let place = super::transaction::place_of(&mut self.places, to);
         self.sender.send(&self.inner.clients.named(&to.topic), to.partition, place, frame)
+    }
+
+    async fn put_behind(&mut self) -> Result<()> {
+        if !self.places.is_empty() {
+            let sender = self.sender.clone();
+            let written = super::blocking(move || sender.finish().map_err(unsettled)).await?;
+            self.note(written);
+        }
+        Ok(())
     }
 
     async fn commit(
@@ -52,8 +79,7 @@ impl Transaction for AtLeastOnce {
     ) -> Result<Vec<(TopicPartition, u64)>> {
         let (inner, sender, group, positions) =
             (self.inner.clone(), self.sender.clone(), group.clone(), positions.to_vec());
-        let places = super::blocking(move || {
-            let unsettled = |error| Error::new(ErrorKind::Unsettled, "a commit was not written").with_source(error);
+        let written = super::blocking(move || {
             let Some(member) = group.proof::<Member>() else {
                 return Err(Error::new(ErrorKind::Unsupported, "the member of the group is of another backend"));
             };
@@ -61,6 +87,8 @@ impl Transaction for AtLeastOnce {
             member.commit(&inner.clients, &inner.clock, &positions).map_err(unsettled)?;
             Ok(places)
         });
-        Ok(super::transaction::last_offsets(&self.places, &places.await?))
+        let written = written.await?;
+        self.note(written);
+        Ok(super::transaction::last_offsets(&self.places, &self.written))
     }
 }

@@ -58,6 +58,10 @@ impl Transaction for KafkaTransaction {
         self.sender.send(&self.inner.clients.named(&to.topic), to.partition, place, frame)
     }
 
+    async fn put_behind(&mut self) -> Result<()> {
+        Ok(())
+    }
+
     async fn commit(
         &mut self,
         group: &Membership,

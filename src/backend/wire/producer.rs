@@ -81,6 +81,10 @@ impl Transaction for WireTransaction {
         self.inner.append(to, self.converter.convert(to, frame)?).await
     }
 
+    async fn put_behind(&mut self) -> Result<()> {
+        self.inner.put_behind().await
+    }
+
     async fn commit(
         &mut self,
         group: &Membership,

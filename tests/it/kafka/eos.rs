@@ -139,7 +139,7 @@ impl Run {
             prefix: String::new(),
             partitions: PARTITIONS,
             session_ms: 3_000,
-            instance: None,
+            settings: Vec::new(),
             standby: 0,
             folder: self.cluster.folder.path().join(format!("worker-{number}")),
         }

@@ -81,14 +81,21 @@ impl Stage {
             prefix: self.prefix.clone(),
             partitions: PARTITIONS,
             session_ms: SESSION_MS,
-            instance: None,
+            settings: Vec::new(),
             standby: 0,
             folder: self.folder.path().join(number.to_string()),
         }
     }
 
     pub(super) fn workers(&self) -> Vec<Worker> {
-        (0..WORKERS).map(|number| Worker::start(self.spec(number))).collect()
+        self.workers_with(&[])
+    }
+
+    /// Workers with more of Kafka's settings.
+    pub(super) fn workers_with(&self, settings: &[(&str, &str)]) -> Vec<Worker> {
+        let settings: Vec<_> = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let spec = |number| Spec { settings: settings.clone(), ..self.spec(number) };
+        (0..WORKERS).map(|number| Worker::start(spec(number))).collect()
     }
 
     pub(super) fn publish(&mut self, more: Vec<Order>) {
@@ -137,11 +144,20 @@ impl Stage {
 
     /// Waits until all is processed, stops the workers, and checks every figure. Returns the time since `began` and how
     /// tasks have started, for the line that sums the test up.
-    pub(super) fn end(&mut self, mut workers: Vec<Worker>, began: Moment) -> (Duration, Starts) {
+    pub(super) fn end(&mut self, workers: Vec<Worker>, began: Moment) -> (Duration, Starts) {
+        self.end_with(workers, began, shop::check_figures)
+    }
+
+    pub(super) fn end_with(
+        &mut self,
+        mut workers: Vec<Worker>,
+        began: Moment,
+        check: impl FnOnce(&mut Self),
+    ) -> (Duration, Starts) {
         self.catch_up(&mut workers);
         let took = self.clock.moment().since(began);
         workers.into_iter().for_each(Worker::stop);
-        shop::check_figures(self);
+        check(self);
         let specs: Vec<Spec> = (0..WORKERS).map(|number| self.spec(number)).collect();
         (took, check_starts(&specs))
     }

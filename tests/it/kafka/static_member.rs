@@ -11,7 +11,9 @@ use crate::support::{PARTITIONS, Random};
 const SESSION_MS: u64 = 900_000;
 
 fn spec(stage: &Stage, number: usize, name: &str) -> Spec {
-    Spec { session_ms: SESSION_MS, instance: Some(name.to_owned()), ..stage.spec(number) }
+    let settings = [("group.instance.id", name.to_owned()), ("max.poll.interval.ms", SESSION_MS.to_string())];
+    let settings = settings.map(|(name, value)| (name.to_owned(), value)).to_vec();
+    Spec { session_ms: SESSION_MS, settings, ..stage.spec(number) }
 }
 
 /// The tasks that a worker has by what it says.

@@ -38,8 +38,8 @@ pub(super) struct Spec {
     pub(super) partitions: u32,
     /// How soon a worker is missed.
     pub(super) session_ms: u64,
-    /// The name by which it stays a member of its groups when it begins anew.
-    pub(super) instance: Option<String>,
+    /// More of Kafka's settings.
+    pub(super) settings: Vec<(String, String)>,
     /// Workers that keep a warm copy beside the owner.
     pub(super) standby: u32,
     /// The worker's own.
@@ -65,9 +65,8 @@ impl Spec {
         options.set("gretchen.prefix", &self.prefix).unwrap();
         options.set("session.timeout.ms", &self.session_ms.to_string()).unwrap();
         options.set("heartbeat.interval.ms", &(self.session_ms / 6).min(300).to_string()).unwrap();
-        if let Some(instance) = &self.instance {
-            options.set("group.instance.id", instance).unwrap();
-            options.set("max.poll.interval.ms", &self.session_ms.to_string()).unwrap();
+        for (name, value) in &self.settings {
+            options.set(name, value).unwrap();
         }
         options
     }
