@@ -7,6 +7,7 @@ use rdkafka::config::{ClientConfig, FromClientConfigAndContext, RDKafkaLogLevel}
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
+use super::farewell::Farewells;
 use super::options::KafkaOptions;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -78,6 +79,7 @@ impl ConsumerContext for Context {}
 pub(super) struct Clients {
     pub(super) options: Arc<KafkaOptions>,
     pub(super) context: Context,
+    pub(super) farewells: Arc<Farewells>,
 }
 
 /// What a client is for.
@@ -101,7 +103,7 @@ pub(super) enum Role<'a> {
 
 impl Clients {
     pub(super) fn new(options: KafkaOptions) -> Self {
-        Self { options: Arc::new(options), context: Context::default() }
+        Self { options: Arc::new(options), context: Context::default(), farewells: Arc::default() }
     }
 
     /// A client with the context that hears it.

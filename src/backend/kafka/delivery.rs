@@ -205,6 +205,6 @@ impl Sender {
 impl Drop for Sender {
     fn drop(&mut self) {
         self.events = None;
-        super::dispose(self.producer.take());
+        self.clients.farewells.say(self.producer.take());
     }
 }

@@ -11,6 +11,7 @@ mod client;
 mod consumer;
 mod delivery;
 mod exchange;
+mod farewell;
 mod group;
 mod ledger;
 mod native;
@@ -37,6 +38,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use self::client::{Clients, Context, Role};
 use self::consumer::KafkaConsumer;
 use self::delivery::Sender;
+use self::farewell::LastFarewell;
 use self::ledger::{Ledger, WAIT};
 use self::options::ANSWER_TIMEOUT;
 pub use self::options::{Guarantee, KafkaOptions};
@@ -81,6 +83,8 @@ struct Inner {
     checked: Mutex<HashSet<String>>,
     groups: Mutex<HashMap<String, Arc<BaseConsumer<Context>>>>,
     admin: Mutex<Option<Arc<AdminClient<Context>>>>,
+    /// Behind everything that has clients.
+    _last: LastFarewell,
 }
 
 impl fmt::Debug for KafkaBackend {
@@ -99,6 +103,7 @@ impl KafkaBackend {
     /// Begins to talk to a Kafka; an error where nobody answers. Blocks for some seconds at most.
     pub fn open(options: KafkaOptions, clock: Clock) -> Result<Self> {
         let clients = Clients::new(options);
+        let last = LastFarewell(Arc::clone(&clients.farewells));
         let inner = Inner {
             readers: Readers::new(clients.clone())?,
             ledger: Ledger::new(&clients.options.topics),
@@ -109,8 +114,9 @@ impl KafkaBackend {
             checked: Mutex::default(),
             groups: Mutex::default(),
             admin: Mutex::default(),
+            _last: last,
         };
-        inner.list_partitions()?;
+        inner.reach()?;
         Ok(Self(Arc::new(inner)))
     }
 }
@@ -195,7 +201,7 @@ impl Inner {
     fn patiently<T>(&self, ask: impl Fn(&Self) -> Result<T>) -> Result<T> {
         for _ in 1..FAILOVER_ATTEMPTS {
             match ask(self) {
-                Err(error) if error.kind() == ErrorKind::Io && self.list_partitions().is_ok() => {
+                Err(error) if error.kind() == ErrorKind::Io && self.reach().is_ok() => {
                     tracing::warn!(%error, "asking again, because another broker should take over");
                 }
                 result => return result,
@@ -227,7 +233,7 @@ impl Inner {
         let failed = |error| self.clients.explain("cannot ask where a partition ends", error).at(place);
         let client: BaseConsumer<Context> = self.clients.make(Role::Written, self.clients.context.clone())?;
         let ends = client.fetch_watermarks_of(&self.clients.named(&place.topic), place.partition);
-        dispose(client);
+        self.clients.farewells.say(client);
         Ok(ends.map_err(failed)?.1)
     }
 
@@ -304,8 +310,9 @@ impl Inner {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        dispose(std::mem::take(&mut *self.groups.lock().unwrap_or_else(PoisonError::into_inner)));
-        dispose(self.admin.lock().unwrap_or_else(PoisonError::into_inner).take());
+        let farewells = &self.clients.farewells;
+        farewells.say(std::mem::take(&mut *self.groups.lock().unwrap_or_else(PoisonError::into_inner)));
+        farewells.say(self.admin.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 }
 
@@ -469,12 +476,6 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + '
             Err(Error::new(ErrorKind::Closed, "a call to Kafka was ended with its runtime").with_source(error))
         }
     }
-}
-
-/// Drops a client on a thread of its own: that waits for the client's threads, and may take long.
-fn dispose<T: Send + 'static>(client: T) {
-    // Without a thread it is dropped here.
-    let _ = std::thread::Builder::new().name("kafka-farewell".into()).spawn(move || drop(client));
 }
 
 /// Waits on a thread that may be blocked.

@@ -13,6 +13,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use super::client::{Clients, Context, Role};
 use super::native::{PartitionQueue, Polled};
+use super::options::ANSWER_TIMEOUT;
 use crate::backend::{Offsets, Reader};
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::{FrameBuilder, Frames};
@@ -27,6 +28,9 @@ const HEAR_EVERY: Duration = Duration::from_millis(200);
 /// How long a step of a waiting read takes, and how many of them without anything make an error.
 const STEP: Duration = Duration::from_millis(100);
 const STEPS: u32 = 300;
+
+/// For so many steps a partition may be unknown.
+const UNKNOWN_STEPS: u32 = 80;
 
 /// The clients of readers.
 #[derive(Debug)]
@@ -128,7 +132,7 @@ impl Drop for Readers {
     fn drop(&mut self) {
         // Whoever drops a client waits for its threads.
         let slots = std::mem::take(&mut *locked(&self.slots));
-        super::dispose(slots);
+        self.clients.farewells.say(slots);
     }
 }
 
@@ -336,7 +340,18 @@ pub(super) trait Watermarks {
 impl Watermarks for BaseConsumer<Context> {
     fn fetch_watermarks_of(&self, topic: &str, partition: u32) -> Result<(u64, u64), KafkaError> {
         use rdkafka::consumer::Consumer;
-        let (low, high) = self.fetch_watermarks(topic, partition as i32, super::options::ANSWER_TIMEOUT)?;
-        Ok((u64::try_from(low).unwrap_or(0), u64::try_from(high).unwrap_or(0)))
+        for _ in 0..UNKNOWN_STEPS {
+            let found = self.fetch_watermarks(topic, partition as i32, ANSWER_TIMEOUT);
+            if found.as_ref().err().and_then(KafkaError::rdkafka_error_code) != Some(RDKafkaErrorCode::UnknownPartition)
+            {
+                let (low, high) = found?;
+                return Ok((u64::try_from(low).unwrap_or(0), u64::try_from(high).unwrap_or(0)));
+            }
+            // Partitions do not go. A broker that has just come back may know a topic before it knows all of it, and what it
+            // says of it is believed until it is asked again.
+            super::pause(STEP);
+            self.fetch_metadata(Some(topic), ANSWER_TIMEOUT)?;
+        }
+        Err(KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownPartition))
     }
 }

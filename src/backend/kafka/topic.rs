@@ -1,22 +1,26 @@
 //! Topics on the brokers: made with what is asked for, looked at, deleted.
 
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use futures::executor::block_on;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::consumer::Consumer as _;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::metadata::Metadata;
 
-use super::Inner;
 use super::admin::topic_id;
 use super::client::{Context, Role};
 use super::delivery::Sender;
 use super::ledger::{Entry, topic_key};
 use super::options::ANSWER_TIMEOUT;
 use super::topic_config::{Config, asked_for, config_of, without_latest};
+use super::{FAILOVER_ATTEMPTS, Inner};
 use crate::backend::{Topic, check_same_meaning};
 use crate::error::{Error, ErrorKind, Result};
 use crate::topic::{Cleanup, TopicSettings, TopicSpec, check_spec};
+
+const ASKING: &str = "cannot ask the broker for its topics";
 
 /// How long everybody may take to hear of a new topic, in steps of [`STEP`](super::STEP).
 const STEPS: u32 = 200;
@@ -41,17 +45,44 @@ impl Inner {
 
     /// The number of a topic's partitions, by its name here; `None` where there is no such topic. Blocks.
     pub(super) fn find_partitions(&self, name: &str) -> Result<Option<u32>> {
-        let client = self.readers.client()?;
         let native = self.clients.named(name);
-        let failed = |error| self.clients.explain("cannot ask the broker for its topics", error);
-        let metadata = client.fetch_metadata(Some(&native), ANSWER_TIMEOUT).map_err(failed)?;
+        let metadata = self.metadata(Some(&native))?;
         let Some(topic) = metadata.topics().iter().find(|topic| topic.name() == native) else { return Ok(None) };
         match topic.error().map(RDKafkaErrorCode::from) {
-            None => Ok(Some(topic.partitions().len() as u32)),
+            // A broker that has just come back may not name all of them.
+            None => Ok(topic.partitions().iter().map(|partition| partition.id() as u32 + 1).max()),
             Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => Ok(None),
             Some(RDKafkaErrorCode::LeaderNotAvailable) => Ok(None),
-            Some(code) => Err(failed(KafkaError::MetadataFetch(code))),
+            Some(code) => Err(self.clients.explain(ASKING, KafkaError::MetadataFetch(code))),
         }
+    }
+
+    /// What the brokers say of themselves and of one topic, or of all. Blocks.
+    fn ask_metadata(&self, native: Option<&str>, timeout: Duration) -> Result<Metadata> {
+        let asked = self.readers.client()?.fetch_metadata(native, timeout);
+        asked.map_err(|error| self.clients.explain(ASKING, error))
+    }
+
+    /// Whether any broker answers; an error soon where none does. Blocks.
+    pub(super) fn reach(&self) -> Result<()> {
+        // A broker that goes in this moment keeps the question, and the next one goes to another.
+        let half = ANSWER_TIMEOUT / 2;
+        match self.ask_metadata(None, half) {
+            Err(error) if error.kind() == ErrorKind::Io => self.ask_metadata(None, half).map(drop),
+            answer => answer.map(drop),
+        }
+    }
+
+    /// What the brokers say, which have answered before: one that has gone just now, or is busy, is no reason to give up.
+    /// Blocks.
+    pub(super) fn metadata(&self, native: Option<&str>) -> Result<Metadata> {
+        for _ in 1..FAILOVER_ATTEMPTS {
+            match self.ask_metadata(native, ANSWER_TIMEOUT) {
+                Err(error) if error.kind() == ErrorKind::Io => tracing::warn!(%error, "asking again"),
+                answer => return answer,
+            }
+        }
+        self.ask_metadata(native, ANSWER_TIMEOUT)
     }
 
     /// The id that the broker has given a topic; `None` where it gives none. Blocks.
@@ -68,10 +99,7 @@ impl Inner {
 
     /// All topics of this name space with their numbers of partitions. Blocks.
     pub(super) fn list_partitions(&self) -> Result<Vec<(String, u32)>> {
-        let client = self.readers.client()?;
-        let metadata = client
-            .fetch_metadata(None, ANSWER_TIMEOUT)
-            .map_err(|error| self.clients.explain("cannot ask the broker for its topics", error))?;
+        let metadata = self.metadata(None)?;
         let ours = |name: &str| name.strip_prefix(&self.clients.options.prefix).map(str::to_owned);
         let mut list: Vec<_> = metadata
             .topics()

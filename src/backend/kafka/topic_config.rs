@@ -2,7 +2,6 @@
 
 use std::sync::PoisonError;
 
-use rdkafka::consumer::Consumer as _;
 use rdkafka::error::RDKafkaErrorCode;
 
 use super::Inner;
@@ -186,9 +185,8 @@ impl Inner {
 
     /// How many replicas the partition has that has the fewest; `None` where the broker does not say. Blocks.
     fn replicas(&self, name: &str) -> Result<Option<usize>> {
-        let (client, native) = (self.readers.client()?, self.clients.named(name));
-        let failed = |error| self.clients.explain("cannot ask the broker for its topics", error);
-        let metadata = client.fetch_metadata(Some(&native), ANSWER_TIMEOUT).map_err(failed)?;
+        let native = self.clients.named(name);
+        let metadata = self.metadata(Some(&native))?;
         let topic = metadata.topics().iter().find(|topic| topic.name() == native);
         Ok(topic.and_then(|topic| topic.partitions().iter().map(|partition| partition.replicas().len()).min()))
     }
