@@ -2,9 +2,13 @@
 
 use std::fs;
 
+use serde_json::json;
+
 use super::identity::Machine;
 use super::{CONFIGS, TOPICS, fresh_prefix, tool};
 use crate::cli::{bad, good, run};
+
+const RECORDS: &str = "org.apache.kafka.tools.DeleteRecordsCommand";
 
 /// The broker would delete the states of such a changelog after a while.
 #[test]
@@ -24,6 +28,39 @@ fn a_changelog_that_is_not_compacted_is_refused() {
     machine.send("ada", 1);
     machine.work();
     assert_eq!(machine.paid()[0]["key"], "ada");
+}
+
+/// Somebody has deleted records of a changelog: a store that has them goes on, and no table is made of what is left.
+#[test]
+fn a_changelog_without_its_start_makes_no_table() {
+    let prefix = fresh_prefix();
+    let [machine, other] = [Machine::new(&prefix), Machine::new(&prefix)];
+    for customer in ["ada", "bob", "ada"] {
+        machine.send(customer, 1);
+        machine.work();
+    }
+    let (table, changelog) = (machine.paid(), format!("{prefix}shop-add_up-changelog"));
+    let policy = |policy: &str| {
+        tool(CONFIGS, &["--alter", "--topic", &changelog, "--add-config", &format!("cleanup.policy={policy}")]);
+    };
+    let offsets = machine.dir().join("offsets.json");
+    let cut = json!({"version": 1, "partitions": [{"topic": changelog, "partition": 0, "offset": 2}]});
+    fs::write(&offsets, cut.to_string()).unwrap();
+    // Of a topic that is compacted alone the broker lets nobody delete records.
+    policy("delete");
+    tool(RECORDS, &["--offset-json-file", offsets.to_str().unwrap()]);
+    policy("compact");
+
+    let (code, _, said) = run(other.dir(), &["worker", "--until-caught-up"]);
+    assert_ne!(code, 0, "{said}");
+    for part in ["agent add_up has no state here", "which holds 2 to ", "`reset`"] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    machine.work();
+    assert_eq!(machine.paid(), table);
+    good(other.dir(), &["reset", "--force"]);
+    other.work();
+    assert_eq!(other.paid(), table);
 }
 
 #[test]
