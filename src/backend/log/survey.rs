@@ -152,7 +152,8 @@ impl Survey {
             let has_list = scanned.holes.first().is_none_or(|hole| hole.from > SEGMENT_HEADER_LEN);
             is_known = (has_list || before.is_some()) && segment.ends.is_none();
             survey.durable = survey.durable.max(scanned.durable);
-            if !complete && scanned.holes.last().is_none_or(|hole| hole.next.is_some()) {
+            // What compaction wrote is shorter than what it stands for, and never the last one.
+            if !complete && segment.ends.is_none() && scanned.holes.last().is_none_or(|hole| hole.next.is_some()) {
                 // A file that was cut between two frames has no damaged one to show for it.
                 let (at, offset) = (scanned.at, scanned.offset);
                 let why = FrameError::Short { have: 0, need: HEADER_LEN };

@@ -172,7 +172,10 @@ fn check_partition(disk: &Disk, folder: &Path, place: &TopicPartition, report: &
         report.records += surveyed.scanned.records;
         report.bytes += surveyed.segment.len()?;
     }
-    report.ends.push((place.clone(), survey.end()));
+    // Where that is not known yet no position is beyond it.
+    if survey.unwritten.is_none() {
+        report.ends.push((place.clone(), survey.end()));
+    }
     report.findings.extend(findings(disk, folder, &survey)?.into_iter().map(|finding| at(place, finding)));
     Ok(())
 }
@@ -220,7 +223,12 @@ pub(super) fn findings(disk: &Disk, folder: &Path, survey: &Survey) -> Result<Ve
 
 /// What is missing between a segment, in which nothing is damaged, and the next.
 pub(super) fn gap_behind(survey: &Survey, i: usize) -> Option<Error> {
-    let (before, next) = (survey.segments.get(i)?, survey.segments.get(i + 1)?);
+    let before = survey.segments.get(i)?;
+    let Some(next) = survey.segments.get(i + 1) else {
+        let ends = before.segment.ends.filter(|_| survey.unread.is_empty())?;
+        let what = format!("the segment that follows it, from offset {} on, is missing", ends.offset);
+        return Some(Error::new(ErrorKind::Corrupt, what));
+    };
     if !survey.unread.is_empty() || before.scanned.holes.last().is_some_and(|hole| hole.next.is_none()) {
         return None;
     }

@@ -231,8 +231,15 @@ async fn an_end_that_was_cut_between_frames_is_found() {
         let values = sound(folder.path()).await;
         let path = segment(folder.path(), last);
         OpenOptions::new().write(true).open(&path).unwrap().set_len(at).unwrap();
-        let refused = open(folder.path()).reader(&TopicPartition::new("orders", 0), 0).err().unwrap();
-        assert!(refused.to_string().contains(&format!("damaged at byte {at}")), "{refused}");
+        // What syncs behind a full segment may have it open for a moment, and then it is not recovered.
+        let refused = loop {
+            let refused = open(folder.path()).reader(&TopicPartition::new("orders", 0), 0).err().unwrap().to_string();
+            if !refused.contains("is shorter") {
+                break refused;
+            }
+            std::thread::yield_now();
+        };
+        assert!(refused.contains(&format!("damaged at byte {at}")), "{refused}");
 
         let report = verify(&small(folder.path()), ALL).unwrap();
         let [finding] = &damage(&report)[..] else { panic!("{report:#?}") };
@@ -390,6 +397,18 @@ async fn a_segment_that_begins_elsewhere_than_the_one_before_ends_is_found() {
         backend.clean(&place, true).await.unwrap();
         drop(backend);
         let last = segment(folder.path(), *bases(folder.path()).last().unwrap());
+        let sound = fs::read(&last).unwrap();
+        if compacted {
+            // The one behind what was compacted is gone altogether.
+            fs::remove_file(&last).unwrap();
+            let before = fs::read_dir(folder.path().join("topics/orders/0")).unwrap().count();
+            let report = verify(&small(folder.path()), ALL).unwrap();
+            let [finding] = &damage(&report)[..] else { panic!("{report:#?}") };
+            assert!(finding.what.contains("the segment that follows it"), "{finding:?}");
+            assert!(repaired(&small(folder.path())).iter().all(|one| !one.done));
+            assert_eq!(fs::read_dir(folder.path().join("topics/orders/0")).unwrap().count(), before);
+            fs::write(&last, sound).unwrap();
+        }
         forge_start(&last, 1 << 50);
 
         let report = verify(&small(folder.path()), ALL).unwrap();
