@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::LogBackend;
 use super::compaction::{self, Scope};
-use super::files::{io_error, names_in, open_or_create, remove_if_there, sync_folder, try_lock};
+use super::files::{io_error, names_in, open_or_create, remove_if_there, try_lock};
 use super::index::index_path;
 use super::partition::Partition;
 use super::position;
@@ -104,6 +104,7 @@ struct Cleaner<'a> {
 impl Cleaner<'_> {
     fn run(&self, job: Job, groups: &std::path::Path) -> Result<Cleaned> {
         let Some(_lock) = self.lock()? else { return Ok(Cleaned::default()) };
+        self.partition.check_usable()?;
         self.tidy()?;
         let settings = &self.spec.settings;
         match job {
@@ -151,11 +152,11 @@ impl Cleaner<'_> {
         }
         // Who was killed may not have come to sync the name of what took their place, and a loss of power could leave
         // neither.
-        sync_folder(disk, folder)?;
+        self.partition.sync_names()?;
         for name in &replaced {
             remove_segment(self.partition, *name)?;
         }
-        sync_folder(disk, folder)
+        self.partition.sync_names()
     }
 
     fn closed(&self) -> Result<Vec<Closed>> {
@@ -218,10 +219,10 @@ impl Cleaner<'_> {
         let mut cleaned = Cleaned { deleted_records: last.ends.offset - first.name.base, ..Cleaned::default() };
         // One name after another: a loss of power must not take a later one and leave one before, nor what somebody
         // removed last who was killed before the sync.
-        sync_folder(self.partition.disk(), &self.partition.folder)?;
+        self.partition.sync_names()?;
         for segment in going {
             remove_segment(self.partition, segment.name)?;
-            sync_folder(self.partition.disk(), &self.partition.folder)?;
+            self.partition.sync_names()?;
             cleaned.freed_bytes += segment.bytes;
         }
         tracing::info!(topic = %self.partition.place.topic, partition = self.partition.place.partition,

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use super::cleaning::{Closed, remove_segment};
 use super::descriptors::READER_FILES;
-use super::files::{io_error, remove_if_there, sync_folder};
+use super::files::{io_error, remove_if_there};
 use super::index::index_path;
 use super::partition::Partition;
 use super::reader::LogReader;
@@ -150,11 +150,11 @@ fn replace(scope: &Scope<'_>, group: &[Closed], rules: &dyn Compaction) -> Resul
     remove_if_there(disk, &index_path(&path))?;
     disk.rename(&draft, &path).map_err(|error| io_error("create", &path, error))?;
     // The group goes when the new name is sure to stay.
-    sync_folder(disk, folder)?;
+    scope.partition.sync_names()?;
     for segment in group.iter().filter(|segment| segment.name != name) {
         remove_segment(scope.partition, segment.name)?;
     }
-    sync_folder(disk, folder)?;
+    scope.partition.sync_names()?;
     let before: u64 = group.iter().map(|segment| segment.bytes).sum();
     Ok(Cleaned {
         compacted_records: written.gone,

@@ -118,6 +118,12 @@ impl Partition {
         error.at(&self.place)
     }
 
+    /// Syncs the names of the partition's files. After a failure another try would prove nothing, and what is removed only
+    /// behind a sync must not go.
+    pub(super) fn sync_names(&self) -> Result<()> {
+        sync_folder(self.disk(), &self.folder).map_err(|error| self.poisoned_by(error))
+    }
+
     /// Syncs every segment that holds something between what is durable and `end`.
     fn sync_segments(&self, end: End) -> Result<()> {
         let sync = |segment: &Segment| segment.file.sync_data().map_err(|error| io_error("sync", &segment.path, error));

@@ -161,6 +161,42 @@ fn a_sync_that_fails_where_a_segment_ends() {
     assert_eq!(refused, SEEDS);
 }
 
+/// What goes only behind a sync of the folder stays where that fails, and nothing is acknowledged any more.
+#[test]
+fn a_sync_that_fails_while_old_records_go() {
+    let mut refused = 0;
+    for seed in 0..SEEDS {
+        let machine = Machine::new(seed);
+        let process = machine.start().unwrap();
+        let count = 300;
+        process.block_on(async {
+            let log = open(&process).unwrap();
+            let settings = TopicSettings::parse(["segment_bytes=4096", "retention_bytes=4096"]).unwrap();
+            log.create_topic(&TopicSpec { settings, ..TopicSpec::new("t", 1) }).await.unwrap();
+            let mut producer = log.producer(ProducerId::named("steps")).await.unwrap();
+            for number in 0..count {
+                append_unsynced(&mut *producer, number).await.unwrap();
+            }
+            producer.flush().await.unwrap();
+            machine.set_faults(Faults { sync: 1, ..Faults::default() });
+            assert!(log.clean(&place(), false).await.is_err(), "seed {seed}");
+            machine.set_faults(Faults::default());
+            let appended = append_unsynced(&mut *producer, count).await;
+            refused += u64::from(appended.is_err() || producer.flush().await.is_err());
+            // Another try proves nothing.
+            assert!(log.clean(&place(), false).await.is_err(), "seed {seed}");
+        });
+        drop(process);
+        machine.lose_power();
+        let process = machine.start().unwrap();
+        let log = open(&process).unwrap();
+        let start = log.offsets(&place()).unwrap().start;
+        let have = numbers(&log, 0).unwrap();
+        assert!(have.iter().copied().eq(start..count), "seed {seed}: from {start} on {have:?}");
+    }
+    assert_eq!(refused, SEEDS);
+}
+
 /// A sync that fails while a partition is opened leaves pages in doubt that are not durable yet.
 #[test]
 fn a_sync_that_fails_while_a_partition_is_opened() {
