@@ -18,6 +18,9 @@ use crate::error::{BoxError, Error, ErrorKind, Result};
 use crate::record::{Cursor, Frames, Key, RawRecord, SchemaLookup, Value};
 use crate::table::{AnyPartition, AtHand, Table, TableHandle, TableState};
 
+/// Bytes of an error's text that go along with a dead letter: it must not make a record of what no topic takes.
+const MOST_ERROR_TEXT: usize = 8 << 10;
+
 /// A topic that a task reads, and the schemas that its records were written with.
 #[derive(Clone)]
 pub(crate) struct Source {
@@ -157,7 +160,11 @@ impl Shared {
             tracing::warn!(agent = self.agent.name, %topic, partition = self.partition, offset = raw.offset, %error, "skipped a record that failed");
             return;
         };
-        let error = chain(&**error);
+        let mut error = chain(&**error);
+        if error.len() > MOST_ERROR_TEXT {
+            error.truncate(error.floor_char_boundary(MOST_ERROR_TEXT));
+            error.push('…');
+        }
         tracing::warn!(agent = self.agent.name, %topic, partition = self.partition, offset = raw.offset, %error, "a record that failed goes to the dead-letter topic");
         let partition = self.partition.to_string();
         let offset = raw.offset.to_string();

@@ -36,14 +36,23 @@ pub fn is_secret(name: &str) -> bool {
     ["password", "secret", "oauth", "token", ".key.pem", "jaas"].iter().any(|part| name.contains(part))
 }
 
-/// An address without its secrets.
+/// An address without its secrets: those among its settings, and a password before the host.
 pub fn without_secrets(url: &str) -> String {
-    let Some((address, query)) = url.split_once('?') else { return url.to_owned() };
-    let pairs = query.split('&').map(|pair| match pair.split_once('=') {
-        Some((name, _)) if is_secret(&decoded(name)) => format!("{name}=(secret)"),
-        _ => pair.to_owned(),
-    });
-    format!("{address}?{}", pairs.collect::<Vec<_>>().join("&"))
+    let (address, query) = url.split_once('?').map_or((url, None), |(address, query)| (address, Some(query)));
+    let (scheme, rest) = address.split_once("://").map_or(("", address), |(scheme, rest)| (scheme, rest));
+    let mut shown = match rest.split_once('@').and_then(|(user, host)| Some((user.split_once(':')?.0, host))) {
+        Some((user, host)) if !scheme.is_empty() => format!("{scheme}://{user}:(secret)@{host}"),
+        _ => address.to_owned(),
+    };
+    if let Some(query) = query {
+        let pairs = query.split('&').map(|pair| match pair.split_once('=') {
+            Some((name, _)) if is_secret(&decoded(name)) => format!("{name}=(secret)"),
+            _ => pair.to_owned(),
+        });
+        shown.push('?');
+        shown.push_str(&pairs.collect::<Vec<_>>().join("&"));
+    }
+    shown
 }
 
 /// A text with its `%xx` resolved.
@@ -80,5 +89,8 @@ mod tests {
             "kafka://h:1?sasl.username=me&sasl.password=(secret)&ssl.key.password=(secret)&ssl.key.pem=(secret)&acks=all"
         );
         assert_eq!(without_secrets("log:/x"), "log:/x");
+        assert_eq!(without_secrets("log:/a:b@c"), "log:/a:b@c");
+        assert_eq!(without_secrets("kafka://me:x@h:1,i:2?acks=all"), "kafka://me:(secret)@h:1,i:2?acks=all");
+        assert_eq!(without_secrets("kafka://me@h:1"), "kafka://me@h:1");
     }
 }

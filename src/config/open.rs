@@ -72,7 +72,7 @@ impl Settings {
             .map_err(|error| wrong(error, &self.origin("backend")))?;
         for (name, value, origin) in self.kafka() {
             // What the address says is nearer at hand.
-            if !options.settings.contains_key(name) {
+            if !options.is_set(name) {
                 options.set(name, value).map_err(|error| wrong(error, &origin.to_string()))?;
             }
         }

@@ -1,6 +1,6 @@
 //! What a Kafka backend is told: addresses and any setting of librdkafka's, and secrets that nobody prints.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::backend::secret::{Secret, decoded};
@@ -33,7 +33,7 @@ pub enum Guarantee {
     /// Once, for readers of what is committed: state, outputs and positions are one transaction.
     #[default]
     ExactlyOnce,
-    /// Once or, after a crash, several times: outputs and states are written first, then the positions.
+    /// Once or, after a crash, several times: outputs are written first, then the states, then the positions.
     AtLeastOnce,
 }
 
@@ -54,6 +54,8 @@ pub struct KafkaOptions {
     pub guarantee: Guarantee,
     /// The most bytes of a record's value, and of its key.
     pub max_record_bytes: usize,
+    /// Gretchen's own settings that were set.
+    named: BTreeSet<String>,
 }
 
 impl KafkaOptions {
@@ -67,6 +69,7 @@ impl KafkaOptions {
             replicas: None,
             guarantee: Guarantee::default(),
             max_record_bytes: MAX_RECORD_BYTES,
+            named: BTreeSet::new(),
         }
     }
 
@@ -147,14 +150,16 @@ impl KafkaOptions {
             }
             _ => {
                 self.settings.insert(name.to_owned(), Secret::new(value));
+                return Ok(());
             }
         }
+        self.named.insert(name.to_owned());
         Ok(())
     }
 
-    /// The names of what is set, for messages.
-    pub(super) fn is_set(&self, name: &str) -> bool {
-        self.settings.contains_key(name)
+    /// Whether something was set: by [`KafkaOptions::parse`] or [`KafkaOptions::set`].
+    pub(crate) fn is_set(&self, name: &str) -> bool {
+        self.settings.contains_key(name) || self.named.contains(name)
     }
 }
 
