@@ -21,12 +21,13 @@ use crate::topic::TopicPartition;
 /// Commits of one owner.
 #[derive(Debug)]
 pub(super) struct AtLeastOnce {
-    inner: Arc<Inner>,
     sender: Arc<Sender>,
     /// The partitions that something was appended to.
     places: Vec<TopicPartition>,
     /// For each of them the offsets of the first and the last record that are written by now.
     written: Vec<Option<(u64, u64)>>,
+    /// Behind the sender: the last that has it waits for all clients.
+    inner: Arc<Inner>,
 }
 
 impl AtLeastOnce {

@@ -321,7 +321,9 @@ impl KafkaConsumer {
         std::thread::Builder::new()
             .name("kafka-member".into())
             .spawn(move || {
+                let farewell = explained.farewells.begin();
                 be_a_member(client, &watched, &explained, &name);
+                drop(farewell);
                 let _ = ending.send(());
             })
             .map_err(|error| Error::io("cannot start a thread for Kafka", error))?;

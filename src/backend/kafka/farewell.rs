@@ -16,13 +16,19 @@ pub(super) struct Farewells {
 impl Farewells {
     /// Drops a client on a thread of its own.
     pub(super) fn say<T: Send + 'static>(self: &Arc<Self>, client: T) {
-        let one = Farewell::new(self);
+        let one = self.begin();
         let dropping = move || {
             drop(client);
             drop(one);
         };
         // Without a thread it is dropped here.
         let _ = std::thread::Builder::new().name("kafka-farewell".into()).spawn(dropping);
+    }
+
+    /// For a client that somebody else drops: before this is.
+    pub(super) fn begin(self: &Arc<Self>) -> Farewell {
+        self.change(1);
+        Farewell(Arc::clone(self))
     }
 
     fn change(&self, by: i64) {
@@ -33,14 +39,8 @@ impl Farewells {
 }
 
 /// One of them.
-struct Farewell(Arc<Farewells>);
-
-impl Farewell {
-    fn new(of: &Arc<Farewells>) -> Self {
-        of.change(1);
-        Self(Arc::clone(of))
-    }
-}
+#[derive(Debug)]
+pub(super) struct Farewell(Arc<Farewells>);
 
 impl Drop for Farewell {
     fn drop(&mut self) {

@@ -151,8 +151,11 @@ impl Inner {
             // What is acknowledged is on every replica that is in sync.
             Ok((start, end)) => Ok(Offsets { start, end, durable: end }),
             Err(error) => {
-                self.forget_partitions(&place.topic);
-                Err(self.clients.explain("cannot ask where a partition ends", error).at(place))
+                let error = self.clients.explain("cannot ask where a partition ends", error).at(place);
+                if error.kind() == ErrorKind::NotFound {
+                    self.forget_partitions(&place.topic);
+                }
+                Err(error)
             }
         }
     }

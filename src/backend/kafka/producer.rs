@@ -23,10 +23,11 @@ const ATTEMPTS: u32 = 20;
 /// A producer of a [`KafkaBackend`](super::KafkaBackend).
 #[derive(Debug)]
 pub(super) struct KafkaProducer {
-    inner: Arc<Inner>,
     id: ProducerId,
     plain: Option<Arc<Sender>>,
     named: Option<Arc<Sender>>,
+    /// Behind the senders: the last that has it waits for all clients.
+    inner: Arc<Inner>,
 }
 
 impl KafkaProducer {

@@ -350,8 +350,15 @@ impl Watermarks for BaseConsumer<Context> {
             // Partitions do not go. A broker that has just come back may know a topic before it knows all of it, and what it
             // says of it is believed until it is asked again.
             super::pause(STEP);
-            self.fetch_metadata(Some(topic), ANSWER_TIMEOUT)?;
+            let metadata = self.fetch_metadata(Some(topic), ANSWER_TIMEOUT)?;
+            let is_gone =
+                |code| matches!(code, RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic);
+            let error = metadata.topics().iter().find_map(|found| found.error().map(RDKafkaErrorCode::from));
+            if let Some(code) = error.filter(|code| is_gone(*code)) {
+                return Err(KafkaError::MetadataFetch(code));
+            }
         }
-        Err(KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownPartition))
+        // So the client also calls one that has nobody who leads it.
+        Err(KafkaError::MetadataFetch(RDKafkaErrorCode::LeaderNotAvailable))
     }
 }

@@ -9,13 +9,13 @@ use rdkafka::consumer::Consumer as _;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::metadata::Metadata;
 
+use super::Inner;
 use super::admin::topic_id;
 use super::client::{Context, Role};
 use super::delivery::Sender;
 use super::ledger::{Entry, topic_key};
 use super::options::ANSWER_TIMEOUT;
 use super::topic_config::{Config, asked_for, config_of, without_latest};
-use super::{FAILOVER_ATTEMPTS, Inner};
 use crate::backend::{Topic, check_same_meaning};
 use crate::error::{Error, ErrorKind, Result};
 use crate::topic::{Cleanup, TopicSettings, TopicSpec, check_spec};
@@ -24,6 +24,9 @@ const ASKING: &str = "cannot ask the broker for its topics";
 
 /// How long everybody may take to hear of a new topic, in steps of [`STEP`](super::STEP).
 const STEPS: u32 = 200;
+
+/// For how long partitions that are known of may not be found, in the same steps.
+const STEPS_BACK: u32 = 60;
 
 /// How often another process may come in between while a topic is made.
 const ATTEMPTS: u32 = 50;
@@ -57,6 +60,19 @@ impl Inner {
         }
     }
 
+    /// The number of a topic's partitions; where fewer are found than are known of they are looked for again for a while: a
+    /// broker that has just come back may not know them. Blocks.
+    fn find_at_least(&self, name: &str, known: u32) -> Result<Option<u32>> {
+        for _ in 0..STEPS_BACK {
+            let found = self.find_partitions(name)?;
+            if found.unwrap_or(0) >= known {
+                return Ok(found);
+            }
+            super::pause(super::STEP);
+        }
+        self.find_partitions(name)
+    }
+
     /// What the brokers say of themselves and of one topic, or of all. Blocks.
     fn ask_metadata(&self, native: Option<&str>, timeout: Duration) -> Result<Metadata> {
         let asked = self.readers.client()?.fetch_metadata(native, timeout);
@@ -76,13 +92,13 @@ impl Inner {
     /// What the brokers say, which have answered before: one that has gone just now, or is busy, is no reason to give up.
     /// Blocks.
     pub(super) fn metadata(&self, native: Option<&str>) -> Result<Metadata> {
-        for _ in 1..FAILOVER_ATTEMPTS {
-            match self.ask_metadata(native, ANSWER_TIMEOUT) {
-                Err(error) if error.kind() == ErrorKind::Io => tracing::warn!(%error, "asking again"),
-                answer => return answer,
+        match self.ask_metadata(native, ANSWER_TIMEOUT) {
+            Err(error) if error.kind() == ErrorKind::Io => {
+                tracing::warn!(%error, "asking again");
+                self.ask_metadata(native, ANSWER_TIMEOUT)
             }
+            answer => answer,
         }
-        self.ask_metadata(native, ANSWER_TIMEOUT)
     }
 
     /// The id that the broker has given a topic; `None` where it gives none. Blocks.
@@ -199,8 +215,9 @@ impl Inner {
             let config = config_of(&topic.spec.settings, topic.spec.internal);
             self.make_on_broker(&spec.name, topic.spec.partitions, &config)?;
         } else {
-            // What was set later counts more than what the topic was to be made with.
-            let settings = if had.is_some() { &topic.spec.settings } else { &spec.settings };
+            // What `topics --set` has set later counts more than what the app asks for.
+            let was_set = !spec.internal && topic.spec.settings != TopicSettings::default();
+            let settings = if was_set { &topic.spec.settings } else { &spec.settings };
             let is_kept = spec.internal && spec.settings.cleanup == Cleanup::Compact;
             self.check_config(&spec.name, &asked_for(settings, spec.internal), is_kept)?;
         }
@@ -211,8 +228,8 @@ impl Inner {
 
     /// The topic as it should be, and the entry that it has.
     fn wanted(&self, spec: &TopicSpec) -> Result<(Topic, Option<Entry>)> {
-        let found = self.find_partitions(&spec.name)?;
         let kept = self.ledger.topic(&spec.name)?;
+        let found = self.find_at_least(&spec.name, kept.as_ref().map_or(0, |topic| topic.spec.partitions))?;
         let had = kept.as_ref().map(Entry::of);
         let mut topic = match (kept, found) {
             (Some(topic), Some(partitions)) => {

@@ -78,7 +78,11 @@ impl Inner {
     fn settings(&self, name: &str) -> Result<Option<Vec<(String, String)>>> {
         match settings_of(&*self.readers.client()?, &self.clients.named(name), ANSWER_TIMEOUT) {
             Ok(settings) => Ok(Some(settings)),
-            Err(Refused { code: RDKafkaErrorCode::TopicAuthorizationFailed, .. }) => Ok(None),
+            // Not to this user, or not yet.
+            Err(Refused {
+                code: RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::UnknownTopicOrPartition,
+                ..
+            }) => Ok(None),
             Err(refused) => {
                 Err(self.clients.explain(&format!("cannot ask for the settings of topic {name}"), refused.into()))
             }
@@ -119,7 +123,17 @@ impl Inner {
         if known().contains(name) {
             return Ok(());
         }
-        let settings = if config.is_empty() { Some(Vec::new()) } else { self.settings(name)? };
+        let settings = match config.is_empty() {
+            true => Some(Vec::new()),
+            false => match self.patiently(|inner| inner.settings(name)) {
+                // There is nothing but a warning at stake.
+                Err(error) if !is_kept => {
+                    tracing::warn!(topic = name, %error, "what the topic is set to is not compared with what was asked for");
+                    return Ok(());
+                }
+                settings => settings?,
+            },
+        };
         match settings {
             Some(settings) => self.compare(name, &settings, config, is_kept)?,
             None if is_kept => tracing::warn!(

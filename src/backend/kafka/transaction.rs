@@ -40,10 +40,11 @@ impl Transactions for KafkaTransactions {
 /// Commits of one owner.
 #[derive(Debug)]
 struct KafkaTransaction {
-    inner: Arc<Inner>,
     sender: Arc<Sender>,
     /// The partitions that something was appended to.
     places: Vec<TopicPartition>,
+    /// Behind the sender: the last that has it waits for all clients.
+    inner: Arc<Inner>,
 }
 
 #[async_trait]

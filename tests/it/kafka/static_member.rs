@@ -2,6 +2,7 @@
 //! time has its partitions again, and the others never hear of it.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use super::stage::{Stage, WORKERS};
 use super::worker::{Said, Spec, Worker, said};
@@ -15,6 +16,8 @@ fn spec(stage: &Stage, number: usize, name: &str) -> Spec {
     let settings = settings.map(|(name, value)| (name.to_owned(), value)).to_vec();
     Spec { session_ms: SESSION_MS, settings, ..stage.spec(number) }
 }
+
+const LOOK_EVERY: Duration = Duration::from_millis(300);
 
 /// The tasks that a worker has by what it says.
 fn tasks(of: &Worker) -> BTreeSet<(String, u32)> {
@@ -37,12 +40,26 @@ fn one_that_begins_anew_has_its_partitions_again() {
     let mut workers: Vec<Worker> =
         (0..WORKERS).map(|number| Worker::start(spec(&stage, number, &name(number)))).collect();
     let began = stage.clock.moment();
-    let all = stage.plan.agents.len() * PARTITIONS as usize;
-    let are_settled = |workers: &[Worker]| {
-        let tasks: Vec<_> = workers.iter().map(tasks).collect();
-        tasks.iter().all(|tasks| !tasks.is_empty()) && tasks.iter().map(BTreeSet::len).sum::<usize>() == all
+    // Each has its share of each agent, and it stays so for a while.
+    let agents = stage.plan.agents.len();
+    let (mut looks, mut before) = (0, Vec::new());
+    let mut are_settled = |workers: &[Worker]| {
+        let now: Vec<_> = workers.iter().map(tasks).collect();
+        let shares =
+            |tasks: &BTreeSet<(String, u32)>| tasks.iter().map(|(agent, _)| agent).collect::<BTreeSet<_>>().len();
+        let whole = now.iter().map(BTreeSet::len).sum::<usize>() == agents * PARTITIONS as usize;
+        let settled = whole && now.iter().all(|tasks| shares(tasks) == agents) && now == before;
+        looks = if settled { looks + 1 } else { 0 };
+        before = now;
+        looks > 10
     };
-    stage.publish_until(random, |_| are_settled(&workers));
+    let mut settled = false;
+    while !settled {
+        let since = stage.clock.moment();
+        stage.publish_until(random, |stage| stage.clock.moment().since(since) > LOOK_EVERY);
+        assert!(since.since(began) < super::stage::PATIENCE, "partitions are shared out without an end");
+        settled = are_settled(&workers);
+    }
 
     let had = tasks(&workers[1]);
     let others = |workers: &[Worker]| [workers[0].starts(), workers[2].starts()];
