@@ -24,7 +24,7 @@ pub(super) struct AtLeastOnce {
     sender: Arc<Sender>,
     /// The partitions that something was appended to.
     places: Vec<TopicPartition>,
-    /// For each of them the offsets of the first and the last record that are written by now.
+    /// For each of them the offsets of what was written last, as [`Sender::finish`] has them; the last record's counts.
     written: Vec<Option<(u64, u64)>>,
     /// Behind the sender: the last that has it waits for all clients.
     inner: Arc<Inner>,

@@ -318,10 +318,10 @@ impl KafkaConsumer {
         let member = Member { client: Arc::downgrade(&client), state: state.clone(), group: group.to_owned() };
         let (ending, ended) = oneshot::channel();
         let (watched, explained, name) = (state.clone(), clients.clone(), group.to_owned());
+        let farewell = clients.farewells.begin();
         std::thread::Builder::new()
             .name("kafka-member".into())
             .spawn(move || {
-                let farewell = explained.farewells.begin();
                 be_a_member(client, &watched, &explained, &name);
                 drop(farewell);
                 let _ = ending.send(());

@@ -74,11 +74,10 @@ const OURS: [&str; 9] = [
 ];
 
 impl Inner {
-    /// A topic's settings as the broker has them; `None` where it does not say them to this user. Blocks.
+    /// A topic's settings as the broker has them; `None` where it does not say them, to this user or not yet. Blocks.
     fn settings(&self, name: &str) -> Result<Option<Vec<(String, String)>>> {
         match settings_of(&*self.readers.client()?, &self.clients.named(name), ANSWER_TIMEOUT) {
             Ok(settings) => Ok(Some(settings)),
-            // Not to this user, or not yet.
             Err(Refused {
                 code: RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::UnknownTopicOrPartition,
                 ..
@@ -116,8 +115,8 @@ impl Inner {
         })
     }
 
-    /// Compares a topic that is there with what was asked for, once. One of which the broker would
-    /// delete what has to stay is refused: states, or what is known of topics. Blocks.
+    /// Compares a topic that is there with what was asked for, once. One of which the broker would delete what has to stay is
+    /// refused: states, or what is known of topics. Blocks.
     pub(super) fn check_config(&self, name: &str, config: &Config, is_kept: bool) -> Result<()> {
         let known = || self.checked.lock().unwrap_or_else(PoisonError::into_inner);
         if known().contains(name) {
@@ -160,17 +159,14 @@ impl Inner {
 
     fn compare(&self, name: &str, settings: &[(String, String)], config: &Config, is_kept: bool) -> Result<()> {
         let has = |of: &str| settings.iter().find(|(name, _)| name == of).map(|(_, value)| value.as_str());
-        match has("cleanup.policy") {
-            Some(policy) if is_kept && policy != "compact" => {
-                let native = self.clients.named(name);
-                let message = format!(
-                    "topic {native} keeps what must stay, and its cleanup.policy is {policy}, by which the broker deletes what \
-                     is old; set it with `kafka-configs --alter --topic {native} --add-config cleanup.policy=compact`, and \
-                     should it have lost something already, use `reset`"
-                );
-                return Err(Error::new(ErrorKind::Config, message));
-            }
-            _ => {}
+        if let Some(policy) = has("cleanup.policy").filter(|policy| is_kept && *policy != "compact") {
+            let native = self.clients.named(name);
+            let message = format!(
+                "topic {native} keeps what must stay, and its cleanup.policy is {policy}, by which the broker deletes what \
+                 is old; set it with `kafka-configs --alter --topic {native} --add-config cleanup.policy=compact`, and \
+                 should it have lost something already, use `reset`"
+            );
+            return Err(Error::new(ErrorKind::Config, message));
         }
         for (setting, wanted) in config {
             // What a broker does not know it does not have; larger batches than it takes it refuses with words of its own.

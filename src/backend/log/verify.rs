@@ -187,21 +187,12 @@ fn at(place: &TopicPartition, finding: Finding) -> Finding {
 /// What is wrong with a partition.
 pub(super) fn findings(disk: &Disk, folder: &Path, survey: &Survey) -> Result<Vec<Finding>> {
     let mut found = Vec::new();
-    found.extend(survey.unwritten.iter().map(|path| {
-        Finding {
-            severity: Severity::Note,
-            topic: None,
-            partition: None,
-            file: path.clone(),
-            byte: Some(0),
-            offset: Some(0),
-            what:
-                "the beginning of the partition was not written before the machine stopped, and nothing in it was ever \
-                   durable"
-                    .to_owned(),
-            advice: "nothing: it is written when the partition is opened next, or by `log repair`".to_owned(),
-        }
-    }));
+    if let Some(path) = &survey.unwritten {
+        let what = "the beginning of the partition was not written before the machine stopped, and nothing in it was ever durable";
+        let advice = "nothing: it is written when the partition is opened next, or by `log repair`";
+        let note = plain(path.clone(), &Error::new(ErrorKind::Corrupt, what), advice);
+        found.push(Finding { severity: Severity::Note, byte: Some(0), offset: Some(0), ..note });
+    }
     for (name, error) in &survey.unread {
         let advice =
             "restore the file from a copy; `log repair` writes the header anew if the segment before it is there";
