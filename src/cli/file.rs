@@ -16,8 +16,11 @@ use crate::record::{ContainerDatums, DynamicSchema, container_to_datums, csv_row
 /// Rows that are checked and held before they are sent; a larger file is sent in pieces of this size.
 const PIECE_BYTES: usize = 256 << 20;
 
-/// The longest line of a JSON-lines file.
-const MAX_LINE_BYTES: u64 = 64 << 20;
+/// The longest line of a JSON-lines file, and the longest row of a CSV file: as long as a batch may be at most.
+const MAX_ROW_BYTES: u64 = 64 << 20;
+
+/// What is read of a file at once.
+const BUFFER_BYTES: usize = 256 << 10;
 
 /// Wrong rows that are named before the rest are only counted.
 const NAMED_PROBLEMS: usize = 5;
@@ -53,14 +56,18 @@ impl Rows {
     }
 }
 
-/// Counts the bytes that were read, for the progress bar.
+/// Counts the bytes that were read, for the progress bar, and reads none behind a fence.
 struct Counted {
     file: File,
     read: Arc<AtomicU64>,
+    fence: Arc<AtomicU64>,
 }
 
 impl Read for Counted {
     fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+        if self.read.load(Ordering::Relaxed) >= self.fence.load(Ordering::Relaxed) {
+            return Err(std::io::Error::other(too_long()));
+        }
         let count = self.file.read(into)?;
         self.read.fetch_add(count as u64, Ordering::Relaxed);
         Ok(count)
@@ -68,8 +75,8 @@ impl Read for Counted {
 }
 
 enum Source {
-    Lines { lines: BufReader<Counted>, line: String, number: u64, json: Json },
-    Csv { rows: csv::Reader<Counted>, headers: csv::StringRecord, row: csv::StringRecord },
+    Lines { lines: BufReader<Counted>, line: Vec<u8>, number: u64, json: Json },
+    Csv { rows: csv::Reader<Counted>, fence: Arc<AtomicU64>, headers: csv::StringRecord, row: csv::StringRecord },
     Avro { datums: ContainerDatums<Counted>, index: u64 },
 }
 
@@ -100,7 +107,8 @@ impl RecordFile {
         let file = File::open(path).map_err(failed)?;
         let size = file.metadata().map_err(failed)?.len();
         let read = Arc::new(AtomicU64::new(0));
-        let counted = Counted { file, read: read.clone() };
+        let fence = Arc::new(AtomicU64::new(u64::MAX));
+        let counted = Counted { file, read: read.clone(), fence: fence.clone() };
         let source = match format {
             FileFormat::Jsonl => lines(counted, Json::People),
             FileFormat::AvroJson => {
@@ -109,13 +117,14 @@ impl RecordFile {
             }
             FileFormat::Csv => {
                 let schema = schema_for(values, "the columns of a CSV file")?;
-                let mut rows = csv::ReaderBuilder::new().buffer_capacity(256 << 10).from_reader(counted);
+                let mut rows = csv::ReaderBuilder::new().buffer_capacity(BUFFER_BYTES).from_reader(counted);
+                put_fence(&fence, 0);
                 let headers = rows
                     .headers()
                     .map_err(|error| Failure::new(format!("cannot read {}: {error}", path.display())))?
                     .clone();
                 check_headers(path, schema, &headers)?;
-                Source::Csv { rows, headers, row: csv::StringRecord::new() }
+                Source::Csv { rows, fence, headers, row: csv::StringRecord::new() }
             }
             FileFormat::Avro => {
                 let schema = schema_for(values, "the records of an Avro file")?;
@@ -188,32 +197,50 @@ impl Source {
             Self::Lines { lines, line, number, json } => loop {
                 line.clear();
                 *number += 1;
-                match lines.by_ref().take(MAX_LINE_BYTES).read_line(line) {
+                let failed = |why| Some(Row { place: *number, wire: Err(why), last: true });
+                match lines.by_ref().take(MAX_ROW_BYTES + 1).read_until(b'\n', line) {
                     Ok(0) => return None,
-                    Ok(_) if line.trim().is_empty() => {}
-                    Ok(_) => {
-                        let text = line.strip_suffix('\n').unwrap_or(line);
-                        let text = text.strip_suffix('\r').unwrap_or(text);
-                        return Some(Row { place: *number, wire: values.encode_text(text, *json), last: false });
+                    Ok(_) => {}
+                    Err(error) => return failed(error.to_string()),
+                }
+                if line.len() as u64 > MAX_ROW_BYTES && !line.ends_with(b"\n") {
+                    return failed(too_long());
+                }
+                let text = line.strip_suffix(b"\n").unwrap_or(line);
+                let text = text.strip_suffix(b"\r").unwrap_or(text);
+                let wire = match std::str::from_utf8(text) {
+                    Ok(text) if text.trim().is_empty() => continue,
+                    Ok(text) => values.encode_text(text, *json),
+                    Err(_) => Err("it is not UTF-8".to_owned()),
+                };
+                return Some(Row { place: *number, wire, last: false });
+            },
+            Self::Csv { rows, fence, headers, row } => {
+                let begins = rows.position().clone();
+                put_fence(fence, begins.byte());
+                let read = rows.read_record(row);
+                // With the byte that ends it.
+                if rows.position().byte() - begins.byte() > MAX_ROW_BYTES + 1 {
+                    return Some(Row { place: begins.line(), wire: Err(too_long()), last: true });
+                }
+                match read {
+                    Ok(false) => None,
+                    Ok(true) => {
+                        let place = row.position().map_or(0, csv::Position::line);
+                        let wire = match &values.schema {
+                            Some(schema) => {
+                                let mut wire = begin(schema);
+                                csv_row_to_avro(schema, headers, row, &mut wire)
+                                    .map(|()| wire)
+                                    .map_err(|e| e.to_string())
+                            }
+                            None => Err("the topic has no schema".to_owned()),
+                        };
+                        Some(Row { place, wire, last: false })
                     }
-                    Err(error) => return Some(Row { place: *number, wire: Err(error.to_string()), last: true }),
+                    Err(error) => Some(csv_problem(&error, begins.line())),
                 }
-            },
-            Self::Csv { rows, headers, row } => match rows.read_record(row) {
-                Ok(false) => None,
-                Ok(true) => {
-                    let place = row.position().map_or(0, csv::Position::line);
-                    let wire = match &values.schema {
-                        Some(schema) => {
-                            let mut wire = begin(schema);
-                            csv_row_to_avro(schema, headers, row, &mut wire).map(|()| wire).map_err(|e| e.to_string())
-                        }
-                        None => Err("the topic has no schema".to_owned()),
-                    };
-                    Some(Row { place, wire, last: false })
-                }
-                Err(error) => Some(csv_problem(&error)),
-            },
+            }
             Self::Avro { datums, index } => {
                 let place = *index;
                 *index += 1;
@@ -232,16 +259,27 @@ impl Source {
 }
 
 fn lines(file: Counted, json: Json) -> Source {
-    Source::Lines { lines: BufReader::with_capacity(256 << 10, file), line: String::new(), number: 0, json }
+    Source::Lines { lines: BufReader::with_capacity(BUFFER_BYTES, file), line: Vec::new(), number: 0, json }
 }
 
-fn csv_problem(error: &csv::Error) -> Row {
-    let place = error.position().map_or(0, csv::Position::line);
+/// A row that begins there may be read, and what a buffer holds behind it.
+fn put_fence(fence: &AtomicU64, begins: u64) {
+    fence.store(begins + MAX_ROW_BYTES + BUFFER_BYTES as u64, Ordering::Relaxed);
+}
+
+fn too_long() -> String {
+    format!("the row is longer than {} MiB, which none may be", MAX_ROW_BYTES >> 20)
+}
+
+/// What is wrong with a row that begins in that line.
+fn csv_problem(error: &csv::Error, begins: u64) -> Row {
+    let place = error.position().map_or(begins, csv::Position::line);
     match error.kind() {
         csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
             let why = format!("it has {}, the first line has {expected_len}", counted(*len, "cell"));
             Row { place, wire: Err(why), last: false }
         }
+        csv::ErrorKind::Io(error) => Row { place, wire: Err(error.to_string()), last: true },
         csv::ErrorKind::Utf8 { .. } => Row { place, wire: Err("it is not UTF-8".to_owned()), last: false },
         _ => Row { place, wire: Err(error.to_string()), last: true },
     }

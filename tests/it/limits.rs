@@ -16,7 +16,7 @@ use gretchen::table::{Table, TableMut};
 use gretchen::testing::TestApp;
 use gretchen::topic::{TopicPartition, TopicSettings, TopicSpec};
 
-use crate::cli::{bad, good};
+use crate::cli::{bad, csv, good, order, run};
 
 fn options(folder: &Path) -> LogOptions {
     LogOptions { durability: Durability::Os, ..LogOptions::new(folder) }
@@ -84,6 +84,42 @@ fn records_that_are_sent_by_a_command() {
     std::fs::write(dir.join("rows.jsonl"), format!("{:?}\n", "x".repeat(101))).unwrap();
     let said = bad(dir, &["send", "plain", "--file", "rows.jsonl", "--max-record-bytes=100"], 1);
     assert!(said.contains("its value has 103 bytes, and max_record_bytes allows 100"), "{said}");
+}
+
+/// A row of 64 MiB is read, and one of a byte more is not: of a file without ends of lines no more is taken into memory.
+#[test]
+fn rows_of_a_file_that_is_sent() {
+    const LIMIT: usize = 64 << 20;
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let sent = |name: &str, text: &str| {
+        std::fs::write(dir.join(name), text).unwrap();
+        run(dir, &["send", "shop-orders", "--file", name, "--producer", &text.len().to_string()])
+    };
+    let padded = |len: usize| format!("{}{}\n", order("a", 1), " ".repeat(len - order("a", 1).len()));
+    for len in [LIMIT - 1, LIMIT] {
+        let (code, _, said) = sent("rows.jsonl", &padded(len));
+        assert_eq!(code, 0, "{said}");
+    }
+    let first = order("a", 1);
+    let (code, _, said) = sent("rows.jsonl", &format!("{first}\n{}{first}\n", padded(LIMIT + 1)));
+    let too_long = "the row is longer than 64 MiB, which none may be";
+    assert!(code == 1 && said.contains(&format!("rows.jsonl:2: {too_long}")), "{said}");
+
+    // A row whose name is too long for a record is read, or it could not be said.
+    let row = |len: usize| format!("{}1,{},1997-01-01,1,2.50", csv(0..1), "c".repeat(len - 20));
+    assert_eq!(row(100).lines().last().unwrap().len(), 100);
+    for (len, fits) in [(LIMIT - 1, true), (LIMIT, true), (LIMIT + 1, false)] {
+        for end in ["\n", "\r\n"] {
+            let (code, _, said) = sent("rows.csv", &(row(len) + end));
+            let why = if fits { "max_record_bytes allows" } else { too_long };
+            assert!(code == 1 && said.contains(why), "{len} {end:?}: {said}");
+            assert!(fits || said.contains("rows.csv:3: "), "{said}");
+        }
+    }
+    // Far behind the limit nothing is read.
+    let (code, _, said) = sent("rows.csv", &row(2 * LIMIT));
+    assert!(code == 1 && said.contains(&format!("rows.csv:3: {too_long}")), "{said}");
 }
 
 #[agent(topic = "lengths", output = "texts", on_error = skip)]
