@@ -124,6 +124,13 @@ impl Error {
             _ => Self::new(ErrorKind::Io, doing).with_source(source),
         }
     }
+
+    /// A file of a format that only newer releases know.
+    pub(crate) fn newer_format(file: &dyn fmt::Display, format: u32, reads: u32) -> Self {
+        let message =
+            format!("{file} has format {format}, this build reads up to {reads}; use the release that wrote it");
+        Self::new(ErrorKind::Unsupported, message)
+    }
 }
 
 impl fmt::Display for Error {

@@ -17,6 +17,8 @@ pub(crate) const DELTA_TAG: u8 = 1;
 pub(crate) const MARK_TAG: u8 = 3;
 /// The same where outputs of the commit follow from its deltas: releases that do not know of that refuse it.
 pub(crate) const DERIVING_MARK_TAG: u8 = 4;
+/// The first that only newer releases know: whatever a record says besides what is read here needs a kind of its own.
+const NEXT_TAG: u8 = 5;
 
 /// The end of a commit. Without it nothing of the commit counts.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -154,8 +156,38 @@ impl<'a> Entry<'a> {
                 mark.check(record.offset).map_err(broken)?;
                 Ok(Self::Mark(mark))
             }
+            // The checksum of its frame held.
+            Some([tag, ..]) if *tag >= NEXT_TAG => {
+                let message = format!(
+                    "the changelog holds a record of kind {tag}, this build knows those up to {}; use the release that wrote it",
+                    NEXT_TAG - 1
+                );
+                Err(Error::new(ErrorKind::Unsupported, message).at_offset(record.offset))
+            }
             Some([tag, ..]) => Err(broken(&format!("its kind is {tag}"))),
             _ => Err(broken("it has no key")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::Headers;
+
+    #[test]
+    fn a_kind_of_record_that_only_a_newer_release_knows_is_refused() {
+        for (tag, kind) in [(0, ErrorKind::Corrupt), (NEXT_TAG, ErrorKind::Unsupported), (255, ErrorKind::Unsupported)]
+        {
+            let key = [tag, 1, 2];
+            let record =
+                RawRecord { offset: 7, timestamp: 0, key: Some(&key), value: Some(b"v"), headers: Headers::default() };
+            let error = Entry::parse(&record).unwrap_err();
+            assert_eq!((error.kind(), error.offset()), (kind, Some(7)), "{error}");
+            if kind == ErrorKind::Unsupported {
+                let both = format!("kind {tag}, this build knows those up to {DERIVING_MARK_TAG}; use the release");
+                assert!(error.message().contains(&both), "{error}");
+            }
         }
     }
 }

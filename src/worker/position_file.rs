@@ -1,4 +1,7 @@
 //! The changelog position of a task without tables: where its recovery begins.
+//!
+//! A line of text: the position, a checksum, and the changelog's id where it has one. A file of another format than this first
+//! one begins with the word `format` and its number.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -55,6 +58,9 @@ impl PositionFile {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(Error::io(format!("cannot read {}", path.display()), error)),
         };
+        if let Some(format) = format_in(&text) {
+            return Err(Error::newer_format(&path.display(), format, 1));
+        }
         let Some((position, id)) = parsed(&text) else {
             let message = format!("{} is damaged; remove it, and the changelog is read from its start", path.display());
             return Err(Error::new(ErrorKind::Corrupt, message));
@@ -72,6 +78,11 @@ impl PositionFile {
 /// The checksum of a position, and of the changelog's id behind it.
 fn check_of(position: u64, id: Option<&str>) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c(&position.to_le_bytes()), id.unwrap_or_default().as_bytes())
+}
+
+/// The number of the format that a newer release says.
+fn format_in(text: &str) -> Option<u32> {
+    text.strip_prefix("format ")?.split_ascii_whitespace().next()?.parse().ok()
 }
 
 /// The position in a file's text, with the changelog's id where there is one.
@@ -97,6 +108,18 @@ mod tests {
         let path = dir.path().join("3.position");
         std::fs::write(&path, std::fs::read_to_string(&path).unwrap().replace("17", "18")).unwrap();
         assert_eq!(file.load().unwrap_err().kind(), ErrorKind::Corrupt);
+    }
+
+    #[test]
+    fn a_position_of_a_newer_release_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("3.position"), "format 2 17 of something\n").unwrap();
+        let error = PositionFile::new(Disk::system(), Some(dir.path().to_owned()), 3).load().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unsupported);
+        assert!(
+            error.message().ends_with("has format 2, this build reads up to 1; use the release that wrote it"),
+            "{error}"
+        );
     }
 
     #[test]

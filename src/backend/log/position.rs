@@ -1,5 +1,7 @@
-//! How far a group has come in a partition: 16 bytes, `u64` offset, `u32` crc32c of it and four zeroes,
+//! How far a group has come in a partition: 16 bytes, `u64` offset, `u32` crc32c of it and `u32` format, which is 0,
 //! little-endian. Not synced: a worker's own truth is its commit.
+//!
+//! Of another format the checksum is that of the offset and the format, and there may be more bytes.
 
 use std::path::{Path, PathBuf};
 
@@ -30,9 +32,13 @@ pub(super) fn read(disk: &Disk, path: &Path) -> Result<Option<u64>> {
     for _ in 0..READS {
         let Some(bytes) = read_if_there(disk, path)?.filter(|bytes| !bytes.is_empty()) else { return Ok(None) };
         let Some(bytes) = bytes.first_chunk::<16>() else { continue };
-        let position = u64::from_le_bytes(std::array::from_fn(|i| bytes[i]));
-        if u32::from_le_bytes(std::array::from_fn(|i| bytes[8 + i])) == crc32c::crc32c(&bytes[..8]) {
-            return Ok(Some(position));
+        let word = |at: usize| u32::from_le_bytes(std::array::from_fn(|i| bytes[at + i]));
+        let (offset, check, format) = (crc32c::crc32c(&bytes[..8]), word(8), word(12));
+        if format == 0 && check == offset {
+            return Ok(Some(u64::from_le_bytes(std::array::from_fn(|i| bytes[i]))));
+        }
+        if format != 0 && check == crc32c::crc32c_append(offset, &bytes[12..]) {
+            return Err(Error::newer_format(&path.display(), format, 0));
         }
     }
     let message = format!("{} is damaged at byte 0; remove it to forget the position", path.display());

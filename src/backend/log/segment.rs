@@ -152,13 +152,7 @@ impl Segment {
             return Err(corrupt("byte 0: this is not a segment of a log".into()));
         }
         if format > COMPACTED_FORMAT && header_crc(&header) == crc {
-            return Err(Error::new(
-                ErrorKind::Unsupported,
-                format!(
-                    "{} has format {format}, this build reads up to {COMPACTED_FORMAT}; use the release that wrote it",
-                    path.display()
-                ),
-            ));
+            return Err(Error::newer_format(&path.display(), format, COMPACTED_FORMAT));
         }
         let ends = (format == COMPACTED_FORMAT).then(|| Ends { offset: word(48), pos: word(56) });
         let known = (FORMAT..=COMPACTED_FORMAT).contains(&format);

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 use crate::disk::{DiskFile, Look, PAGE_BYTES, SharedPage};
 use crate::error::{Error, Result};
 
-/// Says that an end page was initialised, and by which format.
+/// Says that an end page was initialised, and by which format: the last byte is its number.
 const MAGIC: u64 = u64::from_le_bytes(*b"gretend1");
 
 /// A struct that any bytes are a valid value of, and that threads and processes may use at once.
@@ -98,8 +98,16 @@ unsafe impl Atomics for EndLayout {}
 pub(super) struct EndPage(Mapped<EndLayout>);
 
 impl EndPage {
+    /// Maps it. One of a newer format may be in use by a newer release, which would not be understood.
     pub(super) fn open(file: &DiskFile, path: &Path) -> Result<Self> {
-        Mapped::open(file, path).map(Self)
+        let page = Mapped::open(file, path).map(Self)?;
+        let (own, found) = (MAGIC.to_le_bytes(), page.0.magic.load(Ordering::Acquire).to_le_bytes());
+        match (own, found) {
+            ([name @ .., own], [found_name @ .., found @ b'1'..=b'9']) if name == found_name && found > own => {
+                Err(Error::newer_format(&path.display(), u32::from(found - b'0'), u32::from(own - b'0')))
+            }
+            _ => Ok(page),
+        }
     }
 
     /// Whether it was ever initialised.

@@ -8,7 +8,7 @@
 //!
 //! The file `time` in the data folder holds how the two relate, for all processes: a line of JSON, and a line with the
 //! CRC-32C of that, because one wrong digit would delete what is not old. Without it, or where it is damaged, the wall clock
-//! counts.
+//! counts. Where it cannot be read or a newer release wrote it nothing is deleted by age.
 
 use std::path::{Path, PathBuf};
 
@@ -35,6 +35,16 @@ pub(super) struct LogTime {
     path: PathBuf,
     clock: Clock,
     boot: Option<[u64; 2]>,
+}
+
+/// The format of the file, which says none as long as it is this.
+const FORMAT: u32 = 0;
+
+/// All that is read of a file of another format.
+#[derive(Debug, PartialEq, Eq, Deserialize)]
+struct Version {
+    #[serde(default)]
+    format: u32,
 }
 
 /// What was known of the time when somebody looked.
@@ -64,7 +74,11 @@ impl LogTime {
     /// Milliseconds since 1970. After a start of the machine the wall clock is believed no more than [`LogTime::look`] does.
     pub(super) fn now_ms(&self) -> i64 {
         let Some(boot) = self.boot else { return self.clock.now_ms() };
-        look(self.read(), boot, self.clock.since_boot_ms(), self.clock.now_ms()).seen_ms
+        let known = self.read().unwrap_or_else(|error| {
+            tracing::warn!(%error, "the clock counts as it is");
+            None
+        });
+        look(known, boot, self.clock.since_boot_ms(), self.clock.now_ms()).seen_ms
     }
 
     /// As [`LogTime::now_ms`], and compares it with the wall clock.
@@ -76,7 +90,7 @@ impl LogTime {
             return Ok(self.now_ms());
         }
         let _unlock = Unlock(&file);
-        let before = self.read();
+        let before = self.read()?;
         let since_boot = self.clock.since_boot_ms();
         let now = look(before, boot, since_boot, self.clock.now_ms());
         let same = before.is_some_and(|before| {
@@ -89,11 +103,19 @@ impl LogTime {
         Ok(now.seen_ms)
     }
 
+    /// The same for something that is to be told the age of: should the clock be wrong, it is known to have been so.
+    pub(super) fn note(&self) -> i64 {
+        self.look().unwrap_or_else(|_| self.now_ms())
+    }
+
     /// What somebody wrote last. A file that is missing or damaged says nothing, and is written anew.
-    fn read(&self) -> Option<Known> {
-        read(&self.disk, &self.path).unwrap_or_else(|error| {
-            tracing::warn!(%error, "the clock counts as it is");
-            None
+    fn read(&self) -> Result<Option<Known>> {
+        read(&self.disk, &self.path).or_else(|error| match error.kind() {
+            ErrorKind::Corrupt => {
+                tracing::warn!(%error, "the clock counts as it is");
+                Ok(None)
+            }
+            _ => Err(error),
         })
     }
 }
@@ -106,7 +128,8 @@ pub(super) fn check(disk: &Disk, path: &Path) -> Result<()> {
 fn read(disk: &Disk, path: &Path) -> Result<Option<Known>> {
     let Some(bytes) = read_if_there(disk, path)? else { return Ok(None) };
     match parse(&bytes) {
-        Some(known) => Ok(Some(known)),
+        Some(Ok(known)) => Ok(Some(known)),
+        Some(Err(Version { format })) => Err(Error::newer_format(&path.display(), format, FORMAT)),
         None => Err(Error::new(ErrorKind::Corrupt, format!("{} is damaged", path.display()))),
     }
 }
@@ -116,12 +139,13 @@ fn text_of(known: &Known) -> serde_json::Result<String> {
     Ok(format!("{json}\n{:08x}\n", crc32c::crc32c(json.as_bytes())))
 }
 
-/// Reads what [`text_of`] made. The first releases wrote no checksum.
-fn parse(bytes: &[u8]) -> Option<Known> {
+/// Reads what [`text_of`] made, or says that a newer release made it. The first releases wrote no checksum.
+fn parse(bytes: &[u8]) -> Option<Result<Known, Version>> {
     let text = std::str::from_utf8(bytes).ok()?;
     let (json, check) = text.split_once('\n').unwrap_or((text, ""));
     let whole = check.is_empty() || check == format!("{:08x}\n", crc32c::crc32c(json.as_bytes()));
-    serde_json::from_str(json).ok().filter(|_| whole)
+    let version: Version = serde_json::from_str(json).ok().filter(|_| whole)?;
+    if version.format > FORMAT { Some(Err(version)) } else { serde_json::from_str(json).ok().map(Ok) }
 }
 
 /// What is known after a look at the clocks.
@@ -229,6 +253,35 @@ mod tests {
     }
 
     #[test]
+    fn what_a_newer_release_knows_of_the_time_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("time");
+        let time = LogTime::new(Disk::system(), path.clone(), Clock::manual(START), Some(BOOT));
+        let json = r#"{"format":2,"since":"the beginning"}"#;
+        let text = format!("{json}\n{:08x}\n", crc32c::crc32c(json.as_bytes()));
+        std::fs::write(&path, &text).unwrap();
+        assert_eq!(time.now_ms(), START, "the wall clock counts");
+        let error = time.look().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unsupported);
+        assert!(
+            error.message().ends_with("has format 2, this build reads up to 0; use the release that wrote it"),
+            "{error}"
+        );
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+    }
+
+    #[test]
+    fn a_time_that_cannot_be_read_is_not_made_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("time");
+        std::fs::create_dir(&path).unwrap();
+        let time = LogTime::new(Disk::system(), path.clone(), Clock::manual(START), Some(BOOT));
+        assert_eq!(time.now_ms(), START, "the wall clock counts");
+        assert_eq!(time.look().unwrap_err().kind(), ErrorKind::Io);
+        assert!(path.is_dir());
+    }
+
+    #[test]
     fn a_clock_that_is_slow_after_a_start_of_the_machine_makes_nothing_old() {
         let folder = tempfile::tempdir().unwrap();
         let clock = Clock::manual(START);
@@ -245,7 +298,7 @@ mod tests {
         let off = Some(Off { by_ms: DAY, since_ms: START });
         let known = Known { boot: [u64::MAX, 7], ahead_ms: START - HOUR, seen_ms: START, off };
         let text = text_of(&known).unwrap().into_bytes();
-        assert_eq!(parse(&text), Some(known));
+        assert_eq!(parse(&text), Some(Ok(known)));
         for bit in 0..text.len() * 8 {
             let mut flipped = text.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
@@ -255,8 +308,8 @@ mod tests {
         for len in 0..text.len() {
             // Up to the checksum it is a file of the first releases.
             let found = parse(&text[..len]);
-            assert!(found.is_none() || found == Some(known), "{len} bytes: {found:?}");
+            assert!(found.is_none() || found == Some(Ok(known)), "{len} bytes: {found:?}");
         }
-        assert_eq!(parse(&serde_json::to_vec(&known).unwrap()), Some(known));
+        assert_eq!(parse(&serde_json::to_vec(&known).unwrap()), Some(Ok(known)));
     }
 }

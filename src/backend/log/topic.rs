@@ -367,11 +367,7 @@ fn read_stored(disk: &Disk, folder: &Path) -> Result<Option<Stored>> {
     // What a newer release says besides may be anything.
     let Version { format } = serde_json::from_slice(&bytes).map_err(damaged)?;
     if format > FORMAT {
-        let message = format!(
-            "{} has format {format}, this build reads up to {FORMAT}; use the release that wrote it",
-            path.display()
-        );
-        return Err(Error::new(ErrorKind::Unsupported, message));
+        return Err(Error::newer_format(&path.display(), format, FORMAT));
     }
     let stored: Stored = serde_json::from_slice(&bytes).map_err(damaged)?;
     if let Some(check) = &stored.check

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::files::{names_in, read_if_there};
 use super::index::index_path;
+use super::partition::users_path;
 use super::position;
 use super::scan::Hole;
 use super::segment::SEGMENT_HEADER_LEN;
@@ -104,7 +105,9 @@ pub fn verify(options: &LogOptions, only: Only<'_>) -> Result<Report> {
     if let Err(error) = time::check(disk, &dir.join("time")) {
         let advice = "nothing, where the machine's clock is right: the file is made anew; else set the clock first, because \
                       what is deleted by age goes by it";
-        report.findings.push(Finding { severity: Severity::Note, ..plain(dir.join("time"), &error, advice) });
+        let finding = plain(dir.join("time"), &error, advice);
+        let newer = finding.severity == Severity::Newer;
+        report.findings.push(if newer { finding } else { Finding { severity: Severity::Note, ..finding } });
     }
     let topics = Topics::of(disk, dir);
     let mut known = Vec::new();
@@ -163,7 +166,13 @@ fn check_partition(disk: &Disk, folder: &Path, place: &TopicPartition, report: &
             .push(at(place, plain(folder.to_owned(), &error, "restore it from a copy, or delete the topic")));
         return Ok(());
     }
-    let held = Held::take(disk, folder, place)?;
+    let held = match Held::take(disk, folder, place) {
+        Err(error) if error.kind() == ErrorKind::Unsupported => {
+            report.findings.push(at(place, plain(users_path(folder), &error, "")));
+            return Ok(());
+        }
+        held => held?,
+    };
     let survey = Survey::take(disk, folder, &held)?;
     drop(held);
     for surveyed in &survey.segments {
@@ -317,15 +326,16 @@ fn check_positions(disk: &Disk, groups: &Path, report: &mut Report) -> Result<()
     for group in names_in(disk, groups)? {
         for (place, end) in report.ends.clone() {
             let path = position::position_path(&groups.join(&group), &place)?;
-            let (what, advice) = match position::read(disk, &path) {
-                Ok(Some(position)) if position > end => (
-                    format!("group {group} has come to offset {position}, and the partition ends at {end}"),
-                    "restore the partition from a copy, or use `reset` to process the topic from the start",
-                ),
+            let (error, advice) = match position::read(disk, &path) {
+                Ok(Some(position)) if position > end => {
+                    let what = format!("group {group} has come to offset {position}, and the partition ends at {end}");
+                    let advice =
+                        "restore the partition from a copy, or use `reset` to process the topic from the start";
+                    (Error::new(ErrorKind::Corrupt, what), advice)
+                }
                 Ok(_) => continue,
-                Err(error) => (error.to_string(), "remove it; the group goes on where its last commit says"),
+                Err(error) => (error, "remove it; the group goes on where its last commit says"),
             };
-            let error = Error::new(ErrorKind::Corrupt, what);
             report.findings.push(at(&place, Finding { byte: Some(0), ..plain(path, &error, advice) }));
         }
     }

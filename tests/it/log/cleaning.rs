@@ -91,6 +91,29 @@ async fn pass(backend: &LogBackend, place: &TopicPartition, clock: &Clock, hours
     }
 }
 
+/// Nobody has cleaned anything before the clock was put right.
+#[tokio::test]
+async fn a_clock_that_was_slow_while_segments_began_makes_nothing_old() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Clock::manual(START_MS - 30 * DAY_MS);
+    let backend = open(folder.path(), &clock);
+    let place = topic(&backend, &["retention_ms=7d", "segment_ms=1d"]).await;
+    for i in 0..40 {
+        append(&backend, &place, &[bulky(i)]).await;
+    }
+    clock.jump(30 * DAY_MS);
+    pass(&backend, &place, &clock, 5).await;
+    assert_eq!(read_from(&backend, &place, 0).len(), 40);
+    // Who was not noted to be wrong is believed.
+    let unseen = Clock::manual(START_MS - 30 * DAY_MS);
+    std::fs::remove_file(folder.path().join("time")).unwrap();
+    drop(backend);
+    let backend = open(folder.path(), &unseen);
+    unseen.advance(Duration::from_secs(37 * 24 * 60 * 60 + 1));
+    backend.clean(&place, false).await.unwrap();
+    assert!(read_from(&backend, &place, 0).len() < 40);
+}
+
 #[tokio::test]
 async fn records_go_by_age_in_whole_segments() {
     let folder = tempfile::tempdir().unwrap();
