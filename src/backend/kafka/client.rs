@@ -13,18 +13,31 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// What the clients' own threads have met last, for the error of a call that only timed out.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Trouble(Arc<Mutex<Option<(u8, String)>>>);
+pub(super) struct Trouble(Arc<Mutex<Met>>);
+
+#[derive(Clone, Debug, Default)]
+struct Met {
+    /// What tells most of what came since a broker answered.
+    last: Option<(u8, String)>,
+    /// A broker has answered: the settings are right, and what fails now may work again.
+    answered: bool,
+}
 
 impl Trouble {
+    /// A broker has answered.
+    pub(super) fn is_over(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Met { last: None, answered: true };
+    }
+
     /// Keeps what tells most: a refused password tells more than that no broker is left.
     fn note(&self, weight: u8, what: String) {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.as_ref().is_none_or(|(have, _)| *have <= weight) {
-            *kept = Some((weight, what));
+        if kept.last.as_ref().is_none_or(|(have, _)| *have <= weight) {
+            kept.last = Some((weight, what));
         }
     }
 
-    fn last(&self) -> Option<(u8, String)> {
+    fn met(&self) -> Met {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
@@ -279,32 +292,27 @@ impl Clients {
     /// Why no broker answers, by what the client's threads have met.
     fn unreachable(&self) -> (ErrorKind, String) {
         let servers = &self.options.servers;
-        let Some((weight, reason)) = self.context.trouble.last() else {
+        let Met { last, answered } = self.context.trouble.met();
+        let Some((weight, reason)) = last else {
             let what = "see whether it runs, and whether it wants security.protocol";
             return (ErrorKind::Io, format!("no broker at {servers} (backend) has answered; {what}"));
         };
-        match weight {
-            REFUSED => (
-                ErrorKind::Config,
-                format!(
-                    "the broker at {servers} refuses who we are ({reason}); look at sasl.username, sasl.password and sasl.mechanism"
-                ),
+        // Names, passwords and certificates were right before.
+        let kind = if answered || weight < NO_SUCH_HOST { ErrorKind::Io } else { ErrorKind::Config };
+        let hint = match weight {
+            REFUSED => format!(
+                "the broker at {servers} refuses who we are ({reason}); look at sasl.username, sasl.password and sasl.mechanism"
             ),
-            TLS => (
-                ErrorKind::Config,
-                format!(
-                    "TLS with {servers} fails ({reason}); look at security.protocol, at ssl.ca.location, and where the broker \
-                     wants to see a certificate at ssl.keystore.location"
-                ),
+            TLS => format!(
+                "TLS with {servers} fails ({reason}); look at security.protocol, at ssl.ca.location, and where the broker \
+                 wants to see a certificate at ssl.keystore.location"
             ),
-            NO_SUCH_HOST => (ErrorKind::Config, format!("there is no host of that name ({reason}); look at backend")),
-            _ => (
-                ErrorKind::Io,
-                format!(
-                    "no broker at {servers} (backend) has answered ({reason}); see whether it runs, and whether it wants security.protocol"
-                ),
+            NO_SUCH_HOST => format!("there is no host of that name ({reason}); look at backend"),
+            _ => format!(
+                "no broker at {servers} (backend) has answered ({reason}); see whether it runs, and whether it wants security.protocol"
             ),
-        }
+        };
+        (kind, hint)
     }
 }
 
@@ -312,3 +320,32 @@ impl Clients {
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct Plain(String);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// At the start a name that nobody knows is a wrong setting, and later a server for names that is away.
+    #[test]
+    fn what_was_right_before_is_no_wrong_setting() {
+        let clients = Clients::new(KafkaOptions::new("host:9"));
+        let timed_out =
+            || clients.explain("cannot ask", KafkaError::MetadataFetch(RDKafkaErrorCode::OperationTimedOut));
+        assert_eq!(timed_out().kind(), ErrorKind::Io);
+        for (weight, kind, hint) in [
+            (NOT_REACHED, ErrorKind::Io, "has answered (why)"),
+            (NO_SUCH_HOST, ErrorKind::Config, "look at backend"),
+            (TLS, ErrorKind::Config, "ssl.ca.location"),
+            (REFUSED, ErrorKind::Config, "sasl.password"),
+        ] {
+            clients.context.trouble.note(weight, "why".to_owned());
+            assert_eq!(timed_out().kind(), kind);
+            assert!(timed_out().message().contains(hint), "{}", timed_out());
+        }
+        clients.context.trouble.is_over();
+        assert!(!timed_out().message().contains("why"), "it is over: {}", timed_out());
+        clients.context.trouble.note(NO_SUCH_HOST, "gone".to_owned());
+        assert_eq!(timed_out().kind(), ErrorKind::Io);
+        assert!(timed_out().message().contains("no host of that name (gone)"), "{}", timed_out());
+    }
+}

@@ -25,7 +25,27 @@ const OWN: &[(&str, &str)] = &[
     ("enable.partition.eof", "it is needed to know that nothing is left to read"),
     ("bootstrap.servers", "it is what the address says: kafka://host:9092,host:9092"),
     ("group.protocol", "groups are of the classic protocol"),
+    ("auto.offset.reset", "a group without a position begins at a topic's start, and `reset` sets another"),
+    ("allow.auto.create.topics", "topics are created with what the app says of them"),
 ];
+
+/// Other names that librdkafka has for its settings: what is set by one must not be set beside it by the other.
+const ALIASES: &[(&str, &str)] = &[
+    ("metadata.broker.list", "bootstrap.servers"),
+    ("max.in.flight", "max.in.flight.requests.per.connection"),
+    ("compression.codec", "compression.type"),
+    ("message.timeout.ms", "delivery.timeout.ms"),
+    ("message.send.max.retries", "retries"),
+    ("request.required.acks", "acks"),
+    ("queue.buffering.max.ms", "linger.ms"),
+    ("fetch.message.max.bytes", "max.partition.fetch.bytes"),
+    ("sasl.mechanisms", "sasl.mechanism"),
+];
+
+/// The one name that is used for a setting here.
+fn name_of(setting: &str) -> &str {
+    ALIASES.iter().find(|(alias, _)| *alias == setting).map_or(setting, |(_, name)| name)
+}
 
 /// How often a record takes effect.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -115,7 +135,7 @@ impl KafkaOptions {
     /// `gretchen.guarantee` (`exactly_once` or `at_least_once`).
     pub fn set(&mut self, name: &str, value: &str) -> Result<()> {
         let refused = |why: String| Err(Error::new(ErrorKind::Config, why));
-        if let Some((_, why)) = OWN.iter().find(|(own, _)| *own == name) {
+        if let Some((_, why)) = OWN.iter().find(|(own, _)| *own == name_of(name)) {
             return refused(format!("Kafka's setting {name} cannot be set: {why}"));
         }
         match name {
@@ -149,7 +169,7 @@ impl KafkaOptions {
                 ));
             }
             _ => {
-                self.settings.insert(name.to_owned(), Secret::new(value));
+                self.settings.insert(name_of(name).to_owned(), Secret::new(value));
                 return Ok(());
             }
         }
@@ -159,7 +179,7 @@ impl KafkaOptions {
 
     /// Whether something was set: by [`KafkaOptions::parse`] or [`KafkaOptions::set`].
     pub(crate) fn is_set(&self, name: &str) -> bool {
-        self.settings.contains_key(name) || self.named.contains(name)
+        self.settings.contains_key(name_of(name)) || self.named.contains(name)
     }
 }
 
@@ -180,6 +200,37 @@ mod tests {
         assert!(!format!("{options:?}").contains("a&b"), "{options:?}");
     }
 
+    /// librdkafka takes either name, and of two the one that it happens to be told last.
+    #[test]
+    fn a_setting_has_one_name() {
+        let mut options = KafkaOptions::parse("kafka://host?compression.codec=zstd&sasl.mechanism=PLAIN").unwrap();
+        options.set("compression.type", "gzip").unwrap();
+        options.set("sasl.mechanisms", "SCRAM-SHA-256").unwrap();
+        let set: Vec<(&str, &str)> =
+            options.settings.iter().map(|(name, value)| (name.as_str(), value.reveal())).collect();
+        assert_eq!(set, [("compression.type", "gzip"), ("sasl.mechanism", "SCRAM-SHA-256")]);
+        assert!(options.is_set("compression.codec") && !options.is_set("message.timeout.ms"));
+    }
+
+    /// The names are those that librdkafka takes for the same.
+    #[test]
+    fn librdkafka_knows_the_aliases() {
+        for (alias, name) in ALIASES {
+            let value = |set: &str| {
+                let mut config = rdkafka::ClientConfig::new();
+                let value = match *name {
+                    "bootstrap.servers" => "host:9",
+                    "compression.type" => "gzip",
+                    "sasl.mechanism" => "PLAIN",
+                    _ => "7",
+                };
+                config.set(set, value);
+                config.create_native_config().and_then(|native| native.get(name)).unwrap()
+            };
+            assert_eq!(value(alias), value(name), "{alias}");
+        }
+    }
+
     #[test]
     fn what_cannot_be_meant_is_refused() {
         for (url, wanted) in [
@@ -188,6 +239,11 @@ mod tests {
             ("kafka://me:secret@host", "names a user"),
             ("kafka://host?acks", "sets nothing"),
             ("kafka://host?group.id=mine", "cannot be set"),
+            (
+                "kafka://host?metadata.broker.list=other",
+                "metadata.broker.list cannot be set: it is what the address says",
+            ),
+            ("kafka://host?auto.offset.reset=latest", "cannot be set"),
             ("kafka://host?gretchen.replica=3", "there are gretchen.prefix"),
             ("kafka://host?gretchen.replicas=0", "from 1 on"),
             ("kafka://host?gretchen.guarantee=some", "exactly_once or at_least_once"),

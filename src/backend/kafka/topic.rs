@@ -18,7 +18,7 @@ use super::options::ANSWER_TIMEOUT;
 use super::topic_config::{Config, asked_for, config_of, without_latest};
 use crate::backend::{Topic, check_same_meaning};
 use crate::error::{Error, ErrorKind, Result};
-use crate::topic::{Cleanup, TopicSettings, TopicSpec, check_spec};
+use crate::topic::{Cleanup, TopicPartition, TopicSettings, TopicSpec, check_spec};
 
 const ASKING: &str = "cannot ask the broker for its topics";
 
@@ -76,6 +76,9 @@ impl Inner {
     /// What the brokers say of themselves and of one topic, or of all. Blocks.
     fn ask_metadata(&self, native: Option<&str>, timeout: Duration) -> Result<Metadata> {
         let asked = self.readers.client()?.fetch_metadata(native, timeout);
+        if asked.is_ok() {
+            self.clients.context.trouble.is_over();
+        }
         asked.map_err(|error| self.clients.explain(ASKING, error))
     }
 
@@ -201,7 +204,10 @@ impl Inner {
             return Err(Error::new(ErrorKind::Config, message));
         }
         self.read_ledger_patiently()?;
-        let (topic, had) = self.wanted(spec)?;
+        let (topic, had) = match self.wanted(spec) {
+            Err(error) if error.kind() == ErrorKind::Conflict && self.adopt(&spec.name)? => self.wanted(spec),
+            wanted => wanted,
+        }?;
         if had.as_ref() != Some(&Entry::of(&topic)) {
             self.change(|inner| {
                 let (topic, had) = inner.wanted(spec)?;
@@ -262,6 +268,24 @@ impl Inner {
             }
         }
         Ok((topic, had))
+    }
+
+    /// Takes over the number of partitions that a topic has on the brokers, where it never had a record: nothing goes by the
+    /// other number. An app has said what the topic is to be and was not allowed to make it, and somebody else has made it.
+    fn adopt(&self, name: &str) -> Result<bool> {
+        let Some(kept) = self.ledger.topic(name)? else { return Ok(false) };
+        let found = self.find_at_least(name, kept.spec.partitions)?;
+        let Some(partitions) = found.filter(|found| *found != kept.spec.partitions) else { return Ok(false) };
+        for partition in 0..partitions {
+            if self.offsets(&TopicPartition::new(name, partition))?.end > 0 {
+                return Ok(false);
+            }
+        }
+        self.change(|inner| {
+            let Some(mut topic) = inner.ledger.topic(name)? else { return Ok((false, None)) };
+            topic.spec.partitions = partitions;
+            Ok((true, Some(vec![(topic_key(name), serde_json::to_vec(&Entry::of(&topic)).ok())])))
+        })
     }
 
     /// Changes the ledger: `decide` says what to write, by what was read up to its end, and is asked again when somebody

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::identity::Machine;
 use super::{CONFIGS, TOPICS, fresh_prefix, tool};
-use crate::cli::{bad, good, run};
+use crate::cli::{bad, good, json_of, run};
 
 const RECORDS: &str = "org.apache.kafka.tools.DeleteRecordsCommand";
 
@@ -93,4 +93,26 @@ fn what_an_operator_has_set_of_a_topic_stays() {
     let of = |parts: &[&str]| said.lines().any(|line| parts.iter().all(|part| line.contains(part)));
     assert!(of(&["WARN", "retention.ms", "value=\"1000\"", "wanted=\"604800000\"", "shop-orders"]), "{said}");
     assert!(of(&["WARN", "fewer replicas", "shop-orders", "replicas=1", "wanted=3"]), "{said}");
+}
+
+/// An app that may not make a topic says what it is to be, and somebody makes it who thinks otherwise: as long as it is empty
+/// his number of partitions counts.
+#[test]
+fn a_topic_that_is_made_anew_before_it_has_a_record_may_have_other_partitions() {
+    let prefix = fresh_prefix();
+    let machine = Machine::new(&prefix);
+    machine.work();
+    let topic = format!("{prefix}shop-orders");
+    // The tool takes a pattern.
+    tool(TOPICS, &["--delete", "--topic", &format!("{prefix}shop-.*")]);
+    tool(TOPICS, &["--create", "--topic", &topic, "--partitions", "2"]);
+    let (code, _, said) = run(machine.dir(), &["worker", "--until-caught-up"]);
+    assert_ne!(code, 0, "{said}");
+    for part in ["topic shop-orders exists with partition count 2", "1 is asked for; ask for 2"] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    // The one that there is counts from now on, also for the changelogs that were made for the other.
+    let topics = json_of(machine.dir(), &["topics", "--json"]);
+    let orders = topics.as_array().unwrap().iter().find(|topic| topic["name"] == "shop-orders").unwrap();
+    assert_eq!(orders["partitions"], 2);
 }
