@@ -472,6 +472,11 @@ pub trait Replay: Send + Sync + fmt::Debug {
         Ok(Cleaned::default())
     }
 
+    /// Holds up whoever would clean a partition, as long as what it returns lives; `None` where somebody is at it.
+    async fn hold_cleaning(&self, _partition: &TopicPartition) -> Result<Option<Box<dyn Any + Send>>> {
+        Ok(Some(Box::new(())))
+    }
+
     /// Deletes the records before an offset that nobody needs any more, as far as whole segments hold nothing else.
     async fn delete_before(&self, _partition: &TopicPartition, _offset: u64) -> Result<Cleaned> {
         Ok(Cleaned::default())

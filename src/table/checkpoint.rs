@@ -151,7 +151,7 @@ pub struct Checkpoint {
 #[derive(Debug)]
 #[must_use = "what it wrote stays in memory until the partition is told"]
 pub struct CheckpointDone {
-    pub(super) position: u64,
+    pub(super) position: Option<u64>,
 }
 
 impl Checkpoint {
@@ -170,15 +170,19 @@ impl Checkpoint {
     /// `changelog_position` is the end of the commit right after which the checkpoint was started, and the changelog
     /// must be durable up to there by now, or the store would be ahead of it after a loss of power. After an error
     /// the partition must be dropped and opened again: its store takes no further writes.
-    pub fn run(self, changelog_position: u64) -> Result<CheckpointDone> {
+    ///
+    /// Without a position the store is of use only as long as it is open, for what memory has no room for: whoever opens it
+    /// then finds it empty.
+    pub fn run(self, changelog_position: impl Into<Option<u64>>) -> Result<CheckpointDone> {
+        let changelog_position = changelog_position.into();
         self.store.write(&self.deltas.sorted(), changelog_position)?;
         Ok(CheckpointDone { position: changelog_position })
     }
 }
 
 impl CheckpointDone {
-    /// The changelog position that the store covers now.
-    pub fn position(&self) -> u64 {
+    /// The changelog position that the store covers now, if it has one.
+    pub fn position(&self) -> Option<u64> {
         self.position
     }
 }

@@ -101,6 +101,9 @@ pub trait AnyPartition: fmt::Debug {
     /// so while a checkpoint is running, wait for that.
     fn wants_commit(&self) -> bool;
 
+    /// Whether what changed takes all of its memory, so that nothing more may before it is in the store.
+    fn is_full(&self) -> bool;
+
     /// Evicts keys that the store has, least used first, down to the memory's bound. Slot numbers become invalid.
     fn evict(&self);
 
@@ -244,6 +247,10 @@ impl<S: Clone + fmt::Debug + 'static> AnyPartition for TablePartition<S> {
 
     fn wants_commit(&self) -> bool {
         self.dirty_bytes() >= self.memory_bytes / 2
+    }
+
+    fn is_full(&self) -> bool {
+        self.dirty_bytes() >= self.memory_bytes
     }
 
     fn evict(&self) {

@@ -376,6 +376,34 @@ fn a_recovery_larger_than_memory_takes_checkpoints_on_its_way() {
     assert_eq!(all(&handle(&partition)).len(), 5000);
 }
 
+/// What a recovery had no room for is of no use to the next: it begins with nothing.
+#[test]
+fn a_store_that_covers_nothing_is_empty_when_it_is_opened() {
+    let stored = [&0_i64.to_le_bytes()[..], b"value"].concat();
+    let leave = |home: &Home, positions: &[Option<u64>]| {
+        let partition = home.open();
+        for (i, position) in positions.iter().enumerate() {
+            partition.apply(i.to_string().as_bytes(), Some(&stored)).unwrap();
+            let done = partition.start_checkpoint().unwrap().unwrap().run(*position).unwrap();
+            assert_eq!(done.position(), *position);
+            partition.finish_checkpoint(done);
+            assert_eq!(partition.store_position().unwrap(), *position);
+        }
+        assert_eq!(all(&handle(&partition)).len(), positions.len());
+        drop(partition);
+        let partition = home.open();
+        (partition.store_position().unwrap(), all(&handle(&partition)).len())
+    };
+    let check = |home: Home| {
+        assert_eq!(leave(&home, &[None, None]), (None, 0));
+        assert_eq!(leave(&home, &[None, Some(7)]), (Some(7), 2), "the rest came");
+        assert_eq!(leave(&home, &[Some(8), Some(9), None]), (None, 0), "it covered something before");
+    };
+    check(Home::memory());
+    #[cfg(feature = "rocksdb")]
+    check(Home::disk(&tempfile::tempdir().unwrap()));
+}
+
 #[test]
 fn a_value_that_cannot_be_stored_fails_the_record_that_can_be_undone() {
     #[derive(Clone, Debug)]

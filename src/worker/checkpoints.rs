@@ -1,6 +1,6 @@
 //! When a task's tables are written to their stores, and what that makes needless.
 
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use tokio::task::{JoinError, JoinHandle};
@@ -8,9 +8,10 @@ use tokio::task::{JoinError, JoinHandle};
 use super::cleaning::Needless;
 use super::commit::checkpoint;
 use super::commits::Commits;
-use super::partition::TaskRun;
+use super::partition::{Context, TaskRun};
 use super::recovery::Recovered;
-use crate::backend::Need;
+use crate::agent::Shared;
+use crate::backend::{Need, Replay};
 use crate::clock::Moment;
 use crate::error::{Error, ErrorKind, Result};
 use crate::table::{Checkpoint, CheckpointDone};
@@ -55,6 +56,34 @@ impl Checkpoints {
             made_room_at: now,
         }
     }
+}
+
+/// Writes what a recovery has applied so far to the stores, so that memory has room for the rest. What is in it is part of
+/// commits whose outputs are in `unsynced`; `position` is what the stores cover then.
+pub(super) async fn cover(
+    context: &Context,
+    shared: &Shared,
+    replay: &Arc<dyn Replay>,
+    unsynced: Vec<TopicPartition>,
+    position: Option<u64>,
+) -> Result<()> {
+    let mut tables = Vec::new();
+    for (place, table) in shared.tables.iter().enumerate() {
+        tables.extend(table.start_checkpoint()?.map(|checkpoint| (place, checkpoint)));
+    }
+    let write =
+        move || tables.into_iter().map(|(place, table)| Ok((place, table.run(position)?))).collect::<Result<Vec<_>>>();
+    let disk = context.options.disk.clone();
+    let written = context.helpers.spawn(checkpoint(disk, replay.clone(), unsynced, write)).await;
+    for (place, done) in written.map_err(ended_early)?? {
+        shared.tables[place].finish_checkpoint(done);
+        shared.tables[place].evict();
+    }
+    Ok(())
+}
+
+fn ended_early(error: JoinError) -> Error {
+    Error::new(ErrorKind::Closed, "the checkpoint was ended with its runtime").with_source(error)
 }
 
 impl TaskRun {
@@ -112,10 +141,7 @@ impl TaskRun {
     }
 
     pub(super) fn end_checkpoint(&mut self, ended: Result<Checkpointed, JoinError>) -> Result<()> {
-        let done = ended.map_err(|error| {
-            Error::new(ErrorKind::Closed, "the checkpoint was ended with its runtime").with_source(error)
-        })??;
-        for (place, done) in done {
+        for (place, done) in ended.map_err(ended_early)?? {
             self.shared.tables[place].finish_checkpoint(done);
         }
         if let Some(needless) = self.checkpoints.needless.take() {

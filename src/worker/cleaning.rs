@@ -204,6 +204,7 @@ mod tests {
     use crate::record::{FrameBuilder, Headers};
     use crate::topic::{Cleanup, TopicSettings, TopicSpec};
     use crate::worker::mark::{DELTA_TAG, MARK_TAG};
+    use crate::worker::tail::Walk;
     use crate::worker::{CommitVisitor, Mark, walk};
 
     /// The states that a walk comes to.
@@ -296,7 +297,7 @@ mod tests {
         for seed in 1..30 {
             let mut random = Random(seed * 0x9E37_79B9_7F4A_7C15);
             let folder = tempfile::tempdir().unwrap();
-            let options = LogOptions { segment_bytes: 4096, ..LogOptions::new(folder.path()) };
+            let options = LogOptions { segment_bytes: 4096, read_bytes: 4096, ..LogOptions::new(folder.path()) };
             let backend = LogBackend::open(options, Clock::system()).unwrap();
             let settings = TopicSettings { cleanup: Cleanup::Compact, ..TopicSettings::default() };
             let spec = TopicSpec { settings, internal: true, ..TopicSpec::new("changelog", 1) };
@@ -330,9 +331,18 @@ mod tests {
                     let before = states(&backend, &changelog);
                     let covered = begins[random.below(begins.len() as u64) as usize];
                     let thorough = random.below(2) == 0;
+                    // Somebody is reading it just then.
+                    let end = backend.offsets(&changelog).unwrap().end;
+                    let mut walk = Walk::new(&backend, &changelog, 0..end).unwrap();
+                    let mut seen = States::default();
+                    for _ in 0..random.below(5) {
+                        walk.step(&mut seen).unwrap();
+                    }
                     let cleaned = compact_changelog(&backend, &changelog, covered, thorough).await.unwrap();
                     compacted += cleaned.compacted_records;
                     assert_eq!(states(&backend, &changelog), before, "seed {seed}, commit {commit}");
+                    while walk.step(&mut seen).unwrap() {}
+                    assert_eq!(seen, before, "seed {seed}, commit {commit}, beside it");
                     bound = covered.max(bound);
                     let mut reader = backend.reader(&changelog, bound).unwrap();
                     let mut frames = crate::record::Frames::default();

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::commit::checkpoint;
+use super::checkpoints::cover;
 use super::mark::{Entry, Mark};
 use super::partition::Context;
 use super::recovery::{Replaying, check_tables};
@@ -15,7 +15,7 @@ use super::takeover::begin_at;
 use crate::agent::Shared;
 use crate::backend::Replay;
 use crate::clock::Moment;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::record::Frames;
 use crate::topic::TopicPartition;
 
@@ -163,21 +163,7 @@ impl<'a> Following<'a> {
     pub(super) async fn cover(&mut self) -> Result<()> {
         let Some(reached) = self.reached().filter(|reached| Some(*reached) != self.covered) else { return Ok(()) };
         self.check().await?;
-        let mut tables = Vec::new();
-        for (place, table) in self.shared.tables.iter().enumerate() {
-            tables.extend(table.start_checkpoint()?.map(|checkpoint| (place, checkpoint)));
-        }
-        let write = move || {
-            tables.into_iter().map(|(place, table)| Ok((place, table.run(reached)?))).collect::<Result<Vec<_>>>()
-        };
-        let disk = self.context.options.disk.clone();
-        let written = self.context.helpers.spawn(checkpoint(disk, self.replay.clone(), Vec::new(), write)).await;
-        let ended =
-            |error| Error::new(ErrorKind::Closed, "the checkpoint was ended with its runtime").with_source(error);
-        for (place, done) in written.map_err(ended)?? {
-            self.shared.tables[place].finish_checkpoint(done);
-            self.shared.tables[place].evict();
-        }
+        cover(self.context, self.shared, self.replay, Vec::new(), Some(reached)).await?;
         (self.covered, self.covered_at) = (Some(reached), self.context.clock.moment());
         Ok(())
     }

@@ -165,8 +165,9 @@ impl TaskRun {
                 (Commits::Transaction(Box::new(transactor)), recovered, readers, forgotten)
             }
             None => {
-                let (commits, recovered, readers) =
-                    recovered_journal(&context, &plan, &shared, &replay, &positions).await?;
+                let stop = &signals.stop;
+                let recovered = recovered_journal(&context, &plan, &shared, &replay, &positions, stop).await?;
+                let Some((commits, recovered, readers)) = recovered else { return Ok(None) };
                 (Commits::Journal(Box::new(commits)), recovered, readers, false)
             }
         };
@@ -493,8 +494,7 @@ impl TaskRun {
         self.checkpoints.uncovered = true;
         // Under pressure a checkpoint begins at once; where memory is used up, the records wait for it.
         let pressed = self.is_pressed();
-        let full =
-            self.shared.tables.iter().any(|table| table.dirty_bytes() >= self.context.options.table_memory_bytes);
+        let full = self.shared.tables.iter().any(|table| table.is_full());
         if full {
             self.finish_checkpoint().await?;
         }

@@ -1,17 +1,33 @@
 //! Recovery: a task's state is its stores plus the tail of its changelog.
+//!
+//! Where the stores are gone that is all of it. Memory stays bounded meanwhile, and the other tasks of the thread go on.
 
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
+use tokio::sync::watch;
+
+use super::checkpoints::cover;
 use super::commit::{Resume, Settler};
 use super::mark::Mark;
 use super::pace::{Pace, Report};
-use super::tail::{CommitVisitor, walk};
+use super::partition::Context;
+use super::tail::{CommitVisitor, Walk};
 use crate::agent::Shared;
 use crate::backend::Replay;
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fault;
+use crate::topic::TopicPartition;
+
+/// So many commits with outputs are kept in mind before these are moved.
+const MOST_UNMOVED: usize = 1 << 12;
+
+/// How soon it is asked again whether a changelog is being compacted, and after which time people are told.
+const ASK_AGAIN: Duration = Duration::from_millis(10);
+const TELL_AFTER: Duration = Duration::from_secs(5);
 
 /// What a recovery did, for the log and for tests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -28,13 +44,15 @@ pub struct Recovered {
 
 /// Brings the tables to the last commit, moves what that commit and those before it put out, and says where to go on.
 ///
-/// `stored` is the changelog position that the stores cover, if there is one.
-pub(crate) async fn recover(
+/// `stored` is the changelog position that the stores cover, if there is one. `None` when it was told to stop before it had
+/// come to the end.
+pub(super) async fn recover(
+    context: &Context,
     shared: &Shared,
     settler: &mut Settler,
     stored: Option<u64>,
-    clock: &Clock,
-) -> Result<(Resume, Recovered)> {
+    stop: &watch::Receiver<bool>,
+) -> Result<Option<(Resume, Recovered)>> {
     let changelog = settler.changelog.clone();
     let offsets = settler.replay.offsets(&changelog)?;
     let from = stored.unwrap_or(offsets.start);
@@ -60,36 +78,45 @@ pub(crate) async fn recover(
         .at(&changelog));
     }
 
-    let mut replay = Replaying {
-        shared,
-        pace: Pace::new(clock, from, offsets.end),
-        stored,
-        last: None,
-        unmoved: Vec::new(),
-        commits: 0,
+    // What the stores cover may be compacted meanwhile, and here some of it is read.
+    let _held = if from < offsets.end && covered_beyond(shared, stored)? {
+        let Some(held) = hold_cleaning(context, shared, &*settler.replay, &changelog, stop).await? else {
+            return Ok(None);
+        };
+        Some(held)
+    } else {
+        None
     };
+    let changelogs = settler.replay.clone();
+    let mut replay = Replaying { stored, ..Replaying::new(shared, &context.clock, from, offsets.end) };
     // What has no end mark never happened; the next commit's mark says where it begins, so that readers pass over it.
-    let walked = walk(&*settler.replay, &changelog, from, offsets.end, &mut replay)?;
-    let Replaying { last, unmoved, commits, .. } = replay;
-    let recovered = Recovered { replayed: walked.records, covered: from - offsets.start, commits, cut: walked.cut };
+    let mut walk = Walk::new(&*changelogs, &changelog, from..offsets.end)?;
+    while walk.step(&mut replay)? && !walk.is_at_end() {
+        if is_stopped(stop) {
+            replay.cover_commits(context, settler).await?;
+            return Ok(None);
+        }
+        if replay.is_pressed() {
+            replay.cover(context, settler).await?;
+        } else if replay.unmoved.len() >= MOST_UNMOVED {
+            replay.put_out(settler).await?;
+        }
+        tokio::task::yield_now().await;
+    }
+    let walked = walk.walked();
     fault::point("recovery.replayed");
 
-    if let Some(mark) = &last {
+    if let Some((mark, _)) = &replay.last {
         check_sources(shared, mark).map_err(|error| error.at(&changelog))?;
     }
-    // What is moved must be durable first, the sources before the changelog as in a commit: outputs that others have
-    // seen cannot be taken back, and the records that they come from must not get lost under them.
-    if let Some(mark) = last.as_ref().filter(|_| settler.durable) {
-        settler.sync_sources(&mark.positions).await?;
-    }
+    replay.put_out(settler).await?;
     settler.replay.sync(&changelog, offsets.end).await?;
-    for (mark, end) in unmoved {
-        settler.move_again(&mark, end).await?;
-    }
     fault::point("recovery.moved");
+    let Replaying { last, commits, .. } = replay;
+    let recovered = Recovered { replayed: walked.records, covered: from - offsets.start, commits, cut: walked.cut };
 
     let mut resume = Resume { next_offset: offsets.end, commit: 0, last_begins: from, left: BTreeMap::new() };
-    if let Some(mark) = last {
+    if let Some((mark, _)) = last {
         resume.commit = mark.commit;
         resume.last_begins = mark.begins;
         shared.stream_time.set(mark.stream_time);
@@ -101,11 +128,51 @@ pub(crate) async fn recover(
         return Err(foreign_changelog(shared, stored, "there is none").at(&changelog));
     } else {
         for (source, position) in shared.sources.iter().zip(&shared.positions) {
-            let partition = crate::topic::TopicPartition::new(source.topic.clone(), shared.partition);
+            let partition = TopicPartition::new(source.topic.clone(), shared.partition);
             position.set(settler.replay.offsets(&partition)?.start);
         }
     }
-    Ok((resume, recovered))
+    Ok(Some((resume, recovered)))
+}
+
+fn is_stopped(stop: &watch::Receiver<bool>) -> bool {
+    *stop.borrow() || stop.has_changed().is_err()
+}
+
+/// Whether some of what is to be read is in stores already, or may be in one that is gone: up to there commits may be compacted
+/// into what has none.
+fn covered_beyond(shared: &Shared, stored: Option<u64>) -> Result<bool> {
+    let mut beyond = stored.is_none();
+    for table in &shared.tables {
+        beyond |= table.store_position()? > stored;
+    }
+    Ok(beyond)
+}
+
+/// Waits until nobody compacts the changelog, and keeps others from beginning. `None` when it was told to stop before.
+async fn hold_cleaning(
+    context: &Context,
+    shared: &Shared,
+    replay: &dyn Replay,
+    changelog: &TopicPartition,
+    stop: &watch::Receiver<bool>,
+) -> Result<Option<Box<dyn Any + Send>>> {
+    let begun = context.clock.moment();
+    let mut told = false;
+    loop {
+        if let Some(held) = replay.hold_cleaning(changelog).await? {
+            return Ok(Some(held));
+        }
+        if is_stopped(stop) {
+            return Ok(None);
+        }
+        if !told && context.clock.moment().since(begun) >= TELL_AFTER {
+            told = true;
+            tracing::warn!(agent = shared.agent.name, %changelog,
+                "another process compacts the changelog; tables are made of it when that is done");
+        }
+        context.clock.sleep(ASK_AGAIN).await;
+    }
 }
 
 /// The state says that a commit begins at `stored`, and the changelog says otherwise.
@@ -127,17 +194,69 @@ pub(super) struct Replaying<'a> {
     pace: Pace<'a>,
     /// Where the state says that a commit begins.
     stored: Option<u64>,
-    last: Option<Mark>,
+    /// The last commit, with the offset after it.
+    last: Option<(Mark, u64)>,
     /// Commits that put something out, with the offset after each.
     unmoved: Vec<(Mark, u64)>,
     commits: u64,
+    /// Something was applied that the stores do not have.
+    uncovered: bool,
 }
 
 impl<'a> Replaying<'a> {
     /// For a changelog in which everything counts.
     pub(super) fn new(shared: &'a Shared, clock: &'a Clock, from: u64, end: u64) -> Self {
         let pace = Pace::new(clock, from, end);
-        Self { shared, pace, stored: None, last: None, unmoved: Vec::new(), commits: 0 }
+        Self { shared, pace, stored: None, last: None, unmoved: Vec::new(), commits: 0, uncovered: false }
+    }
+
+    /// Whether what the stores do not have takes so much memory that they should.
+    fn is_pressed(&self) -> bool {
+        self.uncovered && self.shared.tables.iter().any(|table| table.wants_commit())
+    }
+
+    /// Moves what the commits so far have put out.
+    async fn put_out(&mut self, settler: &mut Settler) -> Result<()> {
+        let Some((mark, end)) = &self.last else { return Ok(()) };
+        // What is moved must be durable first, the sources before the changelog as in a commit: outputs that others have
+        // seen cannot be taken back, and the records that they come from must not get lost under them.
+        if settler.durable {
+            settler.sync_sources(&mark.positions).await?;
+        }
+        let changelog = settler.changelog.clone();
+        settler.replay.sync(&changelog, *end).await?;
+        for (mark, end) in self.unmoved.drain(..) {
+            settler.move_again(&mark, end).await?;
+        }
+        Ok(())
+    }
+
+    /// Writes what was applied to the stores, as a checkpoint after the last commit would.
+    ///
+    /// What compaction left comes before all commits, and has no offset to go on from: the stores cover nothing until there
+    /// is one, and a recovery that ends before that begins anew.
+    async fn cover(&mut self, context: &Context, settler: &mut Settler) -> Result<()> {
+        if self.last.is_some() {
+            return self.cover_commits(context, settler).await;
+        }
+        // Where the stores begin there is a commit, or they are of another changelog.
+        if self.stored.is_none() {
+            cover(context, self.shared, &settler.replay, Vec::new(), None).await?;
+            self.uncovered = false;
+        }
+        Ok(())
+    }
+
+    /// The same, if there was a commit.
+    async fn cover_commits(&mut self, context: &Context, settler: &mut Settler) -> Result<()> {
+        let Some(begins) = self.last.as_ref().map(|(mark, _)| mark.begins).filter(|_| self.uncovered) else {
+            return Ok(());
+        };
+        self.put_out(settler).await?;
+        let unsynced = std::mem::take(&mut settler.unsynced);
+        cover(context, self.shared, &settler.replay, unsynced, Some(begins)).await?;
+        self.uncovered = false;
+        Ok(())
     }
 
     /// Commits that were walked over.
@@ -155,6 +274,7 @@ impl CommitVisitor for Replaying<'_> {
 
     fn delta(&mut self, table: usize, key: &[u8], stored: Option<&[u8]>) -> Result<()> {
         self.pace.count();
+        self.uncovered = true;
         match self.shared.tables.get(table) {
             Some(table) => table.apply(key, stored),
             None => Err(Error::new(
@@ -180,7 +300,7 @@ impl CommitVisitor for Replaying<'_> {
         if !mark.outputs.is_empty() {
             self.unmoved.push((mark.clone(), next));
         }
-        self.last = Some(mark);
+        self.last = Some((mark, next));
         Ok(())
     }
 
@@ -256,13 +376,7 @@ pub(super) fn check_sources(shared: &Shared, mark: &Mark) -> Result<()> {
 }
 
 /// Records that were committed and are not there would be passed over in silence when others take their offsets.
-pub(super) fn check_reaches(
-    agent: &str,
-    replay: &dyn Replay,
-    place: &crate::topic::TopicPartition,
-    end: u64,
-    at: u64,
-) -> Result<()> {
+pub(super) fn check_reaches(agent: &str, replay: &dyn Replay, place: &TopicPartition, end: u64, at: u64) -> Result<()> {
     if at <= end {
         return Ok(());
     }
@@ -283,7 +397,7 @@ fn restore_positions(shared: &Shared, settler: &Settler, mark: &Mark) -> Result<
     let mut left = mark.left.clone();
     left.extend(mark.positions.clone());
     for (source, position) in shared.sources.iter().zip(&shared.positions) {
-        let partition = crate::topic::TopicPartition::new(Arc::clone(&source.topic), shared.partition);
+        let partition = TopicPartition::new(Arc::clone(&source.topic), shared.partition);
         let offsets = settler.replay.offsets(&partition)?;
         let at = left.remove(&*source.topic).unwrap_or(offsets.start);
         check_reaches(shared.agent.name, &*settler.replay, &partition, offsets.end, at)?;

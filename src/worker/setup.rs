@@ -4,6 +4,8 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use tokio::sync::watch;
+
 use super::commit::{Committer, Settler, Tables};
 use super::outgoing::Outgoing;
 use super::partition::Context;
@@ -185,14 +187,15 @@ pub(super) fn stored_position(tables: &[Rc<dyn AnyPartition>], positions: &Posit
     Ok(least)
 }
 
-/// Brings a task to the last commit in its changelog.
+/// Brings a task to the last commit in its changelog. `None` when it was told to stop before that was done.
 pub(super) async fn recovered_journal(
     context: &Context,
     plan: &AgentPlan,
     shared: &Rc<Shared>,
     replay: &Arc<dyn Replay>,
     positions: &PositionFile,
-) -> Result<(Committer, Recovered, Vec<Box<dyn Reader>>)> {
+    stop: &watch::Receiver<bool>,
+) -> Result<Option<(Committer, Recovered, Vec<Box<dyn Reader>>)>> {
     let partition = shared.partition;
     let changelog = TopicPartition::new(plan.changelog.clone(), partition);
     let producer_id = ProducerId::named(&format!("{}/{partition}", plan.changelog));
@@ -211,7 +214,8 @@ pub(super) async fn recovered_journal(
         tables: Tables { defs: plan.tables.clone(), schemas: plan.stored.clone() },
     };
     let stored = stored_position(&shared.tables, positions)?;
-    let (resume, recovered) = recover(shared, &mut settler, stored, &context.clock).await?;
+    let recovered = recover(context, shared, &mut settler, stored, stop).await?;
+    let Some((resume, recovered)) = recovered else { return Ok(None) };
     let mut sequences = Vec::new();
     for to in &plan.destinations {
         for partition in 0..to.partitions {
@@ -222,7 +226,7 @@ pub(super) async fn recovered_journal(
     let readers = open_readers(shared, &**replay)?;
     let producer = context.backend.producer(ProducerId::ANONYMOUS).await?;
     let committer = Committer::new(shared.clone(), producer, settler, sequences, resume, context.helpers.clone());
-    Ok((committer, recovered, readers))
+    Ok(Some((committer, recovered, readers)))
 }
 
 /// Readers of the task's sources, from its positions on.

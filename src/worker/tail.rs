@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::mark::{Entry, Mark};
-use crate::backend::Replay;
+use crate::backend::{Reader, Replay};
 use crate::error::Result;
 use crate::record::Frames;
 use crate::topic::TopicPartition;
@@ -125,59 +125,125 @@ impl Committed {
     }
 }
 
-/// Walks over the commits in `[from, end)`. What has no end mark is passed over: it never happened. Where readers see only
-/// what is committed, everything counts.
+/// A walk over the commits in a part of a changelog, a batch at a time. What has no end mark is passed over: it never
+/// happened. Where readers see only what is committed, everything counts.
+pub(crate) struct Walk<'a> {
+    replay: &'a dyn Replay,
+    reader: Box<dyn Reader>,
+    changelog: &'a TopicPartition,
+    range: Range<u64>,
+    frames: Frames,
+    /// Where everything counts.
+    committed: Option<Committed>,
+    /// New values of a commit whose end was not seen yet.
+    open: Deltas,
+    open_records: u64,
+    /// Offset of the first of them.
+    open_from: u64,
+    /// Where it was read again from last.
+    again_from: Option<u64>,
+    /// What compaction left.
+    whole: Deltas,
+    walked: Walked,
+}
+
+impl<'a> Walk<'a> {
+    pub(crate) fn new(replay: &'a dyn Replay, changelog: &'a TopicPartition, range: Range<u64>) -> Result<Self> {
+        Ok(Self {
+            replay,
+            reader: replay.reader(changelog, range.start)?,
+            changelog,
+            range,
+            frames: Frames::default(),
+            committed: replay.reads_committed().then(Committed::default),
+            open: Deltas::default(),
+            open_records: 0,
+            open_from: 0,
+            again_from: None,
+            whole: Deltas::default(),
+            walked: Walked::default(),
+        })
+    }
+
+    /// Tells of the next batch; `false` at the end.
+    pub(crate) fn step(&mut self, visitor: &mut dyn CommitVisitor) -> Result<bool> {
+        if self.is_at_end() || !self.reader.read(&mut self.frames)? {
+            return Ok(false);
+        }
+        match &mut self.committed {
+            Some(committed) => {
+                self.walked.records += committed.tell(&self.frames, self.changelog, self.range.clone(), visitor)?;
+            }
+            None => self.tell(visitor)?,
+        }
+        visitor.progress(self.reader.position());
+        Ok(true)
+    }
+
+    /// Whether there is nothing more.
+    pub(crate) fn is_at_end(&self) -> bool {
+        self.reader.position() >= self.range.end
+    }
+
+    fn tell(&mut self, visitor: &mut dyn CommitVisitor) -> Result<()> {
+        let Self { changelog, open, whole, walked, .. } = self;
+        for frame in self.frames.iter() {
+            if frame.header.compacted && self.open_records > 0 && self.again_from != Some(self.open_from) {
+                // The end of this commit was taken away by a compaction that has come in between, and what is left of it
+                // stands in place of what was read.
+                self.again_from = Some(self.open_from);
+                self.reader = self.replay.reader(changelog, self.open_from)?;
+                *open = Deltas::default();
+                walked.records -= self.open_records;
+                self.open_records = 0;
+                break;
+            }
+            for record in frame.records().filter(|record| self.range.contains(&record.offset)) {
+                walked.records += 1;
+                let entry = Entry::parse(&record).map_err(|error| error.at(changelog))?;
+                if frame.header.compacted {
+                    // Of what did not end, compaction keeps nothing.
+                    if let Entry::Delta { table, key, state } = entry {
+                        whole.push(record.offset, table, key, state);
+                    }
+                    continue;
+                }
+                if self.open_records == 0 {
+                    self.open_from = record.offset;
+                }
+                self.open_records += 1;
+                match entry {
+                    Entry::Delta { table, key, state } => open.push(record.offset, table, key, state),
+                    Entry::Output { .. } => {}
+                    Entry::Mark(mark) => {
+                        // What compaction left comes before.
+                        whole.hand_out(0, visitor)?;
+                        open.hand_out(mark.begins, visitor)?;
+                        walked.cut += self.open_records.saturating_sub(record.offset + 1 - mark.begins);
+                        self.open_records = 0;
+                        visitor.mark(mark, record.offset + 1)?;
+                    }
+                }
+            }
+        }
+        whole.hand_out(0, visitor)
+    }
+
+    /// What was met so far, all of it told of or given up.
+    pub(crate) fn walked(&self) -> Walked {
+        Walked { cut: self.walked.cut + self.open_records, ..self.walked }
+    }
+}
+
+/// Walks over all of it.
 pub(crate) fn walk(
     replay: &dyn Replay,
     changelog: &TopicPartition,
     from: u64,
     end: u64,
     visitor: &mut dyn CommitVisitor,
-) -> Result<Walked> {
-    let mut walked = Walked::default();
-    let mut open = 0_u64;
-    let (mut deltas, mut whole) = (Deltas::default(), Deltas::default());
-    let mut frames = Frames::default();
-    let mut committed = replay.reads_committed().then(Committed::default);
-    let mut reader = replay.reader(changelog, from)?;
-    while reader.position() < end && reader.read(&mut frames)? {
-        if let Some(committed) = &mut committed {
-            walked.records += committed.tell(&frames, changelog, from..end, visitor)?;
-            visitor.progress(reader.position());
-            continue;
-        }
-        for frame in frames.iter() {
-            for record in frame.records().filter(|record| (from..end).contains(&record.offset)) {
-                walked.records += 1;
-                if frame.header.compacted {
-                    // Of what did not end, compaction keeps nothing.
-                    if let Entry::Delta { table, key, state } =
-                        Entry::parse(&record).map_err(|error| error.at(changelog))?
-                    {
-                        whole.push(record.offset, table, key, state);
-                    }
-                    continue;
-                }
-                open += 1;
-                match Entry::parse(&record).map_err(|error| error.at(changelog))? {
-                    Entry::Delta { table, key, state } => {
-                        deltas.push(record.offset, table, key, state);
-                    }
-                    Entry::Output { .. } => {}
-                    Entry::Mark(mark) => {
-                        // What compaction left comes before.
-                        whole.hand_out(0, visitor)?;
-                        deltas.hand_out(mark.begins, visitor)?;
-                        walked.cut += open.saturating_sub(record.offset + 1 - mark.begins);
-                        open = 0;
-                        visitor.mark(mark, record.offset + 1)?;
-                    }
-                }
-            }
-        }
-        whole.hand_out(0, visitor)?;
-        visitor.progress(reader.position());
-    }
-    walked.cut += open;
-    Ok(walked)
+) -> Result<()> {
+    let mut walk = Walk::new(replay, changelog, from..end)?;
+    while walk.step(visitor)? {}
+    Ok(())
 }

@@ -29,6 +29,7 @@ mod operator;
 mod outputs;
 mod plain;
 mod policies;
+mod rebuilt;
 mod records;
 #[cfg(all(feature = "kafka", feature = "registry"))]
 mod registry;

@@ -196,6 +196,7 @@ pub(crate) fn app(name: &str) -> App {
         "stuck" => crate::stuck::app(),
         "blocked" => crate::stuck::blocked_app(),
         "waiting" => crate::waiting::app(),
+        "rebuilt" => crate::rebuilt::app(),
         other => panic!("there is no app {other}"),
     }
 }

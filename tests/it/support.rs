@@ -53,6 +53,8 @@ pub(crate) struct Spec {
     pub(crate) stop_ms: u64,
     /// Small ones roll often.
     pub(crate) segment_bytes: u64,
+    /// What each table may take of each partition.
+    pub(crate) table_memory_bytes: usize,
     /// The fault point to arm, and at which pass it ends the process.
     pub(crate) fault: Option<(String, u64)>,
     /// Whether the agent that fails at some orders accepts them.
@@ -76,6 +78,7 @@ impl Spec {
             // So that changelogs are compacted all the time.
             clean_interval: Duration::from_millis(50),
             threads: 2,
+            table_memory_bytes: self.table_memory_bytes,
             stop_timeout: Duration::from_millis(self.stop_ms),
             ..WorkerOptions::default()
         }
@@ -325,6 +328,7 @@ impl Stage {
             checkpoint_ms: 300,
             stop_ms: 5_000,
             segment_bytes: 128 << 10,
+            table_memory_bytes: WorkerOptions::default().table_memory_bytes,
             fault: None,
             accepts: false,
         };

@@ -57,15 +57,7 @@ impl LogBackend {
         if matches!(job, Job::Settings { .. }) && (spec.internal || !spec.settings.lets_go()) {
             return Ok(Cleaned::default());
         }
-        // One that was not open does not stay so: who has a partition open keeps it from being deleted.
-        let open = self.partitions().get(place).map(Arc::clone);
-        let partition = match open {
-            Some(open) => open,
-            None => {
-                let (backend, place) = (self.clone(), place.clone());
-                self.disk().blocking(move || backend.open_anew(&place)).await?
-            }
-        };
+        let partition = self.opened(place).await?;
         partition.limits.set(&self.0.common, &spec.settings);
         let (rolled, roll_ms) = (Arc::clone(&partition), spec.settings.roll_ms());
         let roll = move || {
@@ -84,7 +76,11 @@ impl LogBackend {
         };
         let groups = self.0.common.options.data_dir.join("groups");
         let clean = move || {
-            let now = partition.common.time.look()?;
+            // Only what goes by its age needs to be told the time by all means.
+            let now = match job {
+                Job::Settings { .. } => partition.common.time.look()?,
+                Job::Before(_) | Job::Compact { .. } => partition.common.time.note(),
+            };
             let cleaner = Cleaner { partition: &partition, spec: &spec, now };
             let cleaned = cleaner.run(job, &groups);
             drop(turn);
@@ -92,6 +88,25 @@ impl LogBackend {
         };
         self.disk().blocking(clean).await
     }
+
+    /// A partition. One that was not open does not stay so: who has a partition open keeps it from being deleted.
+    pub(super) async fn opened(&self, place: &TopicPartition) -> Result<Arc<Partition>> {
+        let open = self.partitions().get(place).map(Arc::clone);
+        match open {
+            Some(open) => Ok(open),
+            None => {
+                let (backend, place) = (self.clone(), place.clone());
+                self.disk().blocking(move || backend.open_anew(&place)).await
+            }
+        }
+    }
+}
+
+/// The right to clean a partition; `None` where somebody else does.
+pub(super) fn hold(partition: &Partition) -> Result<Option<Unlock<DiskFile>>> {
+    let path = partition.folder.join("clean.lock");
+    let file = open_or_create(partition.disk(), &path)?;
+    Ok(try_lock(&file, &path)?.then(|| Unlock(file)))
 }
 
 /// One partition that is being cleaned.
@@ -103,7 +118,7 @@ struct Cleaner<'a> {
 
 impl Cleaner<'_> {
     fn run(&self, job: Job, groups: &std::path::Path) -> Result<Cleaned> {
-        let Some(_lock) = self.lock()? else { return Ok(Cleaned::default()) };
+        let Some(_lock) = hold(self.partition)? else { return Ok(Cleaned::default()) };
         self.partition.check_usable()?;
         self.tidy()?;
         let settings = &self.spec.settings;
@@ -130,13 +145,6 @@ impl Cleaner<'_> {
                 Ok(cleaned)
             }
         }
-    }
-
-    /// The right to clean; `None` where somebody else does.
-    fn lock(&self) -> Result<Option<Unlock<DiskFile>>> {
-        let path = self.partition.folder.join("clean.lock");
-        let file = open_or_create(self.partition.disk(), &path)?;
-        Ok(try_lock(&file, &path)?.then(|| Unlock(file)))
     }
 
     /// Removes what somebody left who was killed here.

@@ -42,6 +42,7 @@ mod topic;
 mod verify;
 mod writer;
 
+use std::any::Any;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::path::PathBuf;
@@ -393,6 +394,12 @@ impl Replay for LogBackend {
         self.clean_partition(place, Job::Settings { thorough }).await
     }
 
+    async fn hold_cleaning(&self, place: &TopicPartition) -> Result<Option<Box<dyn Any + Send>>> {
+        let partition = self.opened(place).await?;
+        let held = self.disk().blocking(move || cleaning::hold(&partition)).await?;
+        Ok(held.map(|held| Box::new(held) as Box<dyn Any + Send>))
+    }
+
     async fn delete_before(&self, place: &TopicPartition, offset: u64) -> Result<Cleaned> {
         self.clean_partition(place, Job::Before(offset)).await
     }
@@ -426,13 +433,7 @@ fn has_format(disk: &Disk, path: &std::path::Path) -> Result<bool> {
     let text = String::from_utf8_lossy(&have);
     match text.trim().parse::<u32>() {
         Ok(format) if format <= FORMAT => Ok(true),
-        Ok(format) => Err(Error::new(
-            ErrorKind::Unsupported,
-            format!(
-                "{} says format {format}, this build reads up to {FORMAT}; use the release that wrote it",
-                path.display()
-            ),
-        )),
+        Ok(format) => Err(Error::newer_format(&path.display(), format, FORMAT)),
         Err(_) => Err(Error::new(
             ErrorKind::Corrupt,
             format!("{} says {:?}, not a version; is this the data folder of a log?", path.display(), text.trim()),

@@ -9,6 +9,7 @@ mod numbers;
 mod producer;
 mod reader;
 
+use std::any::Any;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -286,6 +287,10 @@ impl Replay for WireReplay {
 
     async fn set_topic(&self, name: &str, settings: &TopicSettings) -> Result<Topic> {
         self.inner.set_topic(name, settings).await
+    }
+
+    async fn hold_cleaning(&self, partition: &TopicPartition) -> Result<Option<Box<dyn Any + Send>>> {
+        self.inner.hold_cleaning(partition).await
     }
 
     async fn clean(&self, partition: &TopicPartition, thorough: bool) -> Result<Cleaned> {

@@ -69,7 +69,7 @@ mod tests {
             }
             deltas.push(&key(number), Some(&state));
         }
-        store.write(&deltas.sorted(), 1).unwrap();
+        store.write(&deltas.sorted(), Some(1)).unwrap();
     }
 
     /// Reads every state, a few at once; `each` is called in between.

@@ -46,6 +46,9 @@ impl MemoryStores {
                     return Ok(store);
                 }
             }
+            if map.position.is_none() {
+                map.states.clear();
+            }
             map.identity = Some(identity);
         }
         Ok(store)
@@ -72,7 +75,7 @@ struct Stored {
     format: u32,
     layout: String,
     numbers: Option<(u32, u32)>,
-    position: u64,
+    position: Option<u64>,
     states: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
@@ -107,9 +110,13 @@ impl MemoryStore {
         if let Some(stored) = file.read()? {
             let Stored { format, layout, numbers, position, states } = stored;
             let stored = Identity { format, layout, numbers, evolves: None, changelog: None };
-            identity.admit(&stored, table, Some(place), &file.path.display().to_string())?;
-            map.position = Some(position);
-            map.states = states.into_iter().collect();
+            if position.is_some() {
+                identity.admit(&stored, table, Some(place), &file.path.display().to_string())?;
+            }
+            map.position = position;
+            if position.is_some() {
+                map.states = states.into_iter().collect();
+            }
         }
         map.identity = Some(identity);
         Ok(Self { map: Mutex::new(map), file: Some(file) })
@@ -141,7 +148,7 @@ impl StoreFile {
             format: identity.format,
             layout: identity.layout.clone(),
             numbers: identity.numbers,
-            position: map.position.unwrap_or_default(),
+            position: map.position,
             states: map.states.iter().map(|(key, state)| (key.clone(), state.clone())).collect(),
         };
         let json = serde_json::to_vec(&stored).map_err(|error| {
@@ -176,7 +183,7 @@ impl Store for MemoryStore {
         Ok(lock(&self.map).changelog.clone())
     }
 
-    fn write(&self, deltas: &Sorted, position: u64) -> Result<()> {
+    fn write(&self, deltas: &Sorted, position: Option<u64>) -> Result<()> {
         let mut map = lock(&self.map);
         if map.poisoned {
             let message = "the store takes no more writes after one failed; open it again";
@@ -188,7 +195,7 @@ impl Store for MemoryStore {
                 None => map.states.remove(key),
             };
         }
-        map.position = Some(position);
+        map.position = position;
         map.changelog = map.identity.as_ref().and_then(|identity| identity.changelog.clone());
         match &self.file {
             Some(file) => file.write(&map).inspect_err(|_| map.poisoned = true),

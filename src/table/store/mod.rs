@@ -10,7 +10,7 @@ pub(super) mod rocks;
 
 use std::fmt;
 use std::ops::Bound;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use self::memory::MemoryStore;
@@ -77,8 +77,9 @@ pub(super) trait Store: Send + Sync + fmt::Debug {
     /// The id of the changelog that the states came from, if it had one when they were written last.
     fn changelog(&self) -> Result<Option<Arc<str>>>;
 
-    /// Writes sorted deltas and the position that they lead to, all or nothing, durably.
-    fn write(&self, deltas: &Sorted, position: u64) -> Result<()>;
+    /// Writes sorted deltas and the position that they lead to, all or nothing, durably. Without a position it has none
+    /// any more, and what it holds is of no use to whoever opens it next.
+    fn write(&self, deltas: &Sorted, position: Option<u64>) -> Result<()>;
 }
 
 /// What a store says of itself, beside its position.
@@ -176,7 +177,7 @@ fn placed(error: Error, place: Option<&TopicPartition>) -> Error {
     }
 }
 
-/// Opens the store of one partition: a RocksDB folder, or memory.
+/// Opens the store of one partition: a RocksDB folder, or memory. One without a position is empty.
 pub(super) fn open(def: &TableDef, open: &OpenPartition) -> Result<Arc<dyn Store>> {
     let numbers = Some((open.partition, open.partitions));
     let identity = Identity::of(def, numbers, &open.schemas, open.changelog_id.as_ref());
@@ -225,14 +226,23 @@ pub fn drop_store(
         memory.forget(place);
     }
     let Some(dir) = dir else { return Ok(()) };
+    drop_folder(disk, dir).map_err(|error| Error::io(format!("cannot remove {}", dir.display()), error).at(place))
+}
+
+fn drop_folder(disk: &Disk, dir: &Path) -> std::io::Result<()> {
     // A half of it would be a damaged store to whoever opens it next.
-    let aside = dir.with_extension("dropped");
-    let remove = || {
-        if disk.is_folder(&aside) {
-            disk.remove_folder(&aside)?;
-        }
-        disk.rename(dir, &aside)?;
-        disk.remove_folder(&aside)
-    };
-    remove().map_err(|error| Error::io(format!("cannot remove {}", dir.display()), error).at(place))
+    remove_dropped(disk, dir)?;
+    let aside = dropped(dir);
+    disk.rename(dir, &aside)?;
+    disk.remove_folder(&aside)
+}
+
+/// Removes what a crash has left of a store that was being removed.
+fn remove_dropped(disk: &Disk, dir: &Path) -> std::io::Result<()> {
+    let aside = dropped(dir);
+    if disk.is_folder(&aside) { disk.remove_folder(&aside) } else { Ok(()) }
+}
+
+fn dropped(dir: &Path) -> PathBuf {
+    dir.with_extension("dropped")
 }

@@ -14,7 +14,8 @@ use rocksdb::{
     IngestExternalFileOptions, IteratorMode, LogLevel, Options, SstFileWriter, WaitForCompactOptions, properties,
 };
 
-use super::{DATA, Identity, META, Store, StoreKey, blocks, manifest, placed};
+use super::{DATA, Identity, META, Store, StoreKey, blocks, drop_folder, manifest, placed, remove_dropped};
+use crate::disk::Disk;
 use crate::error::{Error, ErrorKind, Result};
 use crate::table::checkpoint::Sorted;
 use crate::topic::TopicPartition;
@@ -112,6 +113,8 @@ impl RocksStore {
         place: &TopicPartition,
     ) -> Result<Self> {
         std::fs::create_dir_all(dir).map_err(|error| Error::io(format!("cannot create {}", dir.display()), error))?;
+        // Where it stays it takes room, and the next to empty the folder removes it or fails.
+        let _ = remove_dropped(&Disk::system(), dir);
         let options = options(cache);
         // A family has options of its own: by its name alone it would get RocksDB's defaults, and a cache to itself.
         let open = || DB::open_cf_with_opts(&options, dir, [(FAMILY, options.clone())]);
@@ -119,20 +122,29 @@ impl RocksStore {
         // all the same.
         let is_half_way = dir.join(DRAFT).exists();
         match manifest::damage(dir) {
-            Some(why) if is_half_way => empty(dir, table, &why)?,
+            Some(why) if is_half_way => empty(dir, table, &half_way(&why))?,
             Some(why) => return Err(damaged(dir, table, Some(place), &why)),
             None => {}
         }
         let db = match open() {
             Err(error) if error.kind() == rocksdb::ErrorKind::Corruption && is_half_way => {
-                empty(dir, table, &error)?;
+                empty(dir, table, &half_way(&error))?;
                 open()
             }
             opened => opened,
         };
         let db = db.map_err(|error| failed("opened", dir, table, Some(place), error))?;
         remove_draft(dir);
-        Self::checked(db, options, None, dir, identity, table, Some(place))
+        let checked = |db| Self::checked(db, options.clone(), None, dir, identity.clone(), table, Some(place));
+        let store = checked(db)?;
+        // Whoever has opened it must see that it is another changelog's.
+        let is_foreign = store.identity.is_foreign(store.changelog()?.as_ref());
+        if store.position()?.is_some() || !store.holds_keys() || is_foreign {
+            return Ok(store);
+        }
+        drop(store);
+        empty(dir, table, &"it was left before it had come to the end of a commit")?;
+        checked(open().map_err(|error| failed("opened", dir, table, Some(place), error))?)
     }
 
     /// Opens a folder that another process may be writing, as it is now, for reading.
@@ -291,7 +303,7 @@ impl Store for RocksStore {
         Ok(self.meta(CHANGELOG)?.map(|id| String::from_utf8_lossy(&id).into()))
     }
 
-    fn write(&self, deltas: &Sorted, position: u64) -> Result<()> {
+    fn write(&self, deltas: &Sorted, position: Option<u64>) -> Result<()> {
         self.check_poison()?;
         // From here on the task's misses have to ask; keys in flight are still in its memory.
         self.holds_keys.store(true, Ordering::Relaxed);
@@ -318,7 +330,7 @@ impl RocksStore {
     }
 
     /// Writes a file of its own, durably, and lets the database have it: that is all or nothing.
-    fn take_in(&self, deltas: &Sorted, position: u64) -> std::result::Result<(), rocksdb::Error> {
+    fn take_in(&self, deltas: &Sorted, position: Option<u64>) -> std::result::Result<(), rocksdb::Error> {
         let draft = self.dir.join(DRAFT);
         let mut file = SstFileWriter::create(&self.options);
         file.open(&draft)?;
@@ -335,7 +347,10 @@ impl RocksStore {
         if let Some((partition, _)) = &numbers {
             file.put(PARTITION, partition)?;
         }
-        file.put(POSITION, position.to_le_bytes())?;
+        match position {
+            Some(position) => file.put(POSITION, position.to_le_bytes())?,
+            None => file.delete(POSITION)?,
+        }
         for (key, state) in deltas.iter() {
             match state {
                 Some(state) => file.put(key, state)?,
@@ -366,10 +381,14 @@ impl RocksStore {
     }
 }
 
+fn half_way(why: &dyn std::fmt::Display) -> String {
+    format!("a checkpoint has failed half-way: {why}")
+}
+
 /// Empties the folder of a store; the changelog has all that is lost.
 fn empty(dir: &Path, table: &str, why: &dyn std::fmt::Display) -> Result<()> {
-    tracing::warn!(table, folder = %dir.display(), %why, "a checkpoint has failed half-way; the store is made of its changelog again");
-    std::fs::remove_dir_all(dir)
+    tracing::warn!(table, folder = %dir.display(), %why, "the store is of no use and emptied; it is made of its changelog again");
+    drop_folder(&Disk::system(), dir)
         .and_then(|()| std::fs::create_dir_all(dir))
         .map_err(|error| Error::io(format!("cannot empty {}", dir.display()), error))
 }
@@ -431,14 +450,14 @@ mod tests {
         let folder = dir.path().join("table");
         let store = open(&folder).unwrap();
         let deltas = Sorted::of(&[(&[DATA, b'k'], Some(b"state"))]);
-        store.write(&deltas, 1).unwrap();
+        store.write(&deltas, Some(1)).unwrap();
 
         // There is no folder to put the file into.
         std::fs::remove_dir_all(&folder).unwrap();
-        let error = store.write(&deltas, 2).unwrap_err();
+        let error = store.write(&deltas, Some(2)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::State, "{error}");
         assert!(error.to_string().contains("totals"), "{error}");
-        let error = store.write(&deltas, 3).unwrap_err();
+        let error = store.write(&deltas, Some(3)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Poisoned, "{error}");
     }
 
@@ -452,7 +471,7 @@ mod tests {
             let keys = keys.map(|key| ([DATA, key[0]], key));
             Sorted::of(&keys.each_ref().map(|(key, state)| (&key[..], Some(&state[..]))))
         });
-        store.write(&first, 1).unwrap();
+        store.write(&first, Some(1)).unwrap();
         assert!(!folder.join(DRAFT).exists());
         drop(store);
 
@@ -461,8 +480,8 @@ mod tests {
         assert!(!folder.join(DRAFT).exists());
         assert_eq!(store.position().unwrap(), Some(1));
         std::fs::write(folder.join(DRAFT), vec![7; 100_000]).unwrap();
-        store.write(&second, 2).unwrap();
-        store.write(&Sorted::of(&[(&[DATA, b'a'], None)]), 3).unwrap();
+        store.write(&second, Some(2)).unwrap();
+        store.write(&Sorted::of(&[(&[DATA, b'a'], None)]), Some(3)).unwrap();
         drop(store);
         let store = open();
         assert_eq!(store.position().unwrap(), Some(3));
@@ -476,12 +495,12 @@ mod tests {
         let folder = dir.path().join("table");
         let store = open(&folder).unwrap();
         let key = |name: u8| [DATA, name];
-        store.write(&Sorted::of(&[(&key(b'a'), Some(b"a"))]), 1).unwrap();
+        store.write(&Sorted::of(&[(&key(b'a'), Some(b"a"))]), Some(1)).unwrap();
         // As it is where the database could not remove the draft that it has taken in.
         let is_table = |path: &PathBuf| path.extension().is_some_and(|end| end == "sst");
         let live = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).find(is_table).unwrap();
         std::fs::hard_link(live, folder.join(DRAFT)).unwrap();
-        store.write(&Sorted::of(&[(&key(b'b'), Some(b"b"))]), 2).unwrap();
+        store.write(&Sorted::of(&[(&key(b'b'), Some(b"b"))]), Some(2)).unwrap();
         drop(store);
         let rows = open(&folder).unwrap().scan(Bound::Unbounded, Bound::Unbounded, 9).unwrap();
         assert_eq!(rows, [(key(b'a').to_vec(), b"a".to_vec()), (key(b'b').to_vec(), b"b".to_vec())]);
@@ -493,9 +512,9 @@ mod tests {
         let store = open(dir.path()).unwrap();
         std::fs::create_dir(dir.path().join(DRAFT)).unwrap();
         let deltas = Sorted::of(&[(&[DATA, b'k'], Some(b"state"))]);
-        let error = store.write(&deltas, 1).unwrap_err();
+        let error = store.write(&deltas, Some(1)).unwrap_err();
         assert!(error.to_string().contains("cannot remove") && error.to_string().contains("totals"), "{error}");
-        let error = store.write(&deltas, 2).unwrap_err();
+        let error = store.write(&deltas, Some(2)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Poisoned, "{error}");
     }
 
@@ -505,7 +524,7 @@ mod tests {
         let folder = dir.path().join("table");
         let open = || open(&folder);
         let deltas = Sorted::of(&[(&[DATA, b'a'], Some(b"a"))]);
-        open().unwrap().write(&deltas, 1).unwrap();
+        open().unwrap().write(&deltas, Some(1)).unwrap();
         for entry in std::fs::read_dir(&folder).unwrap() {
             let path = entry.unwrap().path();
             if path.extension().is_some_and(|end| end == "sst") {
@@ -518,7 +537,7 @@ mod tests {
         let store = open().unwrap();
         assert_eq!(store.position().unwrap(), None);
         assert!(!folder.join(DRAFT).exists());
-        store.write(&deltas, 2).unwrap();
+        store.write(&deltas, Some(2)).unwrap();
         drop(store);
         assert_eq!(open().unwrap().position().unwrap(), Some(2));
     }
@@ -540,7 +559,7 @@ mod tests {
                     Some(&[&state[..], &position.to_le_bytes()].concat()),
                 );
             }
-            store.write(&deltas.sorted(), position).unwrap();
+            store.write(&deltas.sorted(), Some(position)).unwrap();
         };
         store.db.set_options(&[("disable_auto_compactions", "true")]).unwrap();
         let mut position = 0;
@@ -569,7 +588,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let folder = dir.path().join("table");
         let newer = open_as(&folder, 9).unwrap();
-        newer.write(&Sorted::of(&[(&[DATA, b'k'], Some(b"state"))]), 1).unwrap();
+        newer.write(&Sorted::of(&[(&[DATA, b'k'], Some(b"state"))]), Some(1)).unwrap();
         drop(newer);
         let error = open(&folder).unwrap_err();
         let text = error.to_string();

@@ -24,6 +24,14 @@ fn a_commit_is_due_when_half_of_the_memory_is_dirty() {
 }
 
 #[test]
+fn records_wait_for_the_store_when_all_of_the_memory_is_dirty() {
+    let dirty = filled(usize::MAX).dirty_bytes();
+    for (memory_bytes, full) in [(dirty - 1, true), (dirty, true), (dirty + 1, false)] {
+        assert_eq!(filled(memory_bytes).is_full(), full, "{dirty} of {memory_bytes}");
+    }
+}
+
+#[test]
 fn what_is_clean_goes_when_it_is_beyond_the_bound() {
     let left_of = |memory_bytes: usize| {
         let partition = filled(memory_bytes);

@@ -63,6 +63,8 @@ pub(super) struct Run {
     checkpoint: Duration,
     /// From one checkpoint that is followed by a compaction to the next.
     clean: Duration,
+    /// What each table may take of each partition.
+    table_memory_bytes: usize,
     most_workers: u64,
     workers: Vec<Worker>,
     producer: Option<Producer>,
@@ -111,6 +113,7 @@ impl Run {
             checkpoint: Duration::from_millis(one_of(&mut random, &[100, 500, 3000])),
             // At every checkpoint, or never: the runs do not take a minute.
             clean: Duration::from_millis(if cleans { 1 } else { 60_000 }),
+            table_memory_bytes: one_of(&mut random, &[500, 2 << 10, 256 << 20, 256 << 20]) as usize,
             most_workers: random.within(1..5),
             random,
             machine,

@@ -1,5 +1,6 @@
 //! What happens in a round: processes begin, go on and end, calls fail, somebody changes settings or sets the clock.
 
+use std::path::Path;
 use std::time::Duration;
 
 use gretchen::testing::sim::{Crash, Faults};
@@ -27,6 +28,7 @@ impl Run {
             92..95 => self.turn_faults(),
             95..98 => self.operate(),
             98 => self.set_clock(),
+            99 => self.lose_stores(),
             _ => {}
         }
     }
@@ -80,6 +82,7 @@ impl Run {
                 commit_interval: self.commit,
                 checkpoint_interval: self.checkpoint,
                 clean_interval: self.clean,
+                table_memory_bytes: self.table_memory_bytes,
                 ..WorkerOptions::default()
             };
             let app = shop::app("simulated");
@@ -162,6 +165,28 @@ impl Run {
         self.machine.jump(now - *wrong_ms);
         *wrong_ms = now;
         self.note(format_args!("the clock is {now} ms ahead from now on"));
+    }
+
+    /// Somebody removes the stores, or those of one table, while nobody works with them: the changelogs have all that is in them.
+    fn lose_stores(&mut self) {
+        if !self.workers.is_empty() || self.faulty {
+            return;
+        }
+        let process = self.machine.start().unwrap();
+        let disk = process.disk();
+        let state = Path::new(DATA).join("state").join(APP);
+        let names = if disk.is_folder(&state) { disk.names(&state).unwrap() } else { Vec::new() };
+        let chosen = self.random.within(0..2 * names.len() as u64 + 1) as usize;
+        for (_, name) in names.iter().enumerate().filter(|(i, _)| chosen == *i || chosen >= names.len()) {
+            let folder = state.join(name);
+            if disk.is_folder(&folder) {
+                self.note(format_args!("{} is removed", folder.display()));
+                disk.remove_folder(&folder).unwrap();
+            }
+        }
+        if !names.is_empty() {
+            disk.sync_folder(&state).unwrap();
+        }
     }
 
     fn turn_faults(&mut self) {
