@@ -76,15 +76,23 @@ struct TopicSchemas {
 }
 
 impl SchemaLookup for TopicSchemas {
-    fn schema(&self, fingerprint: u64) -> Option<Arc<str>> {
+    fn schema(&self, fingerprint: u64) -> Result<Option<Arc<str>>> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(schema) = known.get(&fingerprint) {
-            return Some(schema.clone());
+            return Ok(Some(schema.clone()));
         }
-        let find = |topic: &Arc<str>| self.replay.schema(topic, fingerprint).ok().flatten();
-        let schema = find(&self.topic).or_else(|| self.origin.as_ref().and_then(find))?;
-        known.insert(fingerprint, schema.clone());
-        Some(schema)
+        let find = |topic: &Arc<str>| match self.replay.schema(topic, fingerprint) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            found => found,
+        };
+        let mut schema = find(&self.topic)?;
+        if let (None, Some(origin)) = (&schema, &self.origin) {
+            schema = find(origin)?;
+        }
+        if let Some(schema) = &schema {
+            known.insert(fingerprint, schema.clone());
+        }
+        Ok(schema)
     }
 
     fn remark(&self, wire: &[u8]) -> Option<String> {

@@ -55,8 +55,8 @@ pub(crate) fn read(folder: &Path, partitions: u32) -> Result<Outcome> {
 pub(crate) fn decode(folder: &Path, partitions: u32) -> Result<Outcome> {
     struct NoOther;
     impl SchemaLookup for NoOther {
-        fn schema(&self, _: u64) -> Option<Arc<str>> {
-            None
+        fn schema(&self, _: u64) -> gretchen::error::Result<Option<Arc<str>>> {
+            Ok(None)
         }
     }
     let mut decoder = Decoder::<Sale>::new(Arc::new(NoOther));

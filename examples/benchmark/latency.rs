@@ -275,8 +275,8 @@ impl Observer {
     async fn run(mut self) -> Result<()> {
         struct NoOther;
         impl SchemaLookup for NoOther {
-            fn schema(&self, _: u64) -> Option<Arc<str>> {
-                None
+            fn schema(&self, _: u64) -> gretchen::error::Result<Option<Arc<str>>> {
+                Ok(None)
             }
         }
         let mut decoder = Decoder::<SaleTotal>::new(Arc::new(NoOther));

@@ -6,22 +6,30 @@ use crate::error::{Error, ErrorKind};
 
 /// Whether an error tells of storage that fails, and not of the record.
 pub(crate) fn is_storage(error: &(dyn std::error::Error + 'static)) -> bool {
+    storage_kind(error).is_some()
+}
+
+/// How storage failed, where an error tells of that.
+pub(crate) fn storage_kind(error: &(dyn std::error::Error + 'static)) -> Option<ErrorKind> {
     let mut cause = Some(error);
     while let Some(error) = cause {
         if let Some(error) = error.downcast_ref::<Error>() {
-            return matches!(
-                error.kind(),
-                ErrorKind::Io
-                    | ErrorKind::Full
-                    | ErrorKind::Corrupt
-                    | ErrorKind::Poisoned
-                    | ErrorKind::State
-                    | ErrorKind::Closed
-            );
+            return Some(error.kind()).filter(|kind| {
+                matches!(
+                    kind,
+                    ErrorKind::Io
+                        | ErrorKind::Unsettled
+                        | ErrorKind::Full
+                        | ErrorKind::Corrupt
+                        | ErrorKind::Poisoned
+                        | ErrorKind::State
+                        | ErrorKind::Closed
+                )
+            });
         }
         cause = error.source();
     }
-    false
+    None
 }
 
 /// A panic of user code as an error.
@@ -53,5 +61,6 @@ mod tests {
         assert!(is_storage(&Error::new(ErrorKind::Io, "cannot read")));
         assert!(!is_storage(&Error::new(ErrorKind::Key, "the key belongs elsewhere")));
         assert!(!is_storage(&*BoxError::from("no such customer")));
+        assert_eq!(storage_kind(&Error::new(ErrorKind::Unsettled, "who knows")), Some(ErrorKind::Unsettled));
     }
 }

@@ -10,11 +10,12 @@ use super::plan::Plan;
 use super::{
     DecodeError, DynamicSchema, Input, RecordSchema, SINGLE_OBJECT_MARKER, Value, looks_like, split_single_object,
 };
+use crate::error::Error;
 
 /// Finds the schema that a fingerprint stands for.
 pub trait SchemaLookup: Send + Sync {
-    /// The full JSON of the schema, if it is known.
-    fn schema(&self, fingerprint: u64) -> Option<Arc<str>>;
+    /// The full JSON of the schema, if it is known. An error says that nobody could tell.
+    fn schema(&self, fingerprint: u64) -> Result<Option<Arc<str>>, Error>;
 
     /// What else is known of a value that cannot be read.
     fn remark(&self, _wire: &[u8]) -> Option<String> {
@@ -99,7 +100,8 @@ impl<V: Value> Decoder<V> {
             return Ok(*known);
         }
         // A schema that is not known yet may be known later: only an answer is kept.
-        let json = self.lookup.schema(fingerprint).ok_or_else(|| unknown(own, fingerprint))?;
+        let found = self.lookup.schema(fingerprint).map_err(|error| not_told(fingerprint, error))?;
+        let json = found.ok_or_else(|| unknown(own, fingerprint))?;
         self.places.insert(fingerprint, self.plans.len());
         self.plans.push((fingerprint, compile(own, fingerprint, &json)));
         Ok(self.plans.len() - 1)
@@ -142,6 +144,14 @@ pub(super) fn compile(own: &RecordSchema, fingerprint: u64, json: &str) -> Resul
             own.fingerprint
         )
     })
+}
+
+/// Nobody could tell whether there is such a schema: the value is not to blame.
+#[cold]
+pub(super) fn not_told(fingerprint: u64, error: Error) -> DecodeError {
+    let mut failed = outside(format!("schema {fingerprint:016x}, which wrote it, cannot be looked up"));
+    failed.storage = Some(Arc::new(error));
+    failed
 }
 
 #[cold]

@@ -31,6 +31,10 @@ mod translate;
 mod utf8;
 mod value;
 
+use std::sync::Arc;
+
+use crate::error::Error;
+
 pub use codec::UnknownSymbol;
 pub use container::{Compression, ContainerDatums, ContainerWriter, container_to_datums};
 pub use containers::{ArrayIter, ArrayView, MapIter, MapView};
@@ -145,7 +149,7 @@ pub struct EncodeError {
 pub struct DecodeError(Box<WrongBytes>);
 
 /// What a [`DecodeError`] says.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct WrongBytes {
     /// Path of the field; empty or `-` where it is the value itself.
     pub field: String,
@@ -153,16 +157,33 @@ pub struct WrongBytes {
     pub position: usize,
     /// What is wrong.
     pub reason: String,
+    /// What failed beneath, where the bytes may be right.
+    pub(crate) storage: Option<Arc<Error>>,
 }
+
+impl PartialEq for WrongBytes {
+    fn eq(&self, other: &Self) -> bool {
+        let said = |error: &Self| error.storage.as_ref().map(ToString::to_string);
+        (&self.field, self.position, &self.reason) == (&other.field, other.position, &other.reason)
+            && said(self) == said(other)
+    }
+}
+
+impl Eq for WrongBytes {}
 
 impl std::fmt::Display for DecodeError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let WrongBytes { field, position, reason } = &*self.0;
+        let WrongBytes { field, position, reason, .. } = &*self.0;
         write!(f, "field {} at byte {position}: {reason}", shown(field))
     }
 }
 
-impl std::error::Error for DecodeError {}
+impl std::error::Error for DecodeError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        let storage: &Error = self.0.storage.as_deref()?;
+        Some(storage)
+    }
+}
 
 impl std::ops::Deref for DecodeError {
     type Target = WrongBytes;
@@ -205,7 +226,7 @@ impl DecodeError {
     /// Wrong bytes of a field; `-` stands for the whole value.
     #[cold]
     pub fn at_field(field: impl Into<String>, position: usize, reason: impl Into<String>) -> Self {
-        Self(Box::new(WrongBytes { field: field.into(), position, reason: reason.into() }))
+        Self(Box::new(WrongBytes { field: field.into(), position, reason: reason.into(), storage: None }))
     }
 
     /// The same inside of a field (or of an item, `[3]`).

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use foldhash::{HashMap, HashMapExt};
 
-use super::decoder::{compile, foreign, outside};
+use super::decoder::{compile, foreign, not_told, outside};
 use super::plan::Plan;
 use super::{DecodeError, DynamicSchema, Input, RecordSchema, SchemaLookup, Value, incompatibilities};
 
@@ -48,7 +48,7 @@ impl StoredSchemas {
         match foreign::<V>(wire) {
             None => V::decode_value(wire),
             Some((own, fingerprint, datum)) => {
-                let plan = self.plan(own, fingerprint).map_err(outside)?;
+                let plan = self.plan(own, fingerprint)?;
                 let mut input = Input::after_header(datum);
                 input.follow(&plan);
                 V::resolve_value(&mut input, plan.root())
@@ -56,24 +56,28 @@ impl StoredSchemas {
         }
     }
 
-    fn plan(&self, own: &RecordSchema, fingerprint: u64) -> Result<Arc<Plan>, String> {
+    fn plan(&self, own: &RecordSchema, fingerprint: u64) -> Result<Arc<Plan>, DecodeError> {
         let mut plans = self.0.plans.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = plans.get(&(own.fingerprint, fingerprint)) {
-            return known.clone();
+            return known.clone().map_err(outside);
         }
         let json = self.json(own, fingerprint)?;
         let plan = compile(own, fingerprint, &json).map(Arc::new).map_err(|why| format!("{why}; {HELP}"));
         plans.insert((own.fingerprint, fingerprint), plan.clone());
-        plan
+        plan.map_err(outside)
     }
 
-    fn json(&self, own: &RecordSchema, fingerprint: u64) -> Result<Arc<str>, String> {
-        self.0.lookup.as_ref().and_then(|lookup| lookup.schema(fingerprint)).ok_or_else(|| {
-            format!(
+    fn json(&self, own: &RecordSchema, fingerprint: u64) -> Result<Arc<str>, DecodeError> {
+        let found = match &self.0.lookup {
+            Some(lookup) => lookup.schema(fingerprint).map_err(|error| not_told(fingerprint, error))?,
+            None => None,
+        };
+        found.ok_or_else(|| {
+            outside(format!(
                 "written with schema {fingerprint:016x}, which the changelog does not know, not with {} ({:016x}); go \
                  back to the schema that wrote the values, or run `reset` to drop the state and compute it again",
                 own.name, own.fingerprint
-            )
+            ))
         })
     }
 
@@ -83,7 +87,10 @@ impl StoredSchemas {
         if fingerprint == own.fingerprint {
             return Ok(());
         }
-        let json = self.json(own, fingerprint)?;
+        let json = self.json(own, fingerprint).map_err(|error| match &error.storage {
+            Some(storage) => format!("{}: {storage}", error.reason),
+            None => error.reason.clone(),
+        })?;
         let parse = |name: &str, json: &str| DynamicSchema::parse_named(name, json).map_err(|error| error.to_string());
         let writer = parse(&format!("schema {fingerprint:016x}"), &json)?;
         let problems = incompatibilities(&writer, &parse(own.name, own.json)?);

@@ -17,11 +17,13 @@ use gretchen::backend::{
 use gretchen::clock::Clock;
 use gretchen::error::{BoxError, Error, ErrorKind, Result};
 use gretchen::plan::{Plan, changelog_name};
-use gretchen::record::{FrameBuilder, Frames};
+use gretchen::record::{DynamicSchema, FrameBuilder, Frames, Record, SINGLE_OBJECT_MARKER, json_to_avro};
 use gretchen::session::Session;
-use gretchen::topic::{TopicPartition, TopicSettings, TopicSpec};
+use gretchen::topic::{TopicPartition, TopicSchema, TopicSettings, TopicSpec};
 use gretchen::worker::{self, Summary, WorkerEvent, WorkerOptions};
 use tokio::sync::{mpsc, watch};
+
+use crate::shop::Order;
 
 const APP: &str = "storage";
 
@@ -38,11 +40,18 @@ struct Noting {
     notes: Arc<Mutex<Vec<String>>>,
     /// Appends to this topic fail.
     broken: Arc<AtomicBool>,
+    /// So many questions for schemas get no answer.
+    untold: Arc<AtomicUsize>,
 }
 
 impl Noting {
     fn new() -> Self {
-        Self { inner: MemoryBackend::new(Clock::system()), notes: Arc::default(), broken: Arc::default() }
+        Self {
+            inner: MemoryBackend::new(Clock::system()),
+            notes: Arc::default(),
+            broken: Arc::default(),
+            untold: Arc::default(),
+        }
     }
 
     fn note(&self, what: &str, place: &TopicPartition) {
@@ -113,6 +122,10 @@ impl Replay for Noting {
     }
 
     fn schema(&self, topic: &str, fingerprint: u64) -> Result<Option<Arc<str>>> {
+        let untold = self.untold.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+        if untold.is_ok() {
+            return Err(Error::new(ErrorKind::Io, "no answer"));
+        }
         self.inner.schema(topic, fingerprint)
     }
 
@@ -213,6 +226,43 @@ async fn a_recovery_makes_durable_what_it_moves_the_sources_first() {
         ["sync words".to_owned(), format!("sync {changelog}"), "append out".to_owned()],
         "{notes:?}"
     );
+}
+
+#[agent(topic = "orders", output = "out", name = "evolved", on_error = skip)]
+async fn evolved(order: Order) -> String {
+    order.customer
+}
+
+/// A record that cannot be read because nobody answers is not to blame, and no policy passes it over.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_schema_that_cannot_be_looked_up_is_not_an_unknown_one() {
+    let noting = Noting::new();
+    let backend: Arc<dyn Backend> = Arc::new(noting.clone());
+    let app = || App::new(APP).agent::<evolved>();
+    Plan::make(APP, &app().agents(), &*backend, 1).await.unwrap();
+    // Somebody writes it with a field more.
+    let mut schema: serde_json::Value = serde_json::from_str(Order::SCHEMA.json).unwrap();
+    let more = serde_json::json!({"name": "more", "type": "int", "default": 0});
+    schema["fields"].as_array_mut().unwrap().push(more);
+    let schema = DynamicSchema::parse(&schema.to_string()).unwrap();
+    let value = serde_json::json!({"order_id": 1, "customer": "ada", "ordered_on": "1997-01-01", "quantity": 1,
+        "amount": "2.50", "more": 7});
+    let mut wire = SINGLE_OBJECT_MARKER.to_vec();
+    wire.extend_from_slice(&schema.fingerprint().to_le_bytes());
+    json_to_avro(&schema, &value, &mut wire).unwrap();
+    let spec = backend.topics().await.unwrap().into_iter().find(|topic| &*topic.spec.name == "orders").unwrap().spec;
+    let known = TopicSchema { fingerprint: schema.fingerprint(), json: schema.json() };
+    backend.create_topic(&TopicSpec { schema: Some(known), ..spec }).await.unwrap();
+    let mut frame = FrameBuilder::new();
+    frame.push(Some(b"ada"), Some(&wire), 0);
+    let mut producer = backend.producer(ProducerId::ANONYMOUS).await.unwrap();
+    producer.append(&TopicPartition::new("orders", 0), &mut frame, None).await.unwrap();
+
+    noting.untold.store(1, Ordering::SeqCst);
+    let summary = work(app(), &backend, options(RARE, SOON), std::future::pending()).await;
+    assert_eq!((summary.failed, put_out(&backend).len()), (1, 0), "it stops before the record");
+    let summary = work(app(), &backend, options(RARE, SOON), std::future::pending()).await;
+    assert_eq!((summary.failed, put_out(&backend)), (0, vec!["ada".to_owned()]));
 }
 
 /// Closed until the test opens it; a word that waits for it keeps its thread.
