@@ -19,7 +19,7 @@ use crate::error::Result;
 use crate::record::Frames;
 use crate::topic::TopicPartition;
 
-/// So many offsets before its end a changelog's last mark is looked for: it is the last record of a commit.
+/// So many offsets before its end a changelog's last mark is looked for first: it is the last record of a commit.
 const LOOK_BACK: u64 = 64;
 
 /// Tables on their way along a changelog.
@@ -108,20 +108,32 @@ impl<'a> Following<'a> {
         if !whole || end - self.from <= LOOK_BACK {
             return Ok(());
         }
-        let (place, from) = (self.changelog.clone(), end - LOOK_BACK);
+        // What was given up stands there, too, and is not seen: the window grows until something is.
+        let (place, least) = (self.changelog.clone(), self.from);
         let found = ask(self.context, self.replay, move |replay| {
-            let mut reader = replay.reader(&place, from)?;
-            let (mut frames, mut last) = (Frames::default(), None);
-            while reader.position() < end && reader.read(&mut frames)? {
-                for record in frames.iter().flat_map(|frame| frame.records()).filter(|record| record.offset < end) {
-                    // Behind the last commit nothing may stand that has none.
-                    last = match Entry::parse(&record).map_err(|error| error.at(&place))? {
-                        Entry::Mark(mark) => Some(mark),
-                        Entry::Delta { .. } | Entry::Output { .. } => None,
-                    };
+            let mut back = LOOK_BACK;
+            loop {
+                let from = end.saturating_sub(back).max(least);
+                let mut reader = replay.reader(&place, from)?;
+                let (mut frames, mut last, mut seen) = (Frames::default(), None, false);
+                while reader.position() < end && reader.read(&mut frames)? {
+                    for record in frames.iter().flat_map(|frame| frame.records()) {
+                        if !(from..end).contains(&record.offset) {
+                            continue;
+                        }
+                        seen = true;
+                        // Behind the last commit nothing may stand that has none.
+                        last = match Entry::parse(&record).map_err(|error| error.at(&place))? {
+                            Entry::Mark(mark) => Some(mark),
+                            Entry::Delta { .. } | Entry::Output { .. } => None,
+                        };
+                    }
                 }
+                if seen || from == least {
+                    return Ok(last);
+                }
+                back = back.saturating_mul(LOOK_BACK);
             }
-            Ok(last)
         });
         if let Some(mark) = found.await? {
             check_tables(self.shared, &mark).map_err(|error| error.at(self.changelog))?;

@@ -61,6 +61,8 @@ pub(crate) struct Signals {
     pub(crate) finished: Arc<AtomicU64>,
     /// What its agent does.
     pub(crate) pulse: Arc<Pulse>,
+    /// Commits that were begun, over all openings of the task.
+    pub(crate) commits: Arc<AtomicU64>,
     /// What the last checkpoint that ended has made needless and is still there.
     pub(super) needless: Arc<Mutex<Option<Needless>>>,
 }
@@ -72,7 +74,7 @@ impl Signals {
         finished: Arc<AtomicU64>,
         pulse: Arc<Pulse>,
     ) -> Self {
-        Self { stop, idle, finished, pulse, needless: Arc::default() }
+        Self { stop, idle, finished, pulse, commits: Arc::default(), needless: Arc::default() }
     }
 
     /// Lets go what may go now, nobody else then; `None` where there is nothing.
@@ -489,6 +491,7 @@ impl TaskRun {
         let need = if self.plan.repartitions.is_empty() { Need::Commit } else { Need::Drain };
         self.context.backend.check_room(need).map_err(|error| error.at(&self.changelog()))?;
         self.commits.commit(&self.plan.table_outputs).await?;
+        self.signals.commits.fetch_add(1, Ordering::Relaxed);
         self.committed = finished;
         self.skipped = false;
         self.checkpoints.uncovered = true;

@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -91,6 +92,9 @@ const LOOK_FOR_ROOM: Duration = Duration::from_secs(1);
 /// How long a task waits that does not know what became of a commit, at first and at most.
 const FIND_OUT: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
+/// For how long brokers may not know what was there before: one that has just come back does not know all.
+const NOT_FOUND: Duration = Duration::from_secs(20);
+
 /// What fails after a task has been at work for this long is a trouble of its own, not the one before.
 const STEADY: Duration = Duration::from_secs(60);
 
@@ -108,6 +112,7 @@ impl Start {
         let mut troubled: Option<(Moment, u32)> = None;
         loop {
             let started = Cell::new(None);
+            let commits = self.signals.commits.load(Ordering::Relaxed);
             // The agent's own panics are its policy's; one of its types' code in a commit ends here.
             let result = match AssertUnwindSafe(self.attempt(was_full, &started)).catch_unwind().await {
                 Ok(result) => result,
@@ -130,12 +135,18 @@ impl Start {
                         return Ok(());
                     }
                     let now = clock.moment();
-                    if started.get().is_some_and(|started| now.since(started) > STEADY) {
+                    // The commit before the last counts: a task begins another when that is known.
+                    let got_on = self.signals.commits.load(Ordering::Relaxed) - commits > 1;
+                    if got_on || started.get().is_some_and(|started| now.since(started) > STEADY) {
                         (troubled, wait) = (None, FIND_OUT.0);
                     }
                     let (since, times) = troubled.map_or((now, 1), |(since, times)| (since, times + 1));
                     troubled = Some((since, times));
-                    if now.since(since) > self.context.options.give_up_after {
+                    let patience = match error.kind() {
+                        ErrorKind::NotFound => NOT_FOUND,
+                        _ => Duration::MAX,
+                    };
+                    if now.since(since) > self.context.options.give_up_after.min(patience) {
                         return Err(self.given_up(now.since(since), times, error));
                     }
                     tracing::warn!(agent = self.plan.def.name, partition = self.partition, %error, "the partition is opened anew to find out what counts");
@@ -153,7 +164,8 @@ impl Start {
     /// and may be away for a while.
     fn may_pass(&self, error: &Error) -> bool {
         let elsewhere = self.context.backend.capabilities().transactions;
-        error.kind() == ErrorKind::Unsettled || (elsewhere && error.kind() == ErrorKind::Io)
+        error.kind() == ErrorKind::Unsettled
+            || (elsewhere && [ErrorKind::Io, ErrorKind::NotFound].contains(&error.kind()))
     }
 
     /// Waits; whether the task is to end.

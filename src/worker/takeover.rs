@@ -26,6 +26,9 @@ use crate::topic::TopicPartition;
 /// How long a changelog's broker may keep a takeover waiting.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// How soon a reader that is at an end before the changelog's is asked again.
+const ASK_AGAIN: Duration = Duration::from_millis(50);
+
 /// What came of a takeover.
 pub(super) struct Taken {
     pub(super) transactor: Transactor,
@@ -52,6 +55,10 @@ pub(super) async fn take_over(
     let Some(membership) = context.membership.clone() else {
         return Err(Error::new(ErrorKind::Unsupported, "the backend has transactions, and groups without members"));
     };
+    // Who was told to stop meanwhile may have lost the partition, and must not shut its new owner out.
+    if *stop.borrow() || stop.has_changed().is_err() {
+        return Ok(None);
+    }
     // From here on nobody else commits for this partition, and what was on its way counts or does not.
     let transaction =
         transactions.open(&format!("{}-{partition}", plan.group)).await.map_err(|error| error.at(&changelog))?;
@@ -109,6 +116,7 @@ async fn follow(
     mut stop: watch::Receiver<bool>,
 ) -> Result<bool> {
     let mut frames = Frames::default();
+    let mut heard = context.clock.moment();
     loop {
         let at = reader.position();
         if at >= end {
@@ -116,22 +124,25 @@ async fn follow(
         }
         match reader.read_now(&mut frames)? {
             Some(true) => {
+                heard = context.clock.moment();
                 following.apply(&frames, at..end)?;
                 following.report(reader.position());
             }
-            Some(false) => return Ok(true),
+            // The broker that was asked for the end knew of more than the one that is read from, which has just become the
+            // leader.
+            Some(false) => {
+                if context.clock.moment().since(heard) > PATIENCE {
+                    return Err(silent(changelog, at, end));
+                }
+                context.clock.sleep(ASK_AGAIN).await;
+            }
             None => {
                 tokio::select! {
                     biased;
                     _ = stop.changed() => {}
                     ready = reader.ready() => ready?,
                     () = context.clock.sleep(PATIENCE) => {
-                        let message = format!(
-                            "the changelog's broker has sent nothing for {} s, and the state ends at offset {end}; see to \
-                             the broker",
-                            PATIENCE.as_secs()
-                        );
-                        return Err(Error::new(ErrorKind::Io, message).at(changelog).at_offset(at));
+                        return Err(silent(changelog, at, end));
                     }
                 }
             }
@@ -146,6 +157,15 @@ async fn follow(
         // Others of this thread have their turn.
         tokio::task::yield_now().await;
     }
+}
+
+#[cold]
+fn silent(changelog: &TopicPartition, at: u64, end: u64) -> Error {
+    let message = format!(
+        "the changelog's broker has sent nothing for {} s, and the state ends at offset {end}; see to the broker",
+        PATIENCE.as_secs()
+    );
+    Error::new(ErrorKind::Io, message).at(changelog).at_offset(at)
 }
 
 /// Where the changelog is to be read from, by the position that the stores cover.

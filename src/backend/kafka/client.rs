@@ -19,12 +19,13 @@ pub(super) struct Trouble(Arc<Mutex<Met>>);
 struct Met {
     /// What tells most of what came since a broker answered.
     last: Option<(u8, String)>,
-    /// A broker has answered: the settings are right, and what fails now may work again.
+    /// One that leads a partition has answered: the settings are right, and what fails now may work again. The first that is
+    /// asked answers also where nobody reaches those that it names.
     answered: bool,
 }
 
 impl Trouble {
-    /// A broker has answered.
+    /// The leader of a partition has answered.
     pub(super) fn is_over(&self) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Met { last: None, answered: true };
     }

@@ -348,6 +348,7 @@ impl KafkaConsumer {
 
 /// Follows the group until it is time to leave.
 fn be_a_member(client: Arc<BaseConsumer<Hearing>>, state: &State, clients: &Clients, group: &str) {
+    let mut told = None;
     while !state.closing.load(Ordering::SeqCst) {
         match client.poll(TURN) {
             Some(Err(error @ KafkaError::MessageConsumptionFatal(_))) => {
@@ -361,6 +362,16 @@ fn be_a_member(client: Arc<BaseConsumer<Hearing>>, state: &State, clients: &Clie
                 let error = KafkaError::MessageConsumption(code);
                 client.context().tell(Err(clients.explain(&format!("cannot join group {group}"), error)));
                 break;
+            }
+            // The client tries to join for ever, and nobody would know why the member gets nothing.
+            Some(Err(KafkaError::MessageConsumption(
+                code @ (RDKafkaErrorCode::InconsistentGroupProtocol
+                | RDKafkaErrorCode::GroupMaxSizeReached
+                | RDKafkaErrorCode::InvalidSessionTimeout),
+            ))) if told != Some(code) => {
+                told = Some(code);
+                let error = KafkaError::MessageConsumption(code);
+                tracing::warn!(group, %error, "this worker cannot join its group, and tries on; see who else is in it");
             }
             Some(Err(error)) => tracing::debug!(group, %error, "a member of a group meets an error and goes on"),
             // Nothing is fetched while partitions are paused, except before that was heard.

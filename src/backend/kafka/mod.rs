@@ -149,7 +149,10 @@ impl Inner {
         let native = self.clients.named(&place.topic);
         match self.readers.client()?.fetch_watermarks_of(&native, place.partition) {
             // What is acknowledged is on every replica that is in sync.
-            Ok((start, end)) => Ok(Offsets { start, end, durable: end }),
+            Ok((start, end)) => {
+                self.clients.context.trouble.is_over();
+                Ok(Offsets { start, end, durable: end })
+            }
             Err(error) => {
                 let error = self.clients.explain("cannot ask where a partition ends", error).at(place);
                 if error.kind() == ErrorKind::NotFound {
@@ -232,7 +235,7 @@ impl Inner {
     }
 
     /// Where a partition ends, with what is not committed. Blocks.
-    fn written_end(&self, place: &TopicPartition) -> Result<u64> {
+    pub(super) fn written_end(&self, place: &TopicPartition) -> Result<u64> {
         let failed = |error| self.clients.explain("cannot ask where a partition ends", error).at(place);
         let client: BaseConsumer<Context> = self.clients.make(Role::Written, self.clients.context.clone())?;
         let ends = client.fetch_watermarks_of(&self.clients.named(&place.topic), place.partition);

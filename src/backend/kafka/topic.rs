@@ -76,9 +76,6 @@ impl Inner {
     /// What the brokers say of themselves and of one topic, or of all. Blocks.
     fn ask_metadata(&self, native: Option<&str>, timeout: Duration) -> Result<Metadata> {
         let asked = self.readers.client()?.fetch_metadata(native, timeout);
-        if asked.is_ok() {
-            self.clients.context.trouble.is_over();
-        }
         asked.map_err(|error| self.clients.explain(ASKING, error))
     }
 
@@ -273,16 +270,19 @@ impl Inner {
     /// Takes over the number of partitions that a topic has on the brokers, where it never had a record: nothing goes by the
     /// other number. An app has said what the topic is to be and was not allowed to make it, and somebody else has made it.
     fn adopt(&self, name: &str) -> Result<bool> {
-        let Some(kept) = self.ledger.topic(name)? else { return Ok(false) };
-        let found = self.find_at_least(name, kept.spec.partitions)?;
-        let Some(partitions) = found.filter(|found| *found != kept.spec.partitions) else { return Ok(false) };
-        for partition in 0..partitions {
-            if self.offsets(&TopicPartition::new(name, partition))?.end > 0 {
-                return Ok(false);
-            }
-        }
         self.change(|inner| {
             let Some(mut topic) = inner.ledger.topic(name)? else { return Ok((false, None)) };
+            let had = topic.spec.partitions;
+            // Twice for a while: a broker that has just come back may name some of them.
+            inner.find_at_least(name, had)?;
+            let Some(partitions) = inner.find_at_least(name, had)?.filter(|found| *found != had) else {
+                return Ok((false, None));
+            };
+            for partition in 0..partitions {
+                if inner.written_end(&TopicPartition::new(name, partition))? > 0 {
+                    return Ok((false, None));
+                }
+            }
             topic.spec.partitions = partitions;
             Ok((true, Some(vec![(topic_key(name), serde_json::to_vec(&Entry::of(&topic)).ok())])))
         })
