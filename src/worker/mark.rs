@@ -18,7 +18,7 @@ pub(crate) const MARK_TAG: u8 = 3;
 /// The same where outputs of the commit follow from its deltas: releases that do not know of that refuse it.
 pub(crate) const DERIVING_MARK_TAG: u8 = 4;
 /// The first that only newer releases know: whatever a record says besides what is read here needs a kind of its own.
-const NEXT_TAG: u8 = 5;
+const UNKNOWN_FROM: u8 = 5;
 
 /// The end of a commit. Without it nothing of the commit counts.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -157,10 +157,10 @@ impl<'a> Entry<'a> {
                 Ok(Self::Mark(mark))
             }
             // The checksum of its frame held.
-            Some([tag, ..]) if *tag >= NEXT_TAG => {
+            Some([tag, ..]) if *tag >= UNKNOWN_FROM => {
                 let message = format!(
                     "the changelog holds a record of kind {tag}, this build knows those up to {}; use the release that wrote it",
-                    NEXT_TAG - 1
+                    UNKNOWN_FROM - 1
                 );
                 Err(Error::new(ErrorKind::Unsupported, message).at_offset(record.offset))
             }
@@ -177,7 +177,8 @@ mod tests {
 
     #[test]
     fn a_kind_of_record_that_only_a_newer_release_knows_is_refused() {
-        for (tag, kind) in [(0, ErrorKind::Corrupt), (NEXT_TAG, ErrorKind::Unsupported), (255, ErrorKind::Unsupported)]
+        for (tag, kind) in
+            [(0, ErrorKind::Corrupt), (UNKNOWN_FROM, ErrorKind::Unsupported), (255, ErrorKind::Unsupported)]
         {
             let key = [tag, 1, 2];
             let record =

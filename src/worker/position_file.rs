@@ -9,6 +9,9 @@ use std::sync::Arc;
 use crate::disk::Disk;
 use crate::error::{Error, ErrorKind, Result};
 
+/// The format of the file, which does not say it.
+const FORMAT: u32 = 1;
+
 /// A file with a position and its checksum; absent for tasks that are kept in memory.
 #[derive(Clone, Debug)]
 pub(crate) struct PositionFile {
@@ -59,7 +62,7 @@ impl PositionFile {
             Err(error) => return Err(Error::io(format!("cannot read {}", path.display()), error)),
         };
         if let Some(format) = format_in(&text) {
-            return Err(Error::newer_format(&path.display(), format, 1));
+            return Err(Error::newer_format(&path.display(), format, FORMAT));
         }
         let Some((position, id)) = parsed(&text) else {
             let message = format!("{} is damaged; remove it, and the changelog is read from its start", path.display());

@@ -244,7 +244,7 @@ impl Cleaner<'_> {
         let (Some(last), disk) = (going.last(), self.partition.disk()) else { return Ok(()) };
         for group in names_in(disk, groups)? {
             let path = position::position_path(&groups.join(&group), &self.partition.place)?;
-            if let Some(position) = position::read(disk, &path)?
+            if let Some(position) = position::known(disk, &path)?
                 && position < last.ends.offset
             {
                 tracing::warn!(topic = %self.partition.place.topic, partition = self.partition.place.partition, group,

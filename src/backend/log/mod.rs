@@ -362,7 +362,7 @@ impl Replay for LogBackend {
     }
 
     fn position(&self, group: &str, place: &TopicPartition) -> Result<Option<u64>> {
-        position::read(self.disk(), &position::position_path(&self.group_folder(group)?, place)?)
+        position::known(self.disk(), &position::position_path(&self.group_folder(group)?, place)?)
     }
 
     fn owners(&self, group: &str, set: &AssignmentSet) -> Result<Vec<Option<Owner>>> {

@@ -10,6 +10,9 @@ use crate::disk::{Disk, DiskFile};
 use crate::error::{Error, ErrorKind, Result};
 use crate::topic::TopicPartition;
 
+/// The format of the file.
+const FORMAT: u32 = 0;
+
 /// How often a file is read again that was being written.
 const READS: usize = 5;
 
@@ -24,6 +27,7 @@ pub(super) fn write(file: &DiskFile, path: &Path, position: u64) -> Result<()> {
     bytes[..8].copy_from_slice(&position.to_le_bytes());
     let crc = crc32c::crc32c(&bytes[..8]);
     bytes[8..12].copy_from_slice(&crc.to_le_bytes());
+    bytes[12..].copy_from_slice(&FORMAT.to_le_bytes());
     file.write_all_at(&bytes, 0).map_err(|error| io_error("write", path, error))
 }
 
@@ -34,15 +38,27 @@ pub(super) fn read(disk: &Disk, path: &Path) -> Result<Option<u64>> {
         let Some(bytes) = bytes.first_chunk::<16>() else { continue };
         let word = |at: usize| u32::from_le_bytes(std::array::from_fn(|i| bytes[at + i]));
         let (offset, check, format) = (crc32c::crc32c(&bytes[..8]), word(8), word(12));
-        if format == 0 && check == offset {
+        if format == FORMAT && check == offset {
             return Ok(Some(u64::from_le_bytes(std::array::from_fn(|i| bytes[i]))));
         }
-        if format != 0 && check == crc32c::crc32c_append(offset, &bytes[12..]) {
-            return Err(Error::newer_format(&path.display(), format, 0));
+        if format != FORMAT && check == crc32c::crc32c_append(offset, &bytes[12..]) {
+            return Err(Error::newer_format(&path.display(), format, FORMAT));
         }
     }
     let message = format!("{} is damaged at byte 0; remove it to forget the position", path.display());
     Err(Error::new(ErrorKind::Corrupt, message))
+}
+
+/// The same for whoever can do without: positions are not synced, and a loss of power may have left part of one. The task
+/// publishes it again when it starts.
+pub(super) fn known(disk: &Disk, path: &Path) -> Result<Option<u64>> {
+    read(disk, path).or_else(|error| match error.kind() {
+        ErrorKind::Corrupt => {
+            tracing::warn!(%error, "the position counts as not known");
+            Ok(None)
+        }
+        _ => Err(error),
+    })
 }
 
 /// Removes every group's positions in a topic: another of that name begins anew.

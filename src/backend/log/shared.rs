@@ -13,8 +13,11 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 use crate::disk::{DiskFile, Look, PAGE_BYTES, SharedPage};
 use crate::error::{Error, Result};
 
+/// The format of an end page.
+const FORMAT: u8 = 1;
+
 /// Says that an end page was initialised, and by which format: the last byte is its number.
-const MAGIC: u64 = u64::from_le_bytes(*b"gretend1");
+const MAGIC: u64 = u64::from_le_bytes([b'g', b'r', b'e', b't', b'e', b'n', b'd', b'0' + FORMAT]);
 
 /// A struct that any bytes are a valid value of, and that threads and processes may use at once.
 ///
@@ -104,7 +107,7 @@ impl EndPage {
         let (own, found) = (MAGIC.to_le_bytes(), page.0.magic.load(Ordering::Acquire).to_le_bytes());
         match (own, found) {
             ([name @ .., own], [found_name @ .., found @ b'1'..=b'9']) if name == found_name && found > own => {
-                Err(Error::newer_format(&path.display(), u32::from(found - b'0'), u32::from(own - b'0')))
+                Err(Error::newer_format(&path.display(), u32::from(found - b'0'), FORMAT.into()))
             }
             _ => Ok(page),
         }
