@@ -135,6 +135,50 @@ fn a_worker_goes_on_where_publishers_are_held_up() {
     assert_eq!(rows.as_array().unwrap().iter().map(|row| row["value"].as_u64().unwrap()).sum::<u64>(), 500);
 }
 
+/// The stores have a disk of their own, so that it is RocksDB that meets its end: at a checkpoint, and where it is opened.
+#[test]
+fn a_store_without_room_is_closed_and_opened_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path();
+    let state = dir.join("gretchen-data/state");
+    fs::create_dir_all(&state).unwrap();
+    let disk = SmallDisk::mount(&state, 16);
+    fs::write(dir.join("gretchen.toml"), "partitions = 1\n").unwrap();
+    let send = |numbers: std::ops::Range<u32>| {
+        let name = format!("{}.jsonl", numbers.start);
+        fs::write(dir.join(&name), orders(numbers)).unwrap();
+        good(dir, &["send", "shop-orders", "--file", &name]);
+    };
+    let count = || -> u64 {
+        let rows = json_of(dir, &["tables", "by-id", "--json"]);
+        rows.as_array().unwrap().iter().map(|row| row["value"].as_u64().unwrap()).sum()
+    };
+    send(0..500);
+    let mut working = Working::start(dir);
+    working.wait_for(" started ", PATIENCE);
+    disk.fill();
+    send(500..1_000);
+    let line = working.line_with("waits for room", PATIENCE);
+    for part in ["the state of table", "make room on that disk"] {
+        assert!(line.contains(part), "{part}: {line}");
+    }
+    // It has been closed, and is opened every second.
+    working.forget();
+    let line = working.line_with("waits for room", PATIENCE);
+    assert!(line.contains("make room on that disk"), "{line}");
+    disk.make_room();
+    let clock = Clock::system();
+    let began = clock.moment();
+    send(1_000..1_500);
+    while count() < 1_500 {
+        assert!(clock.moment().since(began) < PATIENCE, "{} of 1500: {:#?}", count(), working.last_words());
+    }
+    working.stop();
+    let paid = json_of(dir, &["tables", "paid", "--json"]);
+    let paid: u64 = paid.as_array().unwrap().iter().map(|row| row["value"].as_u64().unwrap()).sum();
+    assert_eq!((count(), paid), (1_500, 250 * 1_500));
+}
+
 /// Of a disk of 64 MiB publishers leave 8, commits 4, and commits of what goes with its input 2: to the last block.
 #[tokio::test]
 async fn the_last_of_a_disk_is_kept_for_what_makes_room() {
@@ -282,6 +326,11 @@ impl Working {
 
     /// Waits until it says so; what it said meanwhile must be nothing worse.
     fn wait_for(&self, what: &str, patience: Duration) {
+        self.line_with(what, patience);
+    }
+
+    /// The same; what it says then.
+    fn line_with(&self, what: &str, patience: Duration) -> String {
         let mut said = Vec::new();
         while !said.last().is_some_and(|line: &String| line.contains(what)) {
             let line =
@@ -289,6 +338,7 @@ impl Working {
             assert!(!line.contains("the partition stopped"), "{line}");
             said.push(line);
         }
+        said.pop().unwrap_or_default()
     }
 
     /// The last lines of its log.

@@ -32,6 +32,8 @@ fn round(random: &mut Random, fsync: bool) -> (usize, usize) {
     let mut stage = Stage::new("shop", fsync);
     stage.spec.commit_ms = random.within(5..40);
     let mut workers: Vec<Worker> = Vec::new();
+    // Kills by how many were at work.
+    let mut at_work = [0; WORKERS];
     let mut kills = 0;
     let mut next_kill_ms = 300;
     let mut last_kill = stage.clock.moment();
@@ -55,16 +57,19 @@ fn round(random: &mut Random, fsync: bool) -> (usize, usize) {
                 // All at once: nobody takes over, and the log is closed without a word.
                 stage.close();
                 kills += workers.len();
+                at_work[workers.len() - 1] += workers.len();
                 workers.drain(..).for_each(Worker::kill);
             } else if random.one_in(8) {
                 // In between one leaves as it should.
                 let leaves = workers.swap_remove(which);
                 stage.stop(vec![leaves]);
             } else {
+                at_work[workers.len() - 1] += 1;
                 workers.swap_remove(which).kill();
                 kills += 1;
             }
-            if workers.len() < WORKERS && random.one_in(3) {
+            let wanted = random.within(0..WORKERS as u64 + 1) as usize;
+            while workers.len() < wanted {
                 workers.push(stage.worker());
             }
             next_kill_ms = random.within(20..300);
@@ -78,8 +83,9 @@ fn round(random: &mut Random, fsync: bool) -> (usize, usize) {
     stage.stop(workers);
     shop::check(&mut stage);
     let (starts, from_checkpoint) = stage.check_recoveries();
+    assert!(at_work.iter().all(|kills| *kills > 0), "kills with one to {WORKERS} workers: {at_work:?}");
     println!(
-        "{kills} kills and {} orders in {killing:.1?}, caught up after {:.1?}; {starts} starts of tasks, {from_checkpoint} of them from a checkpoint; all in {:.1?}",
+        "{kills} kills, with one to {WORKERS} workers {at_work:?}, and {} orders in {killing:.1?}, caught up after {:.1?}; {starts} starts of tasks, {from_checkpoint} of them from a checkpoint; all in {:.1?}",
         stage.orders.len(),
         caught_up - killing,
         stage.passed(began)

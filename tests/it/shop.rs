@@ -1,5 +1,7 @@
 //! The app of the kill tests, and the same figures computed apart.
 
+mod forms;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Write;
@@ -61,12 +63,16 @@ static RETURNED: Table<String, OrderTotal> = Table::new("returned").output("retu
 static ACCEPTED: Table<String, OrderTotal> = Table::new("accepted").output("accepted");
 
 fn add(total: &mut OrderTotal, name: &str, order: &Order) {
+    add_order(total, name, order.amount, order.quantity);
+}
+
+fn add_order(total: &mut OrderTotal, name: &str, amount: Decimal, quantity: i32) {
     name.clone_into(&mut total.customer);
     total.orders += 1;
-    total.revenue += order.amount;
-    total.smallest = if total.orders == 1 { order.amount } else { total.smallest.min(order.amount) };
-    total.largest = total.largest.max(order.amount);
-    total.quantity += i64::from(order.quantity);
+    total.revenue += amount;
+    total.smallest = if total.orders == 1 { amount } else { total.smallest.min(amount) };
+    total.largest = total.largest.max(amount);
+    total.quantity += i64::from(quantity);
 }
 
 #[agent(topic = "orders", key = quantity, table = BY_QUANTITY)]
@@ -170,19 +176,10 @@ fn refuse(order: &Order) -> Result<(), BoxError> {
 /// The app of that name.
 pub(crate) fn app(name: &str) -> App {
     match name {
-        "shop" => App::new(APP)
-            .agent::<totals>()
-            .agent::<large_totals>()
-            .agent::<by_quantity>()
-            .agent::<returned>()
-            .agent::<large>()
-            .agent::<by_number>()
-            .agent::<bulky>()
-            .agent::<batched>()
-            .agent::<beside>()
-            .agent::<owner>(),
+        "shop" => app("simulated").agent::<owner>(),
         "owners" => App::new(APP).agent::<owner>().agent::<totals>().agent::<large>(),
-        "simulated" => App::new(APP)
+        "simulated" => forms::with(app("usual")),
+        "usual" => App::new(APP)
             .agent::<totals>()
             .agent::<large_totals>()
             .agent::<by_quantity>()
@@ -259,10 +256,11 @@ fn partition_of_customer(order: &Order) -> u32 {
 /// Checks everything of the app `shop`. The workers have caught up and stopped.
 pub(crate) fn check(stage: &mut Stage) {
     check_figures(stage);
+    check_forms(stage);
     stage.check_owners();
 }
 
-/// Checks every table and every output topic of the apps `shop` and `simulated`.
+/// Checks the tables and output topics of the app `usual`, which the apps `shop` and `simulated` have, too.
 pub(crate) fn check_figures(stage: &mut impl Evidence) {
     let orders = stage.orders();
     let customers = totals_by(orders.iter().cloned(), |order| order.customer.clone());
@@ -289,6 +287,11 @@ pub(crate) fn check_figures(stage: &mut impl Evidence) {
     // Records of several partitions meet in a repartition topic: in which order is open.
     check_updates(stage, "by-quantity", &quantities, false);
     check_updates(stage, "returned", &customers, false);
+}
+
+/// Checks what the other forms of agent in the apps `shop` and `simulated` have made.
+pub(crate) fn check_forms(stage: &mut impl Evidence) {
+    forms::check(stage, &totals_by(stage.orders().into_iter(), |order| order.customer.clone()));
 }
 
 /// Checks what holds where records may be processed more than once: all have come, whatever came again. Returns how many

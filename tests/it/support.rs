@@ -216,9 +216,13 @@ impl Worker {
     /// Ends it with SIGKILL. Afterwards it is gone.
     pub(crate) fn kill(mut self) {
         // Its successor may meet its locks while the kernel takes them away.
-        fs::write(self.folder.join("killed").join(self.number.to_string()), "").unwrap();
+        let note = self.folder.join("killed").join(self.number.to_string());
+        fs::write(&note, "").unwrap();
         self.child.kill().unwrap();
         self.child.wait().unwrap();
+        let started = fs::read_dir(self.folder.join("stderr")).unwrap().count() as u32;
+        let left = Left { started, covered: covered(&self.folder.join("data/state").join(APP)) };
+        fs::write(&note, serde_json::to_vec(&left).unwrap()).unwrap();
     }
 
     /// Whether it has ended, and how.
@@ -250,6 +254,32 @@ impl Drop for Worker {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// What a killed worker has left.
+#[derive(Debug, Serialize, Deserialize)]
+struct Left {
+    /// How many workers had been started until then.
+    started: u32,
+    /// Of each agent's partitions how much of the changelog checkpoints cover, whoever wrote them.
+    covered: Vec<(String, u32, u64)>,
+}
+
+/// The position that each task writes down behind its stores at every checkpoint.
+fn covered(state: &Path) -> Vec<(String, u32, u64)> {
+    let mut covered = Vec::new();
+    for agent in
+        fs::read_dir(state).into_iter().flatten().filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+    {
+        for entry in fs::read_dir(state.join(&agent)).into_iter().flatten().flatten() {
+            let name = entry.file_name().into_string().unwrap();
+            let Some(partition) = name.strip_suffix(".position") else { continue };
+            let text = fs::read_to_string(entry.path()).unwrap();
+            let position = text.split(' ').next().unwrap().parse().unwrap();
+            covered.push((agent.clone(), partition.parse().unwrap(), position));
+        }
+    }
+    covered
 }
 
 /// The lines of a worker; one that was killed may have left half a line.
@@ -507,9 +537,20 @@ impl Stage {
         }
     }
 
-    /// Once a start found a checkpoint, no later start reads the whole changelog again.
+    /// No start reads again what a checkpoint had covered when a worker was killed before, or what an earlier start found covered.
     pub(crate) fn check_recoveries(&self) -> (usize, usize) {
         let mut starts: Vec<(i64, u32, String, u32, u64)> = Vec::new();
+        let all = (1..=self.spec.number).filter_map(|number| {
+            let note = fs::read(self.folder().join("killed").join(number.to_string())).ok()?;
+            Some(serde_json::from_slice::<Left>(&note).unwrap())
+        });
+        // By the first worker that must find it.
+        let mut lefts: BTreeMap<(String, u32), Vec<(u32, u64)>> = BTreeMap::new();
+        for left in all {
+            for (agent, partition, covered) in left.covered {
+                lefts.entry((agent, partition)).or_default().push((left.started + 1, covered));
+            }
+        }
         for (number, said) in self.said() {
             if let What::Started { agent, partition, covered, .. } = said.what {
                 starts.push((said.at_ms, number, agent, partition, covered));
@@ -519,6 +560,12 @@ impl Stage {
         let mut covered_by: BTreeMap<(&str, u32), u64> = BTreeMap::new();
         let mut from_checkpoint = 0;
         for (at_ms, number, agent, partition, covered) in &starts {
+            let lefts = lefts.get(&(agent.clone(), *partition)).into_iter().flatten();
+            let left = lefts.filter(|(from, _)| from <= number).map(|(_, covered)| *covered).max().unwrap_or(0);
+            assert!(
+                *covered >= left,
+                "worker {number} began {agent}/{partition} at {covered} of its changelog at {at_ms} although {left} was covered when a worker was killed before"
+            );
             let known = covered_by.entry((agent, *partition)).or_default();
             assert!(
                 covered >= known,

@@ -43,7 +43,7 @@ fn every_figure_is_right(guarantee: Guarantee) {
     told.guarantee = guarantee;
     let open = |clock: Clock| KafkaBackend::open(told.clone(), clock);
     let session =
-        Session::on(shop::app("simulated"), folder.path(), PARTITIONS, |clock| Ok(Arc::new(open(clock)?))).unwrap();
+        Session::on(shop::app("usual"), folder.path(), PARTITIONS, |clock| Ok(Arc::new(open(clock)?))).unwrap();
     let mut orders = Vec::new();
     for round in 0..2_u64 {
         orders.extend(shop::orders(&mut Random::numbered(round), orders.len(), 1_500, false));

@@ -21,7 +21,7 @@ use super::{fresh_prefix, options_at};
 use crate::shop::{self, Evidence, Order};
 use crate::support::{PARTITIONS, Random};
 
-const APP: &str = "simulated";
+const APP: &str = "usual";
 
 /// Workers of a test.
 pub(super) const WORKERS: usize = 3;

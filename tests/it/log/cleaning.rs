@@ -294,6 +294,34 @@ async fn compaction_keeps_the_last_record_of_every_key() {
     assert_eq!(tombstones, 0, "{left:?}");
 }
 
+/// A millisecond before its time a tombstone is there, whoever compacts, and then it is not.
+#[tokio::test]
+async fn a_tombstone_stays_for_as_long_as_the_topic_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Clock::manual(START_MS);
+    let backend = open(folder.path(), &clock);
+    let place = topic(&backend, &["cleanup=compact", "delete_retention_ms=1h"]).await;
+    append(&backend, &place, &[("gone".to_owned(), Some("value".to_owned()))]).await;
+    append(&backend, &place, &[("gone".to_owned(), None)]).await;
+    let tombstones = async || {
+        // So that there is something to compact, and what was there is in a segment before the last.
+        for i in 0..20 {
+            append(&backend, &place, &[bulky(i % 3)]).await;
+        }
+        backend.clean(&place, true).await.unwrap();
+        let there = read_from(&backend, &place, 0);
+        assert!(there.iter().all(|(offset, ..)| *offset != 0), "the value is compacted away: {there:?}");
+        there.iter().filter(|(.., value)| value.is_none()).count()
+    };
+    // Its time begins with the compaction that takes away what it deletes.
+    assert_eq!(tombstones().await, 1);
+    clock.advance(Duration::from_secs(60 * 60) - Duration::from_millis(1));
+    assert_eq!(tombstones().await, 1);
+    assert_eq!(tombstones().await, 1);
+    clock.advance(Duration::from_millis(1));
+    assert_eq!(tombstones().await, 0);
+}
+
 fn check_compacted(backend: &LogBackend, place: &TopicPartition, all: &[Seen], round: usize) {
     let have = read_from(backend, place, 0);
     assert!(have.is_sorted_by_key(|(offset, ..)| *offset), "round {round}");

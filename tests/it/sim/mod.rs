@@ -73,18 +73,27 @@ fn each_seed(test: &str, seeds: u64, run: impl Fn(u64) + Sync) -> u64 {
 
 #[test]
 fn nothing_is_lost_repeated_or_wrong_whatever_happens() {
-    let [compacted, cleaned, indexed] = [const { AtomicU64::new(0) }; 3];
+    let [compacted, cleaned, indexed, losses, ends, faults, removals] = [const { AtomicU64::new(0) }; 7];
     let seeds = each_seed("sim::nothing_is_lost_repeated_or_wrong_whatever_happens", SEEDS, |seed| {
         let course = Run::new(seed, Kind::Fsync).complete();
-        compacted.fetch_add(u64::from(course.compacted > 0), Ordering::SeqCst);
-        cleaned.fetch_add(u64::from(course.cleaned > 0), Ordering::SeqCst);
-        indexed.fetch_add(u64::from(course.indexed > 0), Ordering::SeqCst);
+        let count = |runs: &AtomicU64, times: usize| runs.fetch_add(u64::from(times > 0), Ordering::SeqCst);
+        count(&compacted, course.compacted);
+        count(&cleaned, course.cleaned);
+        count(&indexed, course.indexed);
+        count(&losses, course.accidents.losses);
+        count(&ends, course.accidents.ends);
+        count(&faults, course.accidents.faults);
+        count(&removals, course.accidents.removals);
     });
     // Of what never happens nothing would be said.
     let enough = [
         (compacted, 30, "changelogs were compacted"),
         (cleaned, 30, "topics were compacted"),
         (indexed, 3, "segments had an index"),
+        (losses, 2, "the power was lost between two calls"),
+        (ends, 2, "a process was killed, or lost the power, in a call"),
+        (faults, 3, "calls failed"),
+        (removals, 10, "stores of tables were removed"),
     ];
     for (runs, least, what) in enough {
         let runs = runs.into_inner();

@@ -50,6 +50,20 @@ pub(super) struct Course {
     pub(super) cleaned: usize,
     /// Indexes of segments.
     pub(super) indexed: usize,
+    pub(super) accidents: Accidents,
+}
+
+/// How often what happened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Accidents {
+    /// The power was lost between two calls.
+    pub(super) losses: usize,
+    /// A process was killed, or lost the power, in one of its calls.
+    pub(super) ends: usize,
+    /// Calls began to fail.
+    pub(super) faults: usize,
+    /// Stores of tables were removed.
+    pub(super) removals: usize,
 }
 
 /// A run of one seed.
@@ -78,6 +92,7 @@ pub(super) struct Run {
     wrong_ms: Option<i64>,
     /// Topics whose records went where there were later ones of the key.
     thinned: BTreeSet<&'static str>,
+    accidents: Accidents,
     /// Calls may have failed since all processes were started.
     excused: bool,
     diary: String,
@@ -125,6 +140,7 @@ impl Run {
             faulty: false,
             wrong_ms: None,
             thinned: BTreeSet::new(),
+            accidents: Accidents::default(),
             excused: false,
             diary: String::new(),
             warnings: Warnings::default(),
@@ -165,6 +181,7 @@ impl Run {
         self.finish();
         let took = self.course();
         shop::check_figures(&mut self);
+        shop::check_forms(&mut self);
         if self.kind == Kind::Os {
             self.lose_power_without_syncs();
         }
@@ -173,7 +190,8 @@ impl Run {
 
     /// What the run came to, by the files that there are.
     fn course(&self) -> Course {
-        let mut course = Course { trace: self.machine.trace(), compacted: 0, cleaned: 0, indexed: 0 };
+        let mut course =
+            Course { trace: self.machine.trace(), compacted: 0, cleaned: 0, indexed: 0, accidents: self.accidents };
         let process = self.machine.start().unwrap();
         let (disk, topics) = (process.disk(), Path::new(DATA).join("topics"));
         for topic in disk.names(&topics).unwrap() {
@@ -240,6 +258,7 @@ impl Run {
         }
         if ended {
             self.note("the producer has ended");
+            self.accidents.ends += 1;
         }
         if ended || failed {
             self.producer = None;
@@ -260,6 +279,7 @@ impl Run {
         let result = worker.ended.borrow_mut().take();
         if worker.process.has_ended() {
             self.note(format_args!("worker {number} has ended"));
+            self.accidents.ends += 1;
             self.check_acknowledged();
             return false;
         }

@@ -1,6 +1,7 @@
 //! What takes several steps, interrupted at each of its calls: by the end of the process, or by a loss of power.
 
 use std::path::Path;
+use std::time::Duration;
 
 use gretchen::backend::log::{LogBackend, LogOptions};
 use gretchen::backend::{Backend, Producer, ProducerId, Replay};
@@ -359,20 +360,51 @@ fn left(log: &LogBackend) -> Result<Vec<(u64, u64)>> {
     Ok(left)
 }
 
+/// How records go.
+#[derive(Clone, Copy)]
+enum Letting {
+    /// By the topic's settings.
+    Settings(&'static [&'static str]),
+    /// By their age.
+    Older,
+    /// Those before an offset, because nobody needs them.
+    Before(u64),
+}
+
+impl Letting {
+    fn settings(self) -> &'static [&'static str] {
+        match self {
+            Self::Settings(settings) => settings,
+            Self::Older => &["retention_ms=1d"],
+            Self::Before(_) => &[],
+        }
+    }
+
+    async fn go(self, log: &LogBackend) -> Result<()> {
+        match self {
+            Self::Settings(_) | Self::Older => log.clean(&place(), true).await.map(drop),
+            Self::Before(offset) => log.delete_before(&place(), offset).await.map(drop),
+        }
+    }
+}
+
 /// A machine on which a process was letting records go, and ended in that call unless it was through.
-fn let_go_until(settings: &[&str], call: u64, crash: Crash, seed: u64) -> (Machine, bool) {
+fn let_go_until(letting: Letting, call: u64, crash: Crash, seed: u64) -> (Machine, bool) {
     let machine = Machine::new(call << 24 | seed);
-    machine.start().map(|process| process.block_on(keyed(&open(&process).unwrap(), settings))).unwrap().unwrap();
-    let reached = clean_until(&machine, call, crash);
+    let process = machine.start().unwrap();
+    process.block_on(keyed(&open(&process).unwrap(), letting.settings())).unwrap();
+    drop(process);
+    machine.advance(Duration::from_secs(2 * 24 * 60 * 60));
+    let reached = clean_until(&machine, letting, call, crash);
     (machine, reached)
 }
 
 /// Lets records go in another process, which ends in that call of it; whether it came so far.
-fn clean_until(machine: &Machine, call: u64, crash: Crash) -> bool {
+fn clean_until(machine: &Machine, letting: Letting, call: u64, crash: Crash) -> bool {
     let process = machine.start().unwrap();
     let log = open(&process).unwrap();
     process.crash_at_call(call, crash);
-    let done = process.block_on(log.clean(&place(), true));
+    let done = process.block_on(letting.go(&log));
     assert!(done.is_ok() || process.has_ended(), "call {call}: {done:?}");
     process.has_ended()
 }
@@ -383,7 +415,7 @@ fn names(machine: &Machine) -> Vec<String> {
 }
 
 /// Loses the power of a machine, and looks at what is left.
-fn check_left(machine: &Machine, check: impl Fn(&[u64], u64), when: &str) {
+fn check_left(machine: &Machine, letting: Letting, check: impl Fn(&[u64], u64), when: &str) {
     machine.lose_power();
     let process = machine.start().unwrap();
     let log = open(&process).unwrap();
@@ -393,31 +425,31 @@ fn check_left(machine: &Machine, check: impl Fn(&[u64], u64), when: &str) {
     let numbers: Vec<u64> = found.into_iter().map(|(_, number)| number).collect();
     check(&numbers, offsets.start);
     // It goes on, and comes to its end.
-    process.block_on(log.clean(&place(), true)).unwrap();
+    process.block_on(letting.go(&log)).unwrap();
     check(&left(&log).unwrap().into_iter().map(|(_, number)| number).collect::<Vec<_>>(), offsets.start);
 }
 
 /// Lets records go in a process that ends in each of its calls, by a kill that a loss of power follows, or by a loss of
 /// power. Where a kill leaves a change of names that nobody has synced, another process takes it up, and the power is lost
 /// in each call of that.
-fn letting_go(settings: &[&str], check: impl Fn(&[u64], u64)) -> u64 {
+fn letting_go(letting: Letting, check: impl Fn(&[u64], u64)) -> u64 {
     let (mut before, mut taken_up) = (Vec::new(), 0);
     for call in 1.. {
         let mut reached = false;
         for seed in 0..2 * LOSSES {
             let crash = if seed % 2 == 0 { Crash::Kill } else { Crash::PowerLoss };
-            let (machine, ended) = let_go_until(settings, call, crash, seed);
+            let (machine, ended) = let_go_until(letting, call, crash, seed);
             reached |= ended;
-            check_left(&machine, &check, &format!("{crash:?} in call {call}, seed {seed}"));
+            check_left(&machine, letting, &check, &format!("{crash:?} in call {call}, seed {seed}"));
         }
         if !reached {
             assert!(taken_up > 3, "{taken_up}");
             return call - 1;
         }
-        let now = names(&let_go_until(settings, call, Crash::Kill, 0).0);
+        let now = names(&let_go_until(letting, call, Crash::Kill, 0).0);
         if now != before {
             taken_up += 1;
-            take_up(settings, call, &check);
+            take_up(letting, call, &check);
         }
         before = now;
     }
@@ -426,18 +458,18 @@ fn letting_go(settings: &[&str], check: impl Fn(&[u64], u64)) -> u64 {
 
 /// What a process has begun that was killed in that call is taken up by another, which loses its power in each call: more
 /// often where it changes names, and in the call after that.
-fn take_up(settings: &[&str], killed: u64, check: impl Fn(&[u64], u64)) {
+fn take_up(letting: Letting, killed: u64, check: impl Fn(&[u64], u64)) {
     let (mut before, mut losses) = (Vec::new(), LOSSES);
     for call in 1.. {
-        let (machine, _) = let_go_until(settings, killed, Crash::Kill, 0);
-        let reached = clean_until(&machine, call, Crash::Kill);
+        let (machine, _) = let_go_until(letting, killed, Crash::Kill, 0);
+        let reached = clean_until(&machine, letting, call, Crash::Kill);
         let now = names(&machine);
         let likely = if now == before { 1 } else { 5 * LOSSES };
         for seed in 0..likely.max(std::mem::replace(&mut losses, likely)) {
-            let (machine, _) = let_go_until(settings, killed, Crash::Kill, call << 8 | seed);
-            clean_until(&machine, call, Crash::PowerLoss);
+            let (machine, _) = let_go_until(letting, killed, Crash::Kill, call << 8 | seed);
+            clean_until(&machine, letting, call, Crash::PowerLoss);
             let when = format!("killed in call {killed}, then a loss of power in call {call}, seed {seed}");
-            check_left(&machine, &check, &when);
+            check_left(&machine, letting, &check, &when);
         }
         if !reached {
             return;
@@ -448,7 +480,7 @@ fn take_up(settings: &[&str], killed: u64, check: impl Fn(&[u64], u64)) {
 
 #[test]
 fn compaction_that_is_interrupted() {
-    let calls = letting_go(&["cleanup=compact"], |numbers, start| {
+    let calls = letting_go(Letting::Settings(&["cleanup=compact"]), |numbers, start| {
         assert_eq!(start, 0);
         // The last segment is not touched: of those before it the last record of each key stays.
         let stay = CLOSED - KEYS..RECORDS;
@@ -457,12 +489,30 @@ fn compaction_that_is_interrupted() {
     assert!(calls > 60, "{calls}");
 }
 
-#[test]
-fn retention_that_is_interrupted() {
-    let calls = letting_go(&["retention_bytes=4096"], |numbers, start| {
+/// What is left is the newest, and at least so many.
+fn newest(least: u64) -> impl Fn(&[u64], u64) {
+    move |numbers, start| {
         let first = numbers[0];
         assert!(first >= start && numbers.iter().copied().eq(first..RECORDS), "{numbers:?}");
-        assert!(RECORDS - first > 8, "{numbers:?}");
-    });
+        assert!(RECORDS - first >= least, "{numbers:?}");
+    }
+}
+
+#[test]
+fn retention_that_is_interrupted() {
+    let calls = letting_go(Letting::Settings(&["retention_bytes=4096"]), newest(9));
+    assert!(calls > 40, "{calls}");
+}
+
+#[test]
+fn retention_by_age_that_is_interrupted() {
+    // The last segment is closed now, and what is in it is no older.
+    let calls = letting_go(Letting::Older, newest(RECORDS - CLOSED));
+    assert!(calls > 40, "{calls}");
+}
+
+#[test]
+fn a_deletion_of_what_nobody_needs_that_is_interrupted() {
+    let calls = letting_go(Letting::Before(15), newest(RECORDS - 15));
     assert!(calls > 40, "{calls}");
 }

@@ -50,6 +50,36 @@ fn one_sync_is_for_all_that_wait() {
     });
 }
 
+/// Of all that wait for a sync that fails none is told that its record is durable, and nothing is tried again in silence.
+#[test]
+fn all_that_wait_for_a_sync_hear_of_its_failure() {
+    let machine = Machine::new(1);
+    let process = machine.start().unwrap();
+    process.block_on(async {
+        let log = open(&process).unwrap();
+        log.create_topic(&TopicSpec::new("t", 1)).await.unwrap();
+        let mut first = log.producer(ProducerId::ANONYMOUS).await.unwrap();
+        append_unsynced(&mut *first, 0).await.unwrap();
+        first.flush().await.unwrap();
+        let mut producers = Vec::new();
+        for number in 1..=1_000 {
+            let mut producer = log.producer(ProducerId::ANONYMOUS).await.unwrap();
+            append_unsynced(&mut *producer, number).await.unwrap();
+            producers.push(producer);
+        }
+        machine.set_faults(Faults { sync: 1, ..Faults::default() });
+        let flushed = futures::future::join_all(producers.iter_mut().map(|producer| producer.flush())).await;
+        for flushed in flushed {
+            let kind = flushed.unwrap_err().kind();
+            assert!([ErrorKind::Io, ErrorKind::Poisoned].contains(&kind), "{kind:?}");
+        }
+        machine.set_faults(Faults::default());
+        let kind = append_unsynced(&mut *first, 0).await.unwrap_err().kind();
+        assert_eq!(kind, ErrorKind::Poisoned, "the disk is well again, and nobody knows what it has");
+        assert_eq!(log.offsets(&place()).unwrap().durable, 1);
+    });
+}
+
 #[test]
 fn records_behind_a_beginning_that_never_reached_the_disk() {
     let mut counts = BTreeSet::new();

@@ -34,7 +34,8 @@ impl Run {
     }
 
     fn let_some_run(&mut self) {
-        let turns = self.random.within(1..60) as usize;
+        // A worker takes some hundreds until all its agents are at work.
+        let turns = self.random.within(1..300) as usize;
         let processes = self.workers.len() as u64 + 1;
         let chosen = self.random.within(0..processes) as usize;
         match self.workers.get(chosen) {
@@ -130,6 +131,7 @@ impl Run {
             }
             _ => {
                 self.note("the power is lost");
+                self.accidents.losses += 1;
                 self.machine.lose_power();
             }
         }
@@ -167,11 +169,12 @@ impl Run {
         self.note(format_args!("the clock is {now} ms ahead from now on"));
     }
 
-    /// Somebody removes the stores, or those of one table, while nobody works with them: the changelogs have all that is in them.
+    /// Somebody kills the workers and removes the stores, or those of one table: the changelogs have all that is in them.
     fn lose_stores(&mut self) {
-        if !self.workers.is_empty() || self.faulty {
+        if self.faulty {
             return;
         }
+        self.workers.clear();
         let process = self.machine.start().unwrap();
         let disk = process.disk();
         let state = Path::new(DATA).join("state").join(APP);
@@ -181,6 +184,7 @@ impl Run {
             let folder = state.join(name);
             if disk.is_folder(&folder) {
                 self.note(format_args!("{} is removed", folder.display()));
+                self.accidents.removals += 1;
                 disk.remove_folder(&folder).unwrap();
             }
         }
@@ -192,6 +196,7 @@ impl Run {
     fn turn_faults(&mut self) {
         self.faulty = !self.faulty && self.kind == Kind::Fsync;
         self.excused |= self.faulty;
+        self.accidents.faults += usize::from(self.faulty);
         let faults = if self.faulty { self.faults } else { Faults::default() };
         self.note(format_args!("calls fail as {faults:?} says"));
         self.machine.set_faults(faults);
