@@ -3,29 +3,34 @@
 use std::any::Any;
 
 use crate::error::{Error, ErrorKind};
+use crate::record::DecodeError;
 
 /// Whether an error tells of storage that fails, and not of the record.
 pub(crate) fn is_storage(error: &(dyn std::error::Error + 'static)) -> bool {
-    storage_kind(error).is_some()
+    lookup_failed(error).is_some()
+        || first::<Error>(error).is_some_and(|error| {
+            matches!(
+                error.kind(),
+                ErrorKind::Io
+                    | ErrorKind::Full
+                    | ErrorKind::Corrupt
+                    | ErrorKind::Poisoned
+                    | ErrorKind::State
+                    | ErrorKind::Closed
+            )
+        })
 }
 
-/// How storage failed, where an error tells of that.
-pub(crate) fn storage_kind(error: &(dyn std::error::Error + 'static)) -> Option<ErrorKind> {
+/// How the lookup of a record's schema failed, where that is why it cannot be read.
+pub(crate) fn lookup_failed(error: &(dyn std::error::Error + 'static)) -> Option<ErrorKind> {
+    first::<DecodeError>(error)?.lookup_failed()
+}
+
+fn first<'a, T: std::error::Error + 'static>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a T> {
     let mut cause = Some(error);
     while let Some(error) = cause {
-        if let Some(error) = error.downcast_ref::<Error>() {
-            return Some(error.kind()).filter(|kind| {
-                matches!(
-                    kind,
-                    ErrorKind::Io
-                        | ErrorKind::Unsettled
-                        | ErrorKind::Full
-                        | ErrorKind::Corrupt
-                        | ErrorKind::Poisoned
-                        | ErrorKind::State
-                        | ErrorKind::Closed
-                )
-            });
+        if let Some(found) = error.downcast_ref::<T>() {
+            return Some(found);
         }
         cause = error.source();
     }
@@ -61,6 +66,7 @@ mod tests {
         assert!(is_storage(&Error::new(ErrorKind::Io, "cannot read")));
         assert!(!is_storage(&Error::new(ErrorKind::Key, "the key belongs elsewhere")));
         assert!(!is_storage(&*BoxError::from("no such customer")));
-        assert_eq!(storage_kind(&Error::new(ErrorKind::Unsettled, "who knows")), Some(ErrorKind::Unsettled));
+        let own = Error::new(ErrorKind::Agent, "failed").with_source(BoxError::from(Error::new(ErrorKind::Io, "mine")));
+        assert_eq!(lookup_failed(&own), None);
     }
 }

@@ -19,7 +19,7 @@ pub use concurrent::{concurrently, concurrently_events};
 pub use declared::{Aggregation, aggregate};
 pub use def::{Agent, AgentDef, AgentFuture, KeyDef, OnError, OutputDef, Shape, Submitted};
 pub use event::{Batch, Event, IntoKey, IntoOutputs, Keyed, Outcome};
-pub(crate) use failure::{chain, is_storage, panicked, storage_kind};
+pub(crate) use failure::{chain, is_storage, lookup_failed, panicked};
 pub use input::{Input, Next};
 pub use outbox::Destination;
 pub use outbox::Emit;

@@ -33,7 +33,7 @@ mod value;
 
 use std::sync::Arc;
 
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 
 pub use codec::UnknownSymbol;
 pub use container::{Compression, ContainerDatums, ContainerWriter, container_to_datums};
@@ -175,6 +175,13 @@ impl std::fmt::Display for DecodeError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let WrongBytes { field, position, reason, .. } = &*self.0;
         write!(f, "field {} at byte {position}: {reason}", shown(field))
+    }
+}
+
+impl DecodeError {
+    /// How the lookup of a schema failed, where that is why: the bytes may be right.
+    pub(crate) fn lookup_failed(&self) -> Option<ErrorKind> {
+        self.0.storage.as_ref().map(|error| error.kind())
     }
 }
 

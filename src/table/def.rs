@@ -213,6 +213,14 @@ pub(super) enum StateError {
 }
 
 impl StateError {
+    /// What it means that stored bytes could not be read.
+    pub(super) fn unread(&self) -> ErrorKind {
+        match self {
+            Self::Decode(error) => error.lookup_failed().unwrap_or(ErrorKind::Corrupt),
+            Self::Encode(_) => ErrorKind::Corrupt,
+        }
+    }
+
     pub(super) fn kind(&self) -> ErrorKind {
         match self {
             Self::Decode(_) => ErrorKind::Decode,

@@ -339,7 +339,7 @@ impl<S: Clone + 'static> Slots<S> {
     #[cold]
     fn unreadable(&self, key: &[u8], error: StateError) -> Error {
         let (table, key) = (self.def.name, self.def.key_text(key));
-        Error::new(ErrorKind::Corrupt, format!("the stored state of key {key} of table {table} cannot be read"))
+        Error::new(error.unread(), format!("the stored state of key {key} of table {table} cannot be read"))
             .with_source(error)
             .at(&self.place)
     }
@@ -429,9 +429,12 @@ impl<S: Clone + 'static> Slots<S> {
         let schemas = self.schemas.clone();
         let decode = move |stored: &[u8]| {
             split_stored(stored).and_then(|(_, state)| decode(state, &schemas)).map_err(|error| {
-                Error::new(ErrorKind::Corrupt, format!("a stored state of table {name} cannot be read"))
-                    .with_source(error)
-                    .at(&place)
+                Error::new(
+                    error.lookup_failed().unwrap_or(ErrorKind::Corrupt),
+                    format!("a stored state of table {name} cannot be read"),
+                )
+                .with_source(error)
+                .at(&place)
             })
         };
         Merge::new(Arc::clone(&self.store), bounds, overlay, decode)

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::partition::TaskRun;
-use crate::agent::{AgentFuture, OnError, Shape, is_storage, storage_kind};
+use crate::agent::{AgentFuture, OnError, Shape, is_storage, lookup_failed};
 use crate::error::{BoxError, Error, ErrorKind, Result};
 use crate::record::RawRecord;
 use crate::topic::TopicPartition;
@@ -79,10 +79,8 @@ impl TaskRun {
     }
 
     fn stopped(&self, error: BoxError, place: Option<(usize, u64)>) -> Error {
-        // What may pass is looked at again, as where the task itself meets it.
-        let kind = storage_kind(&*error)
-            .filter(|kind| [ErrorKind::Io, ErrorKind::Unsettled].contains(kind))
-            .unwrap_or(ErrorKind::Agent);
+        // Whoever could not be asked may answer later.
+        let kind = lookup_failed(&*error).filter(|kind| *kind == ErrorKind::Io).unwrap_or(ErrorKind::Agent);
         let failed = Error::new(kind, format!("agent {} failed and stops at this record", self.plan.def.name));
         let failed = match place {
             Some((source, offset)) => failed

@@ -110,6 +110,8 @@ impl Start {
         let clock = &self.context.clock;
         // Since when, and how often, it was opened anew.
         let mut troubled: Option<(Moment, u32)> = None;
+        // Since when what was there before is not known, without another trouble in between.
+        let mut not_found: Option<Moment> = None;
         loop {
             let started = Cell::new(None);
             let commits = self.signals.commits.load(Ordering::Relaxed);
@@ -135,18 +137,19 @@ impl Start {
                         return Ok(());
                     }
                     let now = clock.moment();
-                    // The commit before the last counts: a task begins another when that is known.
-                    let got_on = self.signals.commits.load(Ordering::Relaxed) - commits > 1;
+                    // The commit before the last counts: a task begins another when that is known. Of what fails beside
+                    // commits that would say nothing.
+                    let got_on = error.kind() == ErrorKind::Unsettled
+                        && self.signals.commits.load(Ordering::Relaxed) - commits > 1;
                     if got_on || started.get().is_some_and(|started| now.since(started) > STEADY) {
                         (troubled, wait) = (None, FIND_OUT.0);
                     }
                     let (since, times) = troubled.map_or((now, 1), |(since, times)| (since, times + 1));
                     troubled = Some((since, times));
-                    let patience = match error.kind() {
-                        ErrorKind::NotFound => NOT_FOUND,
-                        _ => Duration::MAX,
-                    };
-                    if now.since(since) > self.context.options.give_up_after.min(patience) {
+                    not_found = (error.kind() == ErrorKind::NotFound).then(|| not_found.unwrap_or(now));
+                    if now.since(since) > self.context.options.give_up_after
+                        || not_found.is_some_and(|since| now.since(since) > NOT_FOUND)
+                    {
                         return Err(self.given_up(now.since(since), times, error));
                     }
                     tracing::warn!(agent = self.plan.def.name, partition = self.partition, %error, "the partition is opened anew to find out what counts");

@@ -242,8 +242,9 @@ impl Template {
             count += frames.iter().map(|frame| frame.records().count()).sum::<usize>();
         }
         assert_eq!(count, self.ids.len(), "{what}");
+        // One that is damaged counts as not known, and the group's task publishes it again.
         let position = backend.position(GROUP, &place)?;
-        assert_eq!(position, Some(77), "{what}");
+        assert!([Some(77), None].contains(&position), "{what}: {position:?}");
         Ok(())
     }
 

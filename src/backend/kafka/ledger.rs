@@ -109,6 +109,11 @@ impl Ledger {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether there was something to read.
+    pub(super) fn was_read(&self) -> bool {
+        self.state().reader.is_some()
+    }
+
     /// Reads up to an offset; `open` makes a reader from the start.
     pub(super) fn read_up_to(&self, end: u64, open: impl FnOnce() -> Result<KafkaReader>) -> Result<()> {
         let mut state = self.state();

@@ -188,13 +188,16 @@ impl Inner {
     /// Reads the ledger to its end. Blocks.
     fn read_ledger(&self) -> Result<()> {
         let place = self.ledger_place();
-        match self.check_partition(&place) {
-            Ok(()) => {}
+        let offsets = match self.check_partition(&place).and_then(|()| self.offsets(&place)) {
+            Ok(offsets) => offsets,
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            // A broker that has just come back does not know all that there is.
+            Err(error) if self.ledger.was_read() => {
+                return Err(Error::new(ErrorKind::Io, "what is known of topics cannot be found now").with_source(error));
+            }
             // Nothing was ever written to it.
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(error),
-        }
-        let offsets = self.offsets(&place)?;
+            Err(_) => return Ok(()),
+        };
         self.ledger.read_up_to(offsets.end, || self.readers.reader(&place, offsets.start, offsets))
     }
 

@@ -257,7 +257,7 @@ impl KafkaReader {
                 if self.next >= low {
                     let message =
                         format!("the partition ends at offset {high} now: records were lost, or it was made anew");
-                    return Err(Error::new(ErrorKind::NotFound, message).at(&place).at_offset(self.next));
+                    return Err(Error::new(ErrorKind::State, message).at(&place).at_offset(self.next));
                 }
                 tracing::warn!(topic = %place.topic, partition = place.partition, wanted = self.next, start = low, "records are gone before they were read");
                 self.next = low;

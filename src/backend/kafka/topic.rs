@@ -270,20 +270,26 @@ impl Inner {
     /// Takes over the number of partitions that a topic has on the brokers, where it never had a record: nothing goes by the
     /// other number. An app has said what the topic is to be and was not allowed to make it, and somebody else has made it.
     fn adopt(&self, name: &str) -> Result<bool> {
+        let Some(kept) = self.ledger.topic(name)? else { return Ok(false) };
+        let had = kept.spec.partitions;
+        // Twice for a while: a broker that has just come back may name some of them.
+        self.find_at_least(name, had)?;
+        let Some(partitions) = self.find_at_least(name, had)?.filter(|found| *found != had) else {
+            return Ok(false);
+        };
+        for partition in 0..partitions {
+            if self.written_end(&TopicPartition::new(name, partition))? > 0 {
+                return Ok(false);
+            }
+        }
         self.change(|inner| {
             let Some(mut topic) = inner.ledger.topic(name)? else { return Ok((false, None)) };
-            let had = topic.spec.partitions;
-            // Twice for a while: a broker that has just come back may name some of them.
-            inner.find_at_least(name, had)?;
-            let Some(partitions) = inner.find_at_least(name, had)?.filter(|found| *found != had) else {
-                return Ok((false, None));
-            };
-            for partition in 0..partitions {
-                if inner.written_end(&TopicPartition::new(name, partition))? > 0 {
-                    return Ok((false, None));
-                }
+            match topic.spec.partitions {
+                // Somebody else was as far.
+                now if now == partitions => return Ok((true, None)),
+                now if now != had => return Ok((false, None)),
+                _ => topic.spec.partitions = partitions,
             }
-            topic.spec.partitions = partitions;
             Ok((true, Some(vec![(topic_key(name), serde_json::to_vec(&Entry::of(&topic)).ok())])))
         })
     }
