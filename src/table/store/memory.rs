@@ -112,10 +112,7 @@ impl MemoryStore {
             let stored = Identity { format, layout, numbers, evolves: None, changelog: None };
             if position.is_some() {
                 identity.admit(&stored, table, Some(place), &file.path.display().to_string())?;
-            }
-            map.position = position;
-            if position.is_some() {
-                map.states = states.into_iter().collect();
+                (map.position, map.states) = (position, states.into_iter().collect());
             }
         }
         map.identity = Some(identity);
