@@ -55,12 +55,19 @@ fn started(worker: &Worker) -> Vec<(u64, u64)> {
     worker.said().into_iter().filter_map(|said| such(said.what)).collect()
 }
 
-fn stage(app: &str) -> Stage {
-    let mut stage = Stage::new(app, false);
+/// One order of each customer is processed, in so many parts, each of which is at least one commit of each partition.
+fn processed(parts: u64, checkpoint_ms: u64) -> (Stage, [Worker; 1]) {
+    let mut stage = Stage::new("rebuilt", false);
+    stage.spec.checkpoint_ms = checkpoint_ms;
     let one = shop::orders(&mut Random::numbered(1), 0, 1, false).remove(0);
     let of = |number: u64| Order { customer: format!("customer {number}"), ..one.clone() };
-    stage.publish((0..CUSTOMERS).map(of).collect());
-    stage
+    let mut workers = [stage.worker()];
+    let part = CUSTOMERS / parts;
+    for first in (0..CUSTOMERS).step_by(part as usize) {
+        stage.publish((first..first + part).map(of).collect());
+        stage.catch_up(&mut workers);
+    }
+    (stage, workers)
 }
 
 /// Lets a worker begin to make the tables anew, and stops it; then another comes to the end. What this one began with.
@@ -96,10 +103,9 @@ fn rebuild(stage: &mut Stage) -> Vec<(u64, u64)> {
 /// Commit by commit: what the first had is kept.
 #[test]
 fn stores_that_are_gone_come_back_in_parts_that_are_kept() {
-    let mut stage = stage("rebuilt");
-    let mut workers = [stage.worker()];
-    stage.catch_up(&mut workers);
-    // Without a checkpoint nothing is compacted.
+    // Without a checkpoint nothing is compacted. What is covered is told by the beginning of the last commit, so the stores
+    // must have had more than one.
+    let (mut stage, workers) = processed(50, 600_000);
     workers.into_iter().for_each(Worker::kill);
     let began = rebuild(&mut stage);
     assert!(began.iter().any(|(covered, _)| *covered > 0), "what the first had is lost: {began:?}");
@@ -141,9 +147,7 @@ fn stores_that_are_gone_wait_for_a_compaction_to_end() {
 /// What compaction left has no commits: it is read again from its start.
 #[test]
 fn stores_that_are_gone_come_back_from_what_compaction_left() {
-    let mut stage = stage("rebuilt");
-    let mut workers = [stage.worker()];
-    stage.catch_up(&mut workers);
+    let (mut stage, mut workers) = processed(1, 100);
     let is_compacted = |name: &str| name.ends_with(".log") && name.contains('-');
     while files(&stage.data(), &is_compacted) < PARTITIONS as usize {
         assert_eq!(workers[0].ended(), None, "{}", workers[0].stderr());

@@ -91,8 +91,9 @@ impl Writer {
         old.file.set_len(self.seen.pos - old.start).map_err(|error| io_error("shorten", &old.path, error))?;
         let durable = partition.page.durable().0;
         if durable == 0 {
-            // The new segment is durable at once, and must not outlive a first one that never was.
+            // The new segment is durable at once, and must outlive neither what is in the first one nor its name.
             old.file.sync_all().map_err(|error| partition.poisoned_by(io_error("sync", &old.path, error)))?;
+            partition.sync_names()?;
         }
         let header = SegmentHeader {
             base: self.seen.offset,

@@ -101,6 +101,16 @@ pub(super) struct Run {
     session_process: Option<Process>,
 }
 
+impl Drop for Run {
+    /// Whoever finds something wrong: what happened before it is told.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.diary += &self.warnings.take();
+            eprintln!("what happened in seed {} ({:?}):\n{}", self.seed, self.kind, self.diary);
+        }
+    }
+}
+
 impl Run {
     pub(super) fn new(seed: u64, kind: Kind) -> Self {
         let mut random = Random::new(seed ^ 0x5EED);
@@ -155,7 +165,7 @@ impl Run {
 
     #[track_caller]
     fn fail(&self, what: impl std::fmt::Display) -> ! {
-        panic!("seed {} ({:?}): {what}\n{}", self.seed, self.kind, self.diary);
+        panic!("seed {} ({:?}): {what}", self.seed, self.kind);
     }
 
     /// Has accidents, then brings everything to its end and checks it.
