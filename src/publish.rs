@@ -2,13 +2,10 @@
 
 use std::sync::Arc;
 
-use crate::backend::{Backend, Need, Producer, ProducerId};
+use crate::backend::{Backend, Capabilities, Need, Producer, ProducerId};
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::{FrameBuilder, oversize};
 use crate::topic::{TopicPartition, partition_of};
-
-/// Records are appended in frames of about this many bytes.
-const FRAME_BYTES: usize = 256 << 10;
 
 /// Appends records to a topic.
 ///
@@ -19,6 +16,7 @@ pub struct Publisher {
     producer: Box<dyn Producer>,
     named: bool,
     max_record_bytes: usize,
+    batch_bytes: usize,
     partitions: Vec<Partition>,
     /// Records without a key go round.
     next: usize,
@@ -52,11 +50,13 @@ impl Publisher {
             frame: FrameBuilder::new(),
             sequence: 0,
         };
+        let Capabilities { max_record_bytes, batch_bytes, .. } = backend.capabilities();
         Ok(Self {
             backend: backend.clone(),
             producer: backend.producer(name.map_or(ProducerId::ANONYMOUS, ProducerId::named)).await?,
             named: name.is_some(),
-            max_record_bytes: backend.capabilities().max_record_bytes,
+            max_record_bytes,
+            batch_bytes,
             partitions: (0..found.spec.partitions).map(partition).collect(),
             next: 0,
             published: Published::default(),
@@ -79,7 +79,7 @@ impl Publisher {
             }
         };
         self.partitions[place].frame.push(key, value, timestamp);
-        if self.partitions[place].frame.len() >= FRAME_BYTES {
+        if self.partitions[place].frame.len() >= self.batch_bytes {
             self.append(place).await?;
         }
         Ok(())

@@ -1,6 +1,7 @@
 //! A task: one agent on one partition, as the agent's side and the worker's side share it.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -28,6 +29,8 @@ pub(crate) struct Source {
     pub topic: Arc<str>,
     /// Its schemas.
     pub schemas: Arc<dyn SchemaLookup>,
+    /// What tells it from one of the same name that was deleted, where its backend has that.
+    pub id: Option<Arc<str>>,
 }
 
 impl fmt::Debug for Source {
@@ -131,6 +134,12 @@ impl Mail {
 }
 
 impl Shared {
+    /// What tells each source from a topic of the same name that was deleted, as far as that is known.
+    pub(crate) fn source_ids(&self) -> BTreeMap<String, String> {
+        let of = |source: &Source| Some((source.topic.to_string(), source.id.as_ref()?.to_string()));
+        self.sources.iter().filter_map(of).collect()
+    }
+
     /// The record at hand cannot be read: the worker applies the agent's policy. Until then `next` hands out nothing.
     #[cold]
     pub(super) fn fail(&self, error: BoxError) {

@@ -60,7 +60,12 @@ pub struct Capabilities {
     pub standbys: bool,
     /// The most bytes of a record's value, and of its key, that [`Publisher`](crate::publish::Publisher) and agents send.
     pub max_record_bytes: usize,
+    /// Bytes of a partition's records that [`Publisher`](crate::publish::Publisher) puts together before it appends them.
+    pub batch_bytes: usize,
 }
+
+/// What [`Capabilities::batch_bytes`] are unless somebody sets them.
+pub(crate) const BATCH_BYTES: usize = 256 << 10;
 
 /// A topic as it exists.
 #[derive(Clone, Debug)]
@@ -305,13 +310,15 @@ pub trait Transaction: Send {
     async fn put_behind(&mut self) -> Result<()>;
 
     /// Commits what was appended, together with the group's positions: for each partition the offset to be read next.
-    /// Returns for each partition that something was appended to the offset of the last record.
+    /// Returns for each partition that something was appended to the offset of the last record. `number` counts the
+    /// owner's commits; see [`Replay::commit_of_position`].
     ///
     /// Not cancel-safe: where it is dropped nobody knows what became of the commit.
     async fn commit(
         &mut self,
         group: &Membership,
         positions: &[(TopicPartition, u64)],
+        number: u64,
     ) -> Result<Vec<(TopicPartition, u64)>>;
 }
 
@@ -442,6 +449,12 @@ pub trait Replay: Send + Sync + fmt::Debug {
     /// Whether a group's position in a partition is what [`Replay::set_position`] made of it, and nobody has committed since.
     fn position_was_set(&self, _group: &str, _partition: &TopicPartition) -> Result<bool> {
         Ok(false)
+    }
+
+    /// The number of the commit that a group's position in a partition is part of, where what was committed counts whole and
+    /// the backend keeps that.
+    fn commit_of_position(&self, _group: &str, _partition: &TopicPartition) -> Result<Option<u64>> {
+        Ok(None)
     }
 
     /// A topic as it is now.

@@ -62,6 +62,9 @@ pub(super) struct Global {
     /// Memory of all tables' stores together [default: 320]
     #[arg(long, global = true, value_name = "MB", help_heading = "Settings", hide_short_help = true)]
     store_memory_mb: Option<String>,
+    /// Files that each store of a table has open [default: 64]
+    #[arg(long, global = true, value_name = "N", help_heading = "Settings", hide_short_help = true)]
+    store_open_files: Option<String>,
     /// Time that agents get to finish their records when a worker stops [default: 5000]
     #[arg(long, global = true, value_name = "MS", help_heading = "Settings", hide_short_help = true)]
     stop_timeout_ms: Option<String>,
@@ -77,6 +80,12 @@ pub(super) struct Global {
     /// Largest batch of records that is appended at once [default: 16777216]
     #[arg(long, global = true, value_name = "BYTES", help_heading = "Settings", hide_short_help = true)]
     max_batch_bytes: Option<String>,
+    /// Bytes of a partition's records that are put together before they are sent [default: 262144]
+    #[arg(long, global = true, value_name = "BYTES", help_heading = "Settings", hide_short_help = true)]
+    batch_bytes: Option<String>,
+    /// Longest row of a file that is sent [default: 67108864]
+    #[arg(long, global = true, value_name = "BYTES", help_heading = "Settings", hide_short_help = true)]
+    max_row_bytes: Option<String>,
     /// Bytes of a topic that are read at once [default: 262144]
     #[arg(long, global = true, value_name = "BYTES", help_heading = "Settings", hide_short_help = true)]
     read_bytes: Option<String>,
@@ -121,11 +130,14 @@ impl Global {
             ("table_memory_mb", &self.table_memory_mb),
             ("output_memory_mb", &self.output_memory_mb),
             ("store_memory_mb", &self.store_memory_mb),
+            ("store_open_files", &self.store_open_files),
             ("stop_timeout_ms", &self.stop_timeout_ms),
             ("standby", &self.standby),
             ("segment_bytes", &self.segment_bytes),
             ("max_record_bytes", &self.max_record_bytes),
             ("max_batch_bytes", &self.max_batch_bytes),
+            ("batch_bytes", &self.batch_bytes),
+            ("max_row_bytes", &self.max_row_bytes),
             ("read_bytes", &self.read_bytes),
             ("max_open_files", &self.max_open_files),
             ("compaction_memory_mb", &self.compaction_memory_mb),

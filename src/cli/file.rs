@@ -16,8 +16,9 @@ use crate::record::{ContainerDatums, DynamicSchema, container_to_datums, csv_row
 /// Rows that are checked and held before they are sent; a larger file is sent in pieces of this size.
 const PIECE_BYTES: usize = 256 << 20;
 
-/// The longest line of a JSON-lines file, and the longest row of a CSV file: as long as a batch may be at most.
-const MAX_ROW_BYTES: u64 = 64 << 20;
+/// The longest line of a JSON-lines file, and the longest row of a CSV file, unless `max_row_bytes` is set: as long as a batch
+/// may be at most.
+pub(super) const MAX_ROW_BYTES: u64 = 64 << 20;
 
 /// What is read of a file at once.
 const BUFFER_BYTES: usize = 256 << 10;
@@ -60,13 +61,30 @@ impl Rows {
 struct Counted {
     file: File,
     read: Arc<AtomicU64>,
-    fence: Arc<AtomicU64>,
+    fence: Arc<Fence>,
+}
+
+/// How far a file may be read, as its rows may be as long as `most`.
+struct Fence {
+    at: AtomicU64,
+    most: u64,
+}
+
+impl Fence {
+    /// A row that begins there may be read, and what a buffer holds behind it.
+    fn put(&self, begins: u64) {
+        self.at.store(begins + self.most + BUFFER_BYTES as u64, Ordering::Relaxed);
+    }
+
+    fn too_long(&self) -> String {
+        format!("the row is longer than max_row_bytes = {} allows; raise it, or correct the file", self.most)
+    }
 }
 
 impl Read for Counted {
     fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
-        if self.read.load(Ordering::Relaxed) >= self.fence.load(Ordering::Relaxed) {
-            return Err(std::io::Error::other(too_long()));
+        if self.read.load(Ordering::Relaxed) >= self.fence.at.load(Ordering::Relaxed) {
+            return Err(std::io::Error::other(self.fence.too_long()));
         }
         let count = self.file.read(into)?;
         self.read.fetch_add(count as u64, Ordering::Relaxed);
@@ -75,8 +93,8 @@ impl Read for Counted {
 }
 
 enum Source {
-    Lines { lines: BufReader<Counted>, line: Vec<u8>, number: u64, json: Json },
-    Csv { rows: csv::Reader<Counted>, fence: Arc<AtomicU64>, headers: csv::StringRecord, row: csv::StringRecord },
+    Lines { lines: BufReader<Counted>, fence: Arc<Fence>, line: Vec<u8>, number: u64, json: Json },
+    Csv { rows: csv::Reader<Counted>, fence: Arc<Fence>, headers: csv::StringRecord, row: csv::StringRecord },
     Avro { datums: ContainerDatums<Counted>, index: u64 },
 }
 
@@ -98,7 +116,8 @@ pub(super) struct RecordFile {
 }
 
 impl RecordFile {
-    pub(super) fn open(path: &Path, format: Option<FileFormat>, values: &Values) -> Done<Self> {
+    /// Opens a file whose rows may have as many bytes.
+    pub(super) fn open(path: &Path, format: Option<FileFormat>, values: &Values, most: u64) -> Done<Self> {
         let format = match format {
             Some(format) => format,
             None => format_of(path)?,
@@ -107,18 +126,18 @@ impl RecordFile {
         let file = File::open(path).map_err(failed)?;
         let size = file.metadata().map_err(failed)?.len();
         let read = Arc::new(AtomicU64::new(0));
-        let fence = Arc::new(AtomicU64::new(u64::MAX));
+        let fence = Arc::new(Fence { at: AtomicU64::new(u64::MAX), most });
         let counted = Counted { file, read: read.clone(), fence: fence.clone() };
         let source = match format {
-            FileFormat::Jsonl => lines(counted, Json::People),
+            FileFormat::Jsonl => lines(counted, fence, Json::People),
             FileFormat::AvroJson => {
                 schema_for(values, "Avro's JSON encoding")?;
-                lines(counted, Json::Avro)
+                lines(counted, fence, Json::Avro)
             }
             FileFormat::Csv => {
                 let schema = schema_for(values, "the columns of a CSV file")?;
                 let mut rows = csv::ReaderBuilder::new().buffer_capacity(BUFFER_BYTES).from_reader(counted);
-                put_fence(&fence, 0);
+                fence.put(0);
                 let headers = rows
                     .headers()
                     .map_err(|error| Failure::new(format!("cannot read {}: {error}", path.display())))?
@@ -194,17 +213,17 @@ impl RecordFile {
 impl Source {
     fn next(&mut self, values: &Values) -> Option<Row> {
         match self {
-            Self::Lines { lines, line, number, json } => loop {
+            Self::Lines { lines, fence, line, number, json } => loop {
                 line.clear();
                 *number += 1;
                 let failed = |why| Some(Row { place: *number, wire: Err(why), last: true });
-                match lines.by_ref().take(MAX_ROW_BYTES + 1).read_until(b'\n', line) {
+                match lines.by_ref().take(fence.most + 1).read_until(b'\n', line) {
                     Ok(0) => return None,
                     Ok(_) => {}
                     Err(error) => return failed(error.to_string()),
                 }
-                if line.len() as u64 > MAX_ROW_BYTES && !line.ends_with(b"\n") {
-                    return failed(too_long());
+                if line.len() as u64 > fence.most && !line.ends_with(b"\n") {
+                    return failed(fence.too_long());
                 }
                 let text = line.strip_suffix(b"\n").unwrap_or(line);
                 let text = text.strip_suffix(b"\r").unwrap_or(text);
@@ -217,11 +236,11 @@ impl Source {
             },
             Self::Csv { rows, fence, headers, row } => {
                 let begins = rows.position().clone();
-                put_fence(fence, begins.byte());
+                fence.put(begins.byte());
                 let read = rows.read_record(row);
                 // With the byte that ends it.
-                if rows.position().byte() - begins.byte() > MAX_ROW_BYTES + 1 {
-                    return Some(Row { place: begins.line(), wire: Err(too_long()), last: true });
+                if rows.position().byte() - begins.byte() > fence.most + 1 {
+                    return Some(Row { place: begins.line(), wire: Err(fence.too_long()), last: true });
                 }
                 match read {
                     Ok(false) => None,
@@ -258,17 +277,8 @@ impl Source {
     }
 }
 
-fn lines(file: Counted, json: Json) -> Source {
-    Source::Lines { lines: BufReader::with_capacity(BUFFER_BYTES, file), line: Vec::new(), number: 0, json }
-}
-
-/// A row that begins there may be read, and what a buffer holds behind it.
-fn put_fence(fence: &AtomicU64, begins: u64) {
-    fence.store(begins + MAX_ROW_BYTES + BUFFER_BYTES as u64, Ordering::Relaxed);
-}
-
-fn too_long() -> String {
-    format!("the row is longer than {} MiB, which none may be", MAX_ROW_BYTES >> 20)
+fn lines(file: Counted, fence: Arc<Fence>, json: Json) -> Source {
+    Source::Lines { lines: BufReader::with_capacity(BUFFER_BYTES, file), fence, line: Vec::new(), number: 0, json }
 }
 
 /// What is wrong with a row that begins in that line.

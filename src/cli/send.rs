@@ -9,7 +9,7 @@ use serde_json::json;
 use super::args::{FileFormat, SendArgs};
 use super::context::{Context, Store, unknown};
 use super::failure::{Done, Failure};
-use super::file::{RecordFile, Rows};
+use super::file::{MAX_ROW_BYTES, RecordFile, Rows};
 use super::output::{counted, duration, grouped, iso, safe, thousandths};
 use super::values::{Json, Values};
 use crate::backend::Topic;
@@ -19,9 +19,6 @@ use crate::plan::topic_schema;
 use crate::publish::{Published, Publisher};
 use crate::record::{FrameBuilder, Frames, SINGLE_OBJECT_HEADER_LEN, oversize};
 use crate::topic::{TopicPartition, TopicSpec, partition_of};
-
-/// Records of `--repeat` go in frames of about this many bytes.
-const FRAME_BYTES: usize = 256 << 10;
 
 /// Files from this size on show a progress bar.
 const SLOW_BYTES: u64 = 4 << 20;
@@ -162,13 +159,14 @@ async fn append(
     wire: &[u8],
     repeat: u64,
 ) -> Done {
+    let batch_bytes = store.backend.capabilities().batch_bytes;
     let mut producer = store.backend.producer(ProducerId::ANONYMOUS).await?;
     let mut frame = FrameBuilder::new();
     let mut appended = Vec::new();
     for sent in 1..=repeat {
         let timestamp = context.clock.now_ms();
         frame.push(key, Some(wire), timestamp);
-        if sent == repeat || frame.len() >= FRAME_BYTES {
+        if sent == repeat || frame.len() >= batch_bytes {
             store.backend.check_room(Need::Publish).map_err(|error| error.at(&place))?;
             let base = producer.append(&place, &mut frame, None).await?.base_offset;
             appended.extend(frame.records().zip(base..).map(|(record, offset)| (offset, record.timestamp)));
@@ -194,7 +192,8 @@ async fn send_file(
     path: &Path,
     began: Moment,
 ) -> Done {
-    let mut file = RecordFile::open(path, args.format, values)?;
+    let most = context.settings.number("max_row_bytes").unwrap_or(MAX_ROW_BYTES);
+    let mut file = RecordFile::open(path, args.format, values, most)?;
     let own_name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
     let name = args.producer.clone().unwrap_or(own_name);
     let bar = progress_bar(context, file.size);

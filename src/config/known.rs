@@ -101,6 +101,12 @@ pub(super) const KNOWN: &[Known] = &[
         help: "memory of what all tables' stores together have read",
     },
     Known {
+        name: "store_open_files",
+        default: "64",
+        kind: Kind::Number(32, 1 << 20),
+        help: "files that each store of a table has open",
+    },
+    Known {
         name: "stop_timeout_ms",
         default: "5000",
         kind: Kind::Number(0, 3_600_000),
@@ -129,6 +135,18 @@ pub(super) const KNOWN: &[Known] = &[
         default: "16777216",
         kind: Kind::Number(1 << 20, 64 << 20),
         help: "largest batch of records that is appended at once; at least twice max_record_bytes and 512 KiB",
+    },
+    Known {
+        name: "batch_bytes",
+        default: "262144",
+        kind: Kind::Number(4096, 32 << 20),
+        help: "bytes of a partition's records that are put together before they are sent",
+    },
+    Known {
+        name: "max_row_bytes",
+        default: "67108864",
+        kind: Kind::Number(4096, 1 << 30),
+        help: "longest row of a file that is sent",
     },
     Known {
         name: "read_bytes",

@@ -55,6 +55,7 @@ impl Settings {
         let number = |name: &str| self.number(name).map(|number| number as usize);
         options.max_record_bytes = number("max_record_bytes").unwrap_or(options.max_record_bytes);
         options.max_batch_bytes = number("max_batch_bytes").unwrap_or(options.max_batch_bytes);
+        options.batch_bytes = number("batch_bytes").unwrap_or(options.batch_bytes);
         options.read_bytes = number("read_bytes").unwrap_or(options.read_bytes);
         options.max_open_files = number("max_open_files");
         if let Some(mb) = number("compaction_memory_mb") {
@@ -78,6 +79,9 @@ impl Settings {
         }
         if let Some(bytes) = self.number("max_record_bytes") {
             options.max_record_bytes = bytes as usize;
+        }
+        if let Some(bytes) = self.number("batch_bytes") {
+            options.batch_bytes = bytes as usize;
         }
         Ok(options)
     }
@@ -121,6 +125,7 @@ impl Settings {
             table_memory_bytes: mb("table_memory_mb").unwrap_or(default.table_memory_bytes),
             output_memory_bytes: mb("output_memory_mb").unwrap_or(default.output_memory_bytes),
             store_memory_bytes: mb("store_memory_mb").unwrap_or(default.store_memory_bytes),
+            store_open_files: self.number("store_open_files").map_or(default.store_open_files, |files| files as u32),
             standby: self.number("standby").unwrap_or(0) as u32,
             stop_timeout: ms("stop_timeout_ms").unwrap_or(default.stop_timeout),
             ..default

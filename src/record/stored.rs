@@ -82,16 +82,14 @@ impl StoredSchemas {
     }
 
     /// Whether every value that a schema may have written can be read by a type; if not, the error names the field,
-    /// the rule and what can be done.
-    pub fn check(&self, own: &RecordSchema, fingerprint: u64) -> Result<(), String> {
+    /// the rule and what can be done. Where a schema cannot be looked up now, it says that.
+    pub fn check(&self, own: &RecordSchema, fingerprint: u64) -> Result<(), DecodeError> {
         if fingerprint == own.fingerprint {
             return Ok(());
         }
-        let json = self.json(own, fingerprint).map_err(|error| match &error.storage {
-            Some(storage) => format!("{}: {storage}", error.reason),
-            None => error.reason.clone(),
-        })?;
-        let parse = |name: &str, json: &str| DynamicSchema::parse_named(name, json).map_err(|error| error.to_string());
+        let json = self.json(own, fingerprint)?;
+        let parse =
+            |name: &str, json: &str| DynamicSchema::parse_named(name, json).map_err(|error| outside(error.to_string()));
         let writer = parse(&format!("schema {fingerprint:016x}"), &json)?;
         let problems = incompatibilities(&writer, &parse(own.name, own.json)?);
         let Some(first) = problems.first() else { return Ok(()) };
@@ -99,11 +97,11 @@ impl StoredSchemas {
             1 => String::new(),
             many => format!(", and {} more", many - 1),
         };
-        Err(format!(
+        Err(outside(format!(
             "written with {} ({fingerprint:016x}), which cannot be read as {} ({:016x}): {first}{more}; {HELP}",
             writer.name(),
             own.name,
             own.fingerprint
-        ))
+        )))
     }
 }

@@ -41,6 +41,8 @@ pub struct OpenPartition {
     pub memory_bytes: usize,
     /// Memory of what all stores on disk together have read; the first worker of the process decides.
     pub store_bytes: usize,
+    /// Files that the store has open at once.
+    pub store_files: u32,
     /// What the task says of the record that is being processed.
     pub at_hand: Rc<AtHand>,
 }

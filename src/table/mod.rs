@@ -36,7 +36,7 @@ pub use self::handle::{TableHandle, TableMut, TableRange, TableRef};
 pub use self::partition::{AnyPartition, CommitSink, Encode, TablePartition};
 pub use self::slots::{SlotNo, Slots};
 pub use self::snapshot::{SnapshotRange, TableSnapshot};
-pub use self::store::{DEFAULT_STORE_BYTES, MemoryStores, drop_store};
+pub use self::store::{DEFAULT_STORE_BYTES, DEFAULT_STORE_FILES, MemoryStores, drop_store};
 
 use crate::record::{DecodeError, EncodeError, Key, RecordSchema, StoredSchemas, Value};
 

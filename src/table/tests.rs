@@ -87,6 +87,7 @@ impl Home {
             schemas: StoredSchemas::none(),
             memory_bytes: self.memory_bytes,
             store_bytes: crate::table::DEFAULT_STORE_BYTES,
+            store_files: crate::table::DEFAULT_STORE_FILES,
             at_hand: Rc::clone(&self.at_hand),
         })
     }

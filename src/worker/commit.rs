@@ -303,6 +303,7 @@ impl Committer {
             layouts: shared.agent.tables.iter().map(|table| table().fixed_layout()).collect(),
             derived,
             outputs,
+            ids: shared.source_ids(),
         };
         let json = serde_json::to_vec(&mark)
             .map_err(|error| Error::new(ErrorKind::Encode, "cannot write the end of a commit").with_source(error))?;

@@ -5,10 +5,12 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 use super::checkpoints::cover;
 use super::mark::{Entry, Mark};
 use super::partition::Context;
-use super::recovery::{Replaying, check_tables};
+use super::recovery::{Replaying, check_tables, is_stopped};
 use super::setup::ask;
 use super::tail::{CommitVisitor, Committed};
 use super::takeover::begin_at;
@@ -101,15 +103,15 @@ impl<'a> Following<'a> {
         self.progress.last
     }
 
-    /// Looks for the mark at the changelog's end, where commits count whole. What was compacted has few marks, often none but
-    /// that one: if it was not known the stores could get nothing before.
-    pub(super) async fn look_ahead(&mut self, end: u64) -> Result<()> {
+    /// Looks for the mark at the changelog's end, where commits count whole, unless it is told to stop. What was compacted has
+    /// few marks, often none but that one: if it was not known the stores could get nothing before.
+    pub(super) async fn look_ahead(&mut self, end: u64, stop: &watch::Receiver<bool>) -> Result<()> {
         let whole = self.context.backend.transactions().is_some_and(|transactions| transactions.count_whole());
         if !whole || end - self.from <= LOOK_BACK {
             return Ok(());
         }
         // What was given up stands there, too, and is not seen: the window grows until something is.
-        let (place, least) = (self.changelog.clone(), self.from);
+        let (place, least, stop) = (self.changelog.clone(), self.from, stop.clone());
         let found = ask(self.context, self.replay, move |replay| {
             let mut back = LOOK_BACK;
             loop {
@@ -117,6 +119,9 @@ impl<'a> Following<'a> {
                 let mut reader = replay.reader(&place, from)?;
                 let (mut frames, mut last, mut seen) = (Frames::default(), None, false);
                 while reader.position() < end && reader.read(&mut frames)? {
+                    if is_stopped(&stop) {
+                        return Ok(None);
+                    }
                     for record in frames.iter().flat_map(|frame| frame.records()) {
                         if !(from..end).contains(&record.offset) {
                             continue;

@@ -35,6 +35,9 @@ pub(crate) struct Mark {
     pub left: BTreeMap<String, u64>,
     /// Largest timestamp seen, ms.
     pub stream_time: i64,
+    /// What tells each source topic from one of the same name that was deleted, where its backend has that.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub ids: BTreeMap<String, String>,
     /// The agent's tables, in the order by which the commit's values name them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tables: Vec<String>,

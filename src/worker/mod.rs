@@ -47,7 +47,7 @@ use crate::clock::Clock;
 use crate::disk::Disk;
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::Plan;
-use crate::table::{DEFAULT_STORE_BYTES, MemoryStores};
+use crate::table::{DEFAULT_STORE_BYTES, DEFAULT_STORE_FILES, MemoryStores};
 use crate::topic::TopicPartition;
 
 /// How a worker works.
@@ -75,6 +75,8 @@ pub struct WorkerOptions {
     pub output_memory_bytes: usize,
     /// Memory of what all stores on disk together have read. The first worker of the process decides.
     pub store_memory_bytes: usize,
+    /// Files that each store of a table has open at once; at least 32.
+    pub store_open_files: u32,
     /// Time that agents get to finish their records when the worker stops.
     pub stop_timeout: Duration,
     /// Workers that keep a warm copy of each partition's tables beside the one at work on it, where the backend has that.
@@ -97,6 +99,7 @@ impl Default for WorkerOptions {
             table_memory_bytes: 256 << 20,
             output_memory_bytes: 64 << 20,
             store_memory_bytes: DEFAULT_STORE_BYTES,
+            store_open_files: DEFAULT_STORE_FILES,
             stop_timeout: Duration::from_secs(5),
             standby: 0,
             give_up_after: Duration::from_secs(600),

@@ -28,7 +28,7 @@ use super::setup::{ask, ask_for_readers, open_tables, recovered_journal, share, 
 use super::takeover::{Taken, take_over};
 use super::wakes::Wakes;
 use crate::agent::{AgentFuture, Mail, Pulse, Shape, Shared, Task, panicked};
-use crate::backend::{Backend, Membership, Need, Reader};
+use crate::backend::{Backend, Membership, Need, Reader, Replay};
 use crate::clock::Clock;
 use crate::error::{BoxError, Error, ErrorKind, Result};
 use crate::plan::AgentPlan;
@@ -128,6 +128,10 @@ pub(crate) struct TaskRun {
     waker: Waker,
 }
 
+fn ids_of(replay: &dyn Replay, topics: &[Arc<str>]) -> Result<Vec<Option<Arc<str>>>> {
+    topics.iter().map(|topic| replay.topic_id(topic)).collect()
+}
+
 impl TaskRun {
     /// Opens the state of agent and partition and recovers it. `None` when it was told to stop before that was done.
     pub(crate) async fn open(
@@ -145,14 +149,20 @@ impl TaskRun {
         })?;
         let at_hand = Rc::new(AtHand::default());
         let transactions = context.backend.transactions();
+        let topics: Vec<Arc<str>> = plan.sources.iter().map(|(topic, _)| topic.clone()).collect();
         let place = changelog.clone();
-        let changelog_id = match &transactions {
+        let (changelog_id, ids) = match &transactions {
             // Brokers may be away.
-            Some(_) => ask(&context, &replay, move |replay| replay.topic_id(&place.topic)).await?,
-            None => replay.topic_id(&place.topic)?,
+            Some(_) => {
+                let question =
+                    move |replay: &dyn Replay| Ok((replay.topic_id(&place.topic)?, ids_of(replay, &topics)?));
+                ask(&context, &replay, question).await?
+            }
+            // Here positions are in the changelog, too: where that is another one the stores say so, and all begins anew.
+            None => (None, ids_of(&*replay, &topics)?),
         };
         let tables = open_tables(&context, &plan, &changelog, changelog_id.as_ref(), &at_hand).await?;
-        let shared = Rc::new(share(&context, signals.pulse.clone(), &plan, partition, tables, at_hand));
+        let shared = Rc::new(share(&context, signals.pulse.clone(), &plan, partition, tables, at_hand, &ids));
         let state_dir = context.options.state_dir.as_ref().map(|dir| dir.join(plan.def.name));
         let positions =
             PositionFile::new(context.options.disk.clone(), state_dir, partition).of_changelog(changelog_id);

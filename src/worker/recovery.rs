@@ -135,7 +135,8 @@ pub(super) async fn recover(
     Ok(Some((resume, recovered)))
 }
 
-fn is_stopped(stop: &watch::Receiver<bool>) -> bool {
+/// Whether a task is to end; also when nobody is left who would say so.
+pub(super) fn is_stopped(stop: &watch::Receiver<bool>) -> bool {
     *stop.borrow() || stop.has_changed().is_err()
 }
 
@@ -353,7 +354,8 @@ pub(super) fn check_tables(shared: &Shared, mark: &Mark) -> Result<()> {
 }
 
 /// A topic that takes the place of another holds the same records once more, by another key for one: read from its
-/// start on top of what is kept, they would count twice.
+/// start on top of what is kept, they would count twice. One that was deleted and made anew holds others, the first of which
+/// would be passed over.
 pub(super) fn check_sources(shared: &Shared, mark: &Mark) -> Result<()> {
     let reads = |topic: &str| shared.sources.iter().any(|source| *source.topic == *topic);
     let gone = mark.positions.keys().find(|topic| !reads(topic));
@@ -361,8 +363,8 @@ pub(super) fn check_sources(shared: &Shared, mark: &Mark) -> Result<()> {
         let known = |positions: &BTreeMap<String, u64>| positions.contains_key(&*source.topic);
         !known(&mark.positions) && !known(&mark.left)
     });
-    match (gone, new) {
-        (Some(gone), Some(new)) => Err(Error::new(
+    if let (Some(gone), Some(new)) = (gone, new) {
+        return Err(Error::new(
             ErrorKind::State,
             format!(
                 "agent {} has read topic {gone} so far and is to read {} instead, from its start on, while it keeps what \
@@ -370,9 +372,24 @@ pub(super) fn check_sources(shared: &Shared, mark: &Mark) -> Result<()> {
                  `reset` to drop what it keeps, or let it read both topics until it has committed, and then the new one",
                 shared.agent.name, new.topic
             ),
-        )),
-        _ => Ok(()),
+        ));
     }
+    for source in &shared.sources {
+        if let (Some(was), Some(is), Some(at)) =
+            (mark.ids.get(&*source.topic), &source.id, mark.positions.get(&*source.topic))
+            && **was != **is
+        {
+            let place = TopicPartition::new(source.topic.clone(), shared.partition);
+            let message = format!(
+                "agent {} has read the topic up to offset {at}, and it was deleted and made anew since (its id was {was} and is \
+                 {is}): what it holds now does not follow. Use `reset` to drop what the agent keeps and process the topic from \
+                 its start",
+                shared.agent.name
+            );
+            return Err(Error::new(ErrorKind::State, message).at(&place));
+        }
+    }
+    Ok(())
 }
 
 /// Records that were committed and are not there would be passed over in silence when others take their offsets.

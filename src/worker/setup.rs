@@ -45,6 +45,7 @@ pub(super) async fn open_tables(
                 schemas: plan.stored.clone(),
                 memory_bytes: options.table_memory_bytes,
                 store_bytes: options.store_memory_bytes,
+                store_files: options.store_open_files,
                 at_hand: at_hand.clone(),
             })
         };
@@ -112,7 +113,7 @@ fn needs_undo(plan: &AgentPlan) -> bool {
     plan.def.on_error != OnError::Fail && plan.def.shape != Shape::Aggregate
 }
 
-/// What agent and worker share, before the first record.
+/// What agent and worker share, before the first record. `ids` are those of the sources, where they matter.
 pub(super) fn share(
     context: &Context,
     pulse: Arc<Pulse>,
@@ -120,6 +121,7 @@ pub(super) fn share(
     partition: u32,
     tables: Vec<Rc<dyn AnyPartition>>,
     at_hand: Rc<AtHand>,
+    ids: &[Option<Arc<str>>],
 ) -> Shared {
     // Where tables keep no undo, a failed record ends the task at the commit before, outputs and all.
     let undoes_outputs = !plan.outputs.is_empty() && (tables.is_empty() || needs_undo(plan));
@@ -129,7 +131,8 @@ pub(super) fn share(
         sources: plan
             .sources
             .iter()
-            .map(|(topic, schemas)| Source { topic: topic.clone(), schemas: schemas.clone() })
+            .zip(ids.iter().cloned().chain(std::iter::repeat(None)))
+            .map(|((topic, schemas), id)| Source { topic: topic.clone(), schemas: schemas.clone(), id })
             .collect(),
         positions: plan.sources.iter().map(|_| Cell::new(0)).collect(),
         mail: RefCell::new(Some(Mail::default())),

@@ -16,6 +16,7 @@ use tokio::task::LocalSet;
 use super::following::Following;
 use super::partition::Context;
 use super::position_file::PositionFile;
+use super::recovery::is_stopped;
 use super::setup::{ask, open_tables, share, stored_position};
 use super::takeover::begin_at;
 use crate::agent::panicked;
@@ -116,7 +117,7 @@ impl StandbyStart {
     async fn keep(&self) {
         let mut wait = RETRY.0;
         let mut stop = self.stop.clone();
-        while !stopped(&stop) {
+        while !is_stopped(&stop) {
             let result = match AssertUnwindSafe(self.follow()).catch_unwind().await {
                 Ok(result) => result,
                 Err(panic) => Err(panicked(&*panic)),
@@ -144,7 +145,7 @@ impl StandbyStart {
         let place = changelog.clone();
         let changelog_id = ask(&context, &replay, move |replay| replay.topic_id(&place.topic)).await?;
         let tables = open_tables(&context, plan, &changelog, changelog_id.as_ref(), &at_hand).await?;
-        let shared = share(&context, Arc::default(), plan, *partition, tables, at_hand);
+        let shared = share(&context, Arc::default(), plan, *partition, tables, at_hand, &[]);
         let state_dir = context.options.state_dir.as_ref().map(|dir| dir.join(plan.def.name));
         let positions =
             PositionFile::new(context.options.disk.clone(), state_dir, *partition).of_changelog(changelog_id);
@@ -157,11 +158,11 @@ impl StandbyStart {
         let place = changelog.clone();
         let mut reader = ask(&context, &replay, move |replay| replay.reader(&place, from)).await?;
         let mut following = Following::new(&context, &shared, &replay, &changelog, stored, from..offsets.end);
-        following.look_ahead(offsets.end).await?;
+        following.look_ahead(offsets.end, &self.stop).await?;
         let mut frames = Frames::default();
         let (mut end, mut asked, mut told) = (offsets.end, context.clock.moment(), false);
         let mut stop = self.stop.clone();
-        while !stopped(&stop) {
+        while !is_stopped(&stop) {
             let at = reader.position();
             let read = reader.read_now(&mut frames)?;
             if read == Some(true) {
@@ -195,9 +196,4 @@ impl StandbyStart {
         }
         following.cover().await
     }
-}
-
-/// Whether the standby is to end; also when nobody is left who would say so.
-fn stopped(stop: &watch::Receiver<bool>) -> bool {
-    *stop.borrow() || stop.has_changed().is_err()
 }

@@ -4,6 +4,7 @@
 //! Where the state is gone all of a changelog has to be applied. Memory stays bounded meanwhile, what was applied is kept should
 //! the process end, and the other tasks of the thread go on.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use tokio::sync::watch;
 
 use super::following::Following;
 use super::partition::Context;
-use super::recovery::{Recovered, check_reaches, check_sources, foreign_changelog};
+use super::recovery::{Recovered, check_reaches, check_sources, foreign_changelog, is_stopped};
 use super::setup::ask;
 use super::transaction::{Found, Runner, Transactor};
 use crate::agent::Shared;
@@ -56,7 +57,7 @@ pub(super) async fn take_over(
         return Err(Error::new(ErrorKind::Unsupported, "the backend has transactions, and groups without members"));
     };
     // Who was told to stop meanwhile may have lost the partition, and must not shut its new owner out.
-    if *stop.borrow() || stop.has_changed().is_err() {
+    if is_stopped(&stop) {
         return Ok(None);
     }
     // From here on nobody else commits for this partition, and what was on its way counts or does not.
@@ -67,7 +68,7 @@ pub(super) async fn take_over(
     let offsets = ask(context, &replay, move |replay| replay.offsets(&place)).await?;
     let from = begin_at(shared, &changelog, stored, offsets)?;
     let mut following = Following::new(context, shared, &replay, &changelog, stored, from..offsets.end);
-    following.look_ahead(offsets.end).await?;
+    following.look_ahead(offsets.end, &stop).await?;
     let place = changelog.clone();
     let reader = ask(context, &replay, move |replay| replay.reader(&place, from)).await?;
     if !follow(context, &mut following, reader, &changelog, offsets.end, stop).await? {
@@ -99,7 +100,7 @@ pub(super) async fn take_over(
             }
         }
     }
-    let forgotten = restore_positions(context, plan, shared, &replay, &mut kept).await?;
+    let forgotten = restore_positions(context, plan, shared, &replay, &mut found.commit, &mut kept).await?;
     found.left = kept;
     let runner = Runner::new(transaction, membership, changelog, context.clock.clone());
     let transactor = Transactor::new(shared.clone(), replay, runner, found, context.helpers.clone());
@@ -147,7 +148,7 @@ async fn follow(
                 }
             }
         }
-        if *stop.borrow() || stop.has_changed().is_err() {
+        if is_stopped(&stop) {
             return Ok(false);
         }
         // A takeover that is nearly done writes its first checkpoint as any other task does.
@@ -157,6 +158,17 @@ async fn follow(
         // Others of this thread have their turn.
         tokio::task::yield_now().await;
     }
+}
+
+/// Positions that the tables have not come to would leave the records in between counted nowhere.
+#[cold]
+fn lost_commits(agent: &str, plan: &AgentPlan, place: &TopicPartition, number: u64, last: u64) -> Error {
+    let message = format!(
+        "group {} is at commit {number}, and the last in the changelog of agent {agent} is {last}: the changelog has lost what \
+         its broker had acknowledged, or was made anew. Restore it, or drop the state with `reset` and process the topics again",
+        plan.group
+    );
+    Error::new(ErrorKind::State, message).at(place)
 }
 
 #[cold]
@@ -195,13 +207,15 @@ pub(super) fn begin_at(
 /// Sets the positions to those of the group; `kept` holds what the last commit says, and loses those that are used.
 ///
 /// Both were committed together, or with "at least once" one after the other. A broker forgets the positions of groups that
-/// have been away for long, and people may set them: what the group has goes before what was kept. Returns whether the group
-/// lacks one that was kept.
+/// have been away for long, and people may set them: what the group has goes before what was kept. But where it says of which
+/// commit it is, that must be the last in the changelog, whose number is `commit`: brokers may lose what they had
+/// acknowledged, the one of the group or that of the changelog. Returns whether the group lacks one that was kept.
 async fn restore_positions(
     context: &Context,
     plan: &AgentPlan,
     shared: &Shared,
     replay: &Arc<dyn Replay>,
+    commit: &mut u64,
     kept: &mut BTreeMap<String, u64>,
 ) -> Result<bool> {
     let agent = shared.agent.name;
@@ -209,9 +223,26 @@ async fn restore_positions(
     for (source, position) in shared.sources.iter().zip(&shared.positions) {
         let place = TopicPartition::new(source.topic.clone(), shared.partition);
         let (group, asked) = (plan.group.clone(), place.clone());
-        let question = move |replay: &dyn Replay| Ok((replay.offsets(&asked)?, replay.position(&group, &asked)?));
-        let (offsets, of_group) = ask(context, replay, question).await?;
+        let question = move |replay: &dyn Replay| {
+            let (offsets, position) = (replay.offsets(&asked)?, replay.position(&group, &asked)?);
+            Ok((offsets, position, replay.commit_of_position(&group, &asked)?))
+        };
+        let (offsets, mut of_group, of_commit) = ask(context, replay, question).await?;
         let kept = kept.remove(&*source.topic);
+        match of_commit.map(|number| (number, number.cmp(commit))) {
+            Some((number, Ordering::Greater)) if !shared.tables.is_empty() => {
+                return Err(lost_commits(agent, plan, &place, number, *commit));
+            }
+            // Without tables a commit leaves nothing in the changelog that is needed.
+            Some((number, Ordering::Greater)) => *commit = number,
+            Some((number, Ordering::Less)) if kept.is_some() => {
+                tracing::warn!(agent, topic = %source.topic, partition = shared.partition, position = of_group, of_commit = number,
+                    committed = kept, commit, "the group's position is that of an earlier commit than the last in the \
+                    changelog: its broker has lost a later one, and the changelog's counts");
+                of_group = None;
+            }
+            _ => {}
+        }
         if let (Some(group), Some(kept)) = (of_group, kept)
             && group != kept
         {

@@ -56,6 +56,8 @@ struct Collected {
     states: Vec<FrameBuilder>,
     outputs: Vec<(TopicPartition, FrameBuilder)>,
     positions: Vec<(TopicPartition, u64)>,
+    /// The number of the commit.
+    number: u64,
 }
 
 /// What a takeover found out.
@@ -136,7 +138,7 @@ impl Transactor {
             outputs.extend(outgoing.take(number, true).into_iter().map(|piece| (place.clone(), piece)));
         }
         states.extend(outbox.drain());
-        Ok(Collected { states, outputs, positions })
+        Ok(Collected { states, outputs, positions, number: self.commit })
     }
 
     /// For each source the offset to be read next.
@@ -160,6 +162,7 @@ impl Transactor {
             layouts: shared.agent.tables.iter().map(|table| table().fixed_layout()).collect(),
             derived: Vec::new(),
             outputs: Vec::new(),
+            ids: shared.source_ids(),
         };
         let json = serde_json::to_vec(&mark)
             .map_err(|error| Error::new(ErrorKind::Encode, "cannot write the end of a commit").with_source(error))?;
@@ -262,7 +265,7 @@ impl Runner {
         // 4. The positions join it.
         // 5. It is committed: from here on all of it counts, for the group, for those who read the outputs, and for recovery.
         //    A crash in between: it counts or it does not, and the next owner finds out which by the group's positions.
-        let last = self.transaction.commit(&self.membership, &collected.positions).await?;
+        let last = self.transaction.commit(&self.membership, &collected.positions, collected.number).await?;
         let mark = last.iter().find(|(place, _)| *place == self.changelog).map(|(_, offset)| *offset);
         mark.ok_or_else(|| {
             Error::new(ErrorKind::Unsettled, "the brokers do not say where a commit stands").at(&self.changelog)

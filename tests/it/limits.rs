@@ -86,39 +86,52 @@ fn records_that_are_sent_by_a_command() {
     assert!(said.contains("its value has 103 bytes, and max_record_bytes allows 100"), "{said}");
 }
 
-/// A row of 64 MiB is read, and one of a byte more is not: of a file without ends of lines no more is taken into memory.
+/// A row as long as may be is read, and one of a byte more is not: of a file without ends of lines no more is taken into
+/// memory.
 #[test]
 fn rows_of_a_file_that_is_sent() {
-    const LIMIT: usize = 64 << 20;
+    check_rows(64 << 20, None);
+    check_rows(5_000, Some("--max-row-bytes=5000"));
+}
+
+fn check_rows(limit: usize, flag: Option<&str>) {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
-    let sent = |name: &str, text: &str| {
+    let mut files = 0;
+    let mut sent = |name: &str, text: &str| {
         std::fs::write(dir.join(name), text).unwrap();
-        run(dir, &["send", "shop-orders", "--file", name, "--producer", &text.len().to_string()])
+        files += 1;
+        let producer = format!("file {files}");
+        let args = ["send", "shop-orders", "--file", name, "--producer", &producer];
+        run(dir, &args.into_iter().chain(flag).collect::<Vec<_>>())
     };
     let padded = |len: usize| format!("{}{}\n", order("a", 1), " ".repeat(len - order("a", 1).len()));
-    for len in [LIMIT - 1, LIMIT] {
+    for len in [limit - 1, limit] {
         let (code, _, said) = sent("rows.jsonl", &padded(len));
         assert_eq!(code, 0, "{said}");
     }
     let first = order("a", 1);
-    let (code, _, said) = sent("rows.jsonl", &format!("{first}\n{}{first}\n", padded(LIMIT + 1)));
-    let too_long = "the row is longer than 64 MiB, which none may be";
+    let (code, _, said) = sent("rows.jsonl", &format!("{first}\n{}{first}\n", padded(limit + 1)));
+    let too_long = format!("the row is longer than max_row_bytes = {limit} allows; raise it, or correct the file");
     assert!(code == 1 && said.contains(&format!("rows.jsonl:2: {too_long}")), "{said}");
 
-    // A row whose name is too long for a record is read, or it could not be said.
+    // A row whose name is too long for a record is read, too, or that could not be said.
     let row = |len: usize| format!("{}1,{},1997-01-01,1,2.50", csv(0..1), "c".repeat(len - 20));
     assert_eq!(row(100).lines().last().unwrap().len(), 100);
-    for (len, fits) in [(LIMIT - 1, true), (LIMIT, true), (LIMIT + 1, false)] {
+    for (len, fits) in [(limit - 1, true), (limit, true), (limit + 1, false)] {
         for end in ["\n", "\r\n"] {
             let (code, _, said) = sent("rows.csv", &(row(len) + end));
-            let why = if fits { "max_record_bytes allows" } else { too_long };
-            assert!(code == 1 && said.contains(why), "{len} {end:?}: {said}");
-            assert!(fits || said.contains("rows.csv:3: "), "{said}");
+            let why = match fits {
+                true if len < MAX_RECORD_BYTES => "",
+                true => "max_record_bytes allows",
+                false => &format!("rows.csv:3: {too_long}"),
+            };
+            assert!(said.contains(why), "{len} {end:?}: {said}");
+            assert_eq!(code, i32::from(!why.is_empty()), "{len} {end:?}: {said}");
         }
     }
     // Far behind the limit nothing is read.
-    let (code, _, said) = sent("rows.csv", &row(2 * LIMIT));
+    let (code, _, said) = sent("rows.csv", &row(2 * limit));
     assert!(code == 1 && said.contains(&format!("rows.csv:3: {too_long}")), "{said}");
 }
 
@@ -161,6 +174,31 @@ async fn batches() {
     let ends = [((64 << 20) - 1, true), (64 << 20, true), ((64 << 20) + 1, false)];
     for (most, opens) in [(LIMIT - 1, false), (LIMIT, true), (LIMIT + 1, true)].into_iter().chain(ends) {
         assert_eq!(LogBackend::open(options(most), Clock::system()).is_ok(), opens, "{most}");
+    }
+}
+
+/// A batch that is as long as it is to be is appended at once, and a shorter one waits.
+#[tokio::test]
+async fn records_that_are_put_together() {
+    const BATCH: usize = 5_000;
+    let folder = tempfile::tempdir().unwrap();
+    let log = open(LogOptions { batch_bytes: BATCH, ..options(folder.path()) }, 1).await;
+    let backend: Arc<dyn Backend> = Arc::new(log.clone());
+    for (len, end) in [(BATCH - 1, 0), (BATCH, 2), (BATCH + 1, 3)] {
+        let mut publisher = Publisher::open(&backend, "orders", None).await.unwrap();
+        let value = frame_of(len).records().next().unwrap().value.unwrap().to_vec();
+        publisher.push(None, Some(&value), 0).await.unwrap();
+        assert_eq!(log.offsets(&place(0)).unwrap().end, end, "{len}");
+        publisher.flush().await.unwrap();
+    }
+    // A batch must be long enough for it, with the largest record at its end.
+    let least = |batch_bytes: usize| (256 << 10) + batch_bytes.max(256 << 10) + 2 * 1_000;
+    for batch_bytes in [BATCH, 256 << 10, (256 << 10) + 1, 1 << 20] {
+        for (max_batch_bytes, opens) in [(least(batch_bytes) - 1, false), (least(batch_bytes), true)] {
+            let options =
+                LogOptions { max_record_bytes: 1_000, batch_bytes, max_batch_bytes, ..options(folder.path()) };
+            assert_eq!(LogBackend::open(options, Clock::system()).is_ok(), opens, "{batch_bytes} {max_batch_bytes}");
+        }
     }
 }
 

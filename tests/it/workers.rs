@@ -328,14 +328,43 @@ fn a_committed_position_beyond_the_end_of_its_topic_is_reported() {
     let mut random = Random::seeded("workers::a_committed_position_beyond_the_end_of_its_topic_is_reported");
     let mut stage = processed(&mut random);
     stage.close();
-    fs::remove_dir_all(stage.data().join("topics").join("orders")).unwrap();
+    let topic = stage.data().join("topics").join("orders");
+    let id = fs::read(topic.join("id")).unwrap();
+    fs::remove_dir_all(&topic).unwrap();
     stage.orders.truncate(20);
     stage.publish(Vec::new());
     stage.close();
+    // The topic is the same; its records were lost.
+    fs::write(topic.join("id"), id).unwrap();
     let refused = refusals(&mut stage, 2 * PARTITIONS as usize);
     for (agent, partition, kind, error) in refused {
         assert_eq!(kind, "State", "{error}");
         assert!(error.contains(&format!("agent {agent} has committed offset")), "{error}");
         assert!(error.contains(&format!("topic orders, partition {partition}")), "{error}");
     }
+}
+
+/// What a topic of the same name holds is not what follows on what was read, however much it is.
+#[test]
+fn a_topic_that_was_deleted_and_made_anew_is_reported() {
+    let mut random = Random::seeded("workers::a_topic_that_was_deleted_and_made_anew_is_reported");
+    let mut stage = processed(&mut random);
+    stage.close();
+    fs::remove_dir_all(stage.data().join("topics").join("orders")).unwrap();
+    stage.orders = shop::orders(&mut random, 0, 2_000, false);
+    stage.publish(Vec::new());
+    stage.close();
+    let refused = refusals(&mut stage, 2 * PARTITIONS as usize);
+    for (agent, partition, kind, error) in refused {
+        assert_eq!(kind, "State", "{error}");
+        assert!(error.contains(&format!("agent {agent} has read the topic up to offset")), "{error}");
+        assert!(error.contains("it was deleted and made anew since"), "{error}");
+        assert!(error.contains(&format!("topic orders, partition {partition}")), "{error}");
+    }
+
+    // Of topics that an earlier release made nothing is known, and nothing was noted.
+    fs::remove_file(stage.data().join("topics/orders/id")).unwrap();
+    let mut workers = [stage.worker()];
+    stage.catch_up(&mut workers);
+    stage.stop(workers.into());
 }

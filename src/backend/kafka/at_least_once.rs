@@ -77,6 +77,8 @@ impl Transaction for AtLeastOnce {
         &mut self,
         group: &Membership,
         positions: &[(TopicPartition, u64)],
+        // The last commit in the changelog may be another where one has ended half-way.
+        _number: u64,
     ) -> Result<Vec<(TopicPartition, u64)>> {
         let (inner, sender, group, positions) =
             (self.inner.clone(), self.sender.clone(), group.clone(), positions.to_vec());

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::Inner;
@@ -18,8 +19,16 @@ use crate::backend::{AssignmentSet, Owner};
 use crate::error::{Error, ErrorKind, Result};
 use crate::topic::TopicPartition;
 
-/// What stands beside a position that was set; one that was committed with what came of the records has nothing beside it.
+/// What stands beside a position that was set.
 const SET: &str = "set by gretchen";
+
+/// What stands beside one that was committed in a transaction, before the number of the commit.
+const COMMIT: &str = "commit ";
+
+/// Notes which commit positions are part of.
+pub(super) fn number(positions: &mut TopicPartitionList, commit: u64) {
+    annotate(positions, &format!("{COMMIT}{commit}"));
+}
 
 /// A member of a group.
 struct Member {
@@ -70,10 +79,17 @@ impl Inner {
         Ok(found.elements().first().is_some_and(|element| element.metadata() == SET))
     }
 
+    /// Which commit a group's position is part of, where it says so. Blocks.
+    pub(super) fn commit_of_position(&self, group: &str, place: &TopicPartition) -> Result<Option<u64>> {
+        let found = self.committed(group, place)?;
+        let number = |element: &TopicPartitionListElem<'_>| element.metadata().strip_prefix(COMMIT)?.parse().ok();
+        Ok(found.elements().first().and_then(number))
+    }
+
     /// How far a group has come. Blocks.
     pub(super) fn position(&self, group: &str, place: &TopicPartition) -> Result<Option<u64>> {
         let found = self.committed(group, place)?;
-        let offset = found.elements().first().map(rdkafka::topic_partition_list::TopicPartitionListElem::offset);
+        let offset = found.elements().first().map(TopicPartitionListElem::offset);
         Ok(match offset {
             Some(Offset::Offset(offset)) => u64::try_from(offset).ok(),
             _ => None,

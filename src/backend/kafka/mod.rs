@@ -339,6 +339,7 @@ impl Backend for KafkaBackend {
             shares_each_set: false,
             standbys: true,
             max_record_bytes: self.0.clients.options.max_record_bytes,
+            batch_bytes: self.0.clients.options.batch_bytes,
         }
     }
 
@@ -430,6 +431,10 @@ impl Replay for KafkaBackend {
 
     fn offset_at(&self, place: &TopicPartition, timestamp_ms: i64) -> Result<Option<u64>> {
         self.0.offset_at(place, timestamp_ms)
+    }
+
+    fn commit_of_position(&self, group: &str, partition: &TopicPartition) -> Result<Option<u64>> {
+        self.0.commit_of_position(group, partition)
     }
 
     fn position_was_set(&self, group: &str, place: &TopicPartition) -> Result<bool> {

@@ -278,7 +278,7 @@ impl Drop for PartitionQueue {
 }
 
 /// Adds a note to a position that is to be committed: for everybody to see, until the next commit.
-pub(super) fn annotate(places: &mut TopicPartitionList, note: &'static str) {
+pub(super) fn annotate(places: &mut TopicPartitionList, note: &str) {
     // SAFETY: librdkafka frees the note together with the list, so it must be memory of its own, and none may be there
     // before; the elements are counted by the number beside them.
     unsafe {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use crate::backend::BATCH_BYTES;
 use crate::backend::secret::{Secret, decoded};
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::MAX_RECORD_BYTES;
@@ -74,6 +75,8 @@ pub struct KafkaOptions {
     pub guarantee: Guarantee,
     /// The most bytes of a record's value, and of its key.
     pub max_record_bytes: usize,
+    /// Bytes of a partition's records that publishers put together before they hand them to the client.
+    pub batch_bytes: usize,
     /// Gretchen's own settings that were set.
     named: BTreeSet<String>,
 }
@@ -89,6 +92,7 @@ impl KafkaOptions {
             replicas: None,
             guarantee: Guarantee::default(),
             max_record_bytes: MAX_RECORD_BYTES,
+            batch_bytes: BATCH_BYTES,
             named: BTreeSet::new(),
         }
     }

@@ -67,10 +67,11 @@ impl Transaction for KafkaTransaction {
         &mut self,
         group: &Membership,
         positions: &[(TopicPartition, u64)],
+        number: u64,
     ) -> Result<Vec<(TopicPartition, u64)>> {
         let (inner, sender) = (self.inner.clone(), self.sender.clone());
         let (group, positions) = (group.clone(), positions.to_vec());
-        let places = super::blocking(move || commit(&inner, &sender, &group, &positions)).await?;
+        let places = super::blocking(move || commit(&inner, &sender, &group, &positions, number)).await?;
         Ok(last_offsets(&self.places, &places))
     }
 }
@@ -95,12 +96,14 @@ fn commit(
     sender: &Sender,
     group: &Membership,
     positions: &[(TopicPartition, u64)],
+    number: u64,
 ) -> Result<Vec<Option<(u64, u64)>>> {
     let Some(member) = group.proof::<Member>() else {
         return Err(Error::new(ErrorKind::Unsupported, "the member of the group is of another backend"));
     };
     let producer = sender.producer();
-    let list = positions_of(&inner.clients, positions)?;
+    let mut list = positions_of(&inner.clients, positions)?;
+    super::group::number(&mut list, number);
     // While records are on their way. The group as it is now: it counts its generations.
     let metadata = member.metadata()?;
     if let Err(error) = producer.send_offsets_to_transaction(&list, &metadata, ANSWER_TIMEOUT) {

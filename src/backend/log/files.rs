@@ -65,6 +65,16 @@ pub(super) fn remove_if_there(disk: &Disk, path: &Path) -> Result<()> {
     }
 }
 
+/// Writes a file that is not there yet, durably but for its name.
+pub(super) fn write_new(disk: &Disk, path: &Path, content: &[u8]) -> Result<()> {
+    let write = || {
+        let file = disk.open(path, Open::New)?;
+        file.write_all_at(content, 0)?;
+        file.sync_all()
+    };
+    write().map_err(|error| io_error("write", path, error))
+}
+
 /// Replaces a file as a whole, durably: a reader and a crash find the old content or the new.
 pub(super) fn replace(disk: &Disk, path: &Path, content: &[u8]) -> Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));

@@ -3,7 +3,7 @@
 //! ```text
 //! FORMAT                              the version of this layout
 //! doorbell                            wakes readers of other processes
-//! topics/<topic>/topic.json           and schemas/<fingerprint>.avsc
+//! topics/<topic>/topic.json           and id, schemas/<fingerprint>.avsc
 //! topics/<topic>/<partition>/         <base offset>.log and .index, append.lock, clean.lock, end
 //!                                     <base offset>-<end offset>.log of what was compacted
 //! groups/<group>/                     sets/<set>/<partition>.lock, members/<member>, positions/<topic>-<partition>
@@ -65,8 +65,8 @@ use self::time::LogTime;
 use self::topic::Topics;
 pub use self::verify::{Finding, Only, Report, Severity, verify};
 use super::{
-    AssignmentSet, Backend, Capabilities, Cleaned, Compaction, Consumer, Need, Offsets, Owner, Producer, ProducerId,
-    Reader, Replay, Topic,
+    AssignmentSet, BATCH_BYTES, Backend, Capabilities, Cleaned, Compaction, Consumer, Need, Offsets, Owner, Producer,
+    ProducerId, Reader, Replay, Topic,
 };
 use crate::clock::Clock;
 use crate::disk::Disk;
@@ -103,8 +103,10 @@ pub struct LogOptions {
     pub disk: Disk,
     /// The most bytes of a record's value, and of its key, that publishers and agents send.
     pub max_record_bytes: usize,
+    /// Bytes of a partition's records that publishers put together before they append them.
+    pub batch_bytes: usize,
     /// The most bytes of a batch that is appended at once; larger ones that are there are read all the same. At least twice
-    /// `max_record_bytes`, and 512 KiB.
+    /// `max_record_bytes`, and 512 KiB, or 256 KiB and `batch_bytes` if these are more than as many.
     pub max_batch_bytes: usize,
     /// Files that may be open at once; `None` for as many as the system lets the process open, less a quarter.
     pub max_open_files: Option<usize>,
@@ -116,9 +118,8 @@ pub struct LogOptions {
     pub index_bytes: u64,
 }
 
-/// What a batch has beside its last record, at most: publishers and commits close one when it has half of this, and the rest
-/// is for headers.
-const BATCH_ROOM: usize = 512 << 10;
+/// What a batch may have beside its records, for headers.
+const HEADERS_ROOM: usize = 256 << 10;
 
 impl LogOptions {
     /// A log in that folder: `fsync`, segments of 128 MiB, reads of 256 KiB, at most 1 MiB a record and 16 MiB a batch.
@@ -130,6 +131,7 @@ impl LogOptions {
             read_bytes: 256 << 10,
             disk: Disk::system(),
             max_record_bytes: MAX_RECORD_BYTES,
+            batch_bytes: BATCH_BYTES,
             max_batch_bytes: 16 << 20,
             max_open_files: None,
             compaction_memory_bytes: 128 << 20,
@@ -163,13 +165,15 @@ impl LogBackend {
             let message = format!("a batch has at most {MAX_FRAME_LEN} bytes, not {}", options.max_batch_bytes);
             return Err(Error::new(ErrorKind::Config, message));
         }
-        // A record may have its largest key and its largest value.
-        let least = BATCH_ROOM.saturating_add(options.max_record_bytes.saturating_mul(2));
+        // The record that closes a batch may have the largest key and the largest value. A commit closes its own at the usual
+        // number.
+        let least = (options.batch_bytes.max(BATCH_BYTES) + HEADERS_ROOM)
+            .saturating_add(options.max_record_bytes.saturating_mul(2));
         if options.max_batch_bytes < least {
-            let LogOptions { max_batch_bytes, max_record_bytes, .. } = options;
+            let LogOptions { max_batch_bytes, max_record_bytes, batch_bytes, .. } = options;
             let message = format!(
-                "max_batch_bytes = {max_batch_bytes} is too little beside max_record_bytes = {max_record_bytes}: a batch \
-                 may have {least} bytes; raise the one to that, or lower the other"
+                "max_batch_bytes = {max_batch_bytes} is too little beside max_record_bytes = {max_record_bytes} and \
+                 batch_bytes = {batch_bytes}: a batch may have {least} bytes; raise the first to that, or lower the others"
             );
             return Err(Error::new(ErrorKind::Config, message));
         }
@@ -274,6 +278,7 @@ impl Backend for LogBackend {
             shares_each_set: true,
             standbys: false,
             max_record_bytes: self.0.common.options.max_record_bytes,
+            batch_bytes: self.0.common.options.batch_bytes,
         }
     }
 
@@ -354,6 +359,10 @@ impl Replay for LogBackend {
 
     fn topic(&self, name: &str) -> Result<Topic> {
         self.0.topics.read(name)
+    }
+
+    fn topic_id(&self, name: &str) -> Result<Option<Arc<str>>> {
+        self.0.topics.id(name)
     }
 
     fn schema(&self, topic: &str, fingerprint: u64) -> Result<Option<Arc<str>>> {

@@ -1,4 +1,7 @@
 //! Topics: a folder each, with `topic.json`, the schemas and a folder for every partition.
+//!
+//! The file `id` tells a topic from one of the same name that was deleted: a line of text that no other topic has, and a line
+//! with the CRC-32C of that. Topics of the first releases have none.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -7,7 +10,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::files::{
-    create_folder, io_error, lock, lock_shared, names_in, open_or_create, read_if_there, replace, sync_folder, try_lock,
+    create_folder, io_error, lock, lock_shared, names_in, open_or_create, read_if_there, replace, sync_folder,
+    try_lock, write_new,
 };
 use super::partition::users_path;
 use crate::backend::{Topic, check_same_meaning, plain_of};
@@ -204,6 +208,9 @@ impl Topics {
             schema_checks: BTreeMap::new(),
             check: None,
         };
+        let id = disk.unique_name();
+        // Its name becomes durable with that of `topic.json`.
+        write_new(disk, &draft.join("id"), format!("{id}\n{}\n", check_of(id.as_bytes())).as_bytes())?;
         write_stored(disk, &draft, &stored)?;
         match disk.rename(&draft, folder) {
             Ok(()) => sync_folder(disk, &self.folder).inspect_err(|_| {
@@ -282,6 +289,14 @@ impl Topics {
             numbers: stored.numbers,
         };
         Ok(Topic { spec, schemas })
+    }
+
+    /// What tells a topic from others that had its name. One that is missing or damaged says nothing.
+    pub(super) fn id(&self, name: &str) -> Result<Option<Arc<str>>> {
+        let Some(bytes) = read_if_there(&self.disk, &self.topic_folder(name)?.join("id"))? else { return Ok(None) };
+        let text = String::from_utf8_lossy(&bytes);
+        let (id, check) = text.split_once('\n').unwrap_or_default();
+        Ok((check.strip_suffix('\n') == Some(&*check_of(id.as_bytes()))).then(|| id.into()))
     }
 
     /// All topics, by name.

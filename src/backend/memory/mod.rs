@@ -19,7 +19,8 @@ use self::producer::MemoryProducer;
 use self::reader::MemoryReader;
 use self::topic::{Partition, StoredTopic};
 use super::{
-    AssignmentSet, Backend, Capabilities, Consumer, Offsets, Owner, Producer, ProducerId, Reader, Replay, Topic,
+    AssignmentSet, BATCH_BYTES, Backend, Capabilities, Consumer, Offsets, Owner, Producer, ProducerId, Reader, Replay,
+    Topic,
 };
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
@@ -94,6 +95,7 @@ impl Backend for MemoryBackend {
             shares_each_set: true,
             standbys: false,
             max_record_bytes: MAX_RECORD_BYTES,
+            batch_bytes: BATCH_BYTES,
         }
     }
 

@@ -261,6 +261,10 @@ impl Replay for WireReplay {
         self.inner.offset_at(partition, timestamp_ms)
     }
 
+    fn commit_of_position(&self, group: &str, partition: &TopicPartition) -> Result<Option<u64>> {
+        self.inner.commit_of_position(group, partition)
+    }
+
     fn position_was_set(&self, group: &str, partition: &TopicPartition) -> Result<bool> {
         self.inner.position_was_set(group, partition)
     }

@@ -89,8 +89,9 @@ impl Transaction for WireTransaction {
         &mut self,
         group: &Membership,
         positions: &[(TopicPartition, u64)],
+        number: u64,
     ) -> Result<Vec<(TopicPartition, u64)>> {
-        self.inner.commit(group, positions).await
+        self.inner.commit(group, positions, number).await
     }
 }
 

@@ -43,12 +43,18 @@ mod tests {
     use super::*;
     use crate::table::checkpoint::Deltas;
     use crate::table::store::rocks::RocksStore;
-    use crate::table::store::{DATA, Identity, Store, StoreKey};
+    use crate::table::store::{DATA, DEFAULT_STORE_FILES, Identity, Store, StoreKey};
     use crate::topic::TopicPartition;
 
     fn open(cache: &Cache, folder: &Path) -> RocksStore {
-        RocksStore::open_with(cache, folder, Identity::of_numbers(), "totals", &TopicPartition::new("changelog", 0))
-            .unwrap()
+        RocksStore::open_with(
+            (cache, DEFAULT_STORE_FILES),
+            folder,
+            Identity::of_numbers(),
+            "totals",
+            &TopicPartition::new("changelog", 0),
+        )
+        .unwrap()
     }
 
     fn key(number: u32) -> StoreKey {

@@ -28,6 +28,9 @@ const FORMAT: u32 = 1;
 /// Memory of all stores on disk together, where nothing else is set.
 pub const DEFAULT_STORE_BYTES: usize = 320 << 20;
 
+/// Files that each store on disk has open, where nothing else is set.
+pub const DEFAULT_STORE_FILES: u32 = 64;
+
 /// First byte of the store's keys about itself; they sort before all others.
 #[cfg(feature = "rocksdb")]
 const META: u8 = 0;
@@ -121,7 +124,7 @@ impl Identity {
         }
         let why = if stored.format != self.format {
             format!("has format {}, this build reads {}; use the release that wrote it", stored.format, self.format)
-        } else if let Some(why) = self.take_over(&stored.layout) {
+        } else if let Some(why) = self.take_over(&stored.layout).map_err(|error| placed(error, place))? {
             why
         } else if stored.layout != self.layout && self.evolves.is_none() {
             format!(
@@ -146,26 +149,31 @@ impl Identity {
 
 impl Identity {
     /// Old values stay as they are until they are written again, and so does the name of their schema.
-    fn take_over(&mut self, stored: &str) -> Option<String> {
-        let (own, schemas) = self.evolves.as_ref()?;
+    /// Returns why the store cannot be read, if so.
+    fn take_over(&mut self, stored: &str) -> Result<Option<String>> {
+        let Some((own, schemas)) = self.evolves.as_ref() else { return Ok(None) };
         let mut layout = self.layout.clone();
         for older in stored.split(' ').filter(|older| **older != self.layout) {
             let fingerprint = older.rsplit_once('@').and_then(|(_, hex)| u64::from_str_radix(hex, 16).ok());
             let Some(fingerprint) = fingerprint else {
-                return Some(format!(
+                return Ok(Some(format!(
                     "holds {older}, this build keeps {}; go back to the definition that wrote it, or run `reset` to \
                      drop the state and compute it again",
                     self.layout
-                ));
+                )));
             };
             if let Err(why) = schemas.check(own, fingerprint) {
-                return Some(format!("was {why}"));
+                // The store may be right.
+                let Some(kind) = why.lookup_failed() else { return Ok(Some(format!("was {}", why.reason))) };
+                let message =
+                    format!("schema {fingerprint:016x}, which values of a store were written with, is not known");
+                return Err(Error::new(kind, message).with_source(why));
             }
             layout.push(' ');
             layout.push_str(older);
         }
         self.layout = layout;
-        None
+        Ok(None)
     }
 }
 
@@ -183,7 +191,8 @@ pub(super) fn open(def: &TableDef, open: &OpenPartition) -> Result<Arc<dyn Store
     let identity = Identity::of(def, numbers, &open.schemas, open.changelog_id.as_ref());
     #[cfg(feature = "rocksdb")]
     if let Some(dir) = open.dir.as_ref().filter(|_| open.disk.is_system()) {
-        return Ok(Arc::new(rocks::RocksStore::open(dir, identity, def.name, &open.place, open.store_bytes)?));
+        let limits = (open.store_bytes, open.store_files);
+        return Ok(Arc::new(rocks::RocksStore::open(dir, identity, def.name, &open.place, limits)?));
     }
     if let Some(dir) = open.dir.as_ref().filter(|_| !open.disk.is_system()) {
         return Ok(Arc::new(MemoryStore::kept_in(&open.disk, dir, identity, def.name, &open.place)?));

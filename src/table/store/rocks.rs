@@ -21,7 +21,8 @@ use crate::table::checkpoint::Sorted;
 use crate::topic::TopicPartition;
 
 const BLOCK_BYTES: usize = 16 << 10;
-const OPEN_FILES: i32 = 64;
+/// RocksDB keeps so many of the files that it may have open for others than tables'.
+const OTHER_FILES: u32 = 10;
 const MANIFEST_STEP_BYTES: usize = 64 << 10;
 const INFO_LOG_BYTES: usize = 1 << 20;
 
@@ -42,7 +43,8 @@ const LAYOUT: &[u8] = &[META, b'l'];
 const PARTITION: &[u8] = &[META, b'n'];
 const PARTITIONS: &[u8] = &[META, b'c'];
 
-fn options(cache: &Cache) -> Options {
+/// `files`: how many tables may be open at once, all of them without a number.
+fn options(cache: &Cache, files: Option<u32>) -> Options {
     let mut blocks = BlockBasedOptions::default();
     blocks.set_block_cache(cache);
     blocks.set_block_size(BLOCK_BYTES);
@@ -57,7 +59,10 @@ fn options(cache: &Cache) -> Options {
     options.set_block_based_table_factory(&blocks);
     options.set_compression_type(DBCompressionType::Lz4);
     options.set_max_background_jobs(2);
-    options.set_max_open_files(OPEN_FILES);
+    options
+        .set_max_open_files(files.map_or(-1, |files| files.saturating_add(OTHER_FILES).try_into().unwrap_or(i32::MAX)));
+    // In several shards each would have a part of the number, and one that is full closes files while others have room.
+    options.set_table_cache_num_shard_bits(0);
     // The default takes 4 MiB of the disk for each partition of each table.
     options.set_manifest_preallocation_size(MANIFEST_STEP_BYTES);
     options.set_paranoid_checks(true);
@@ -99,14 +104,14 @@ impl RocksStore {
         identity: Identity,
         table: &'static str,
         place: &TopicPartition,
-        store_bytes: usize,
+        (store_bytes, files): (usize, u32),
     ) -> Result<Self> {
-        Self::open_with(&blocks::SHARED.within(store_bytes), dir, identity, table, place)
+        Self::open_with((&blocks::SHARED.within(store_bytes), files), dir, identity, table, place)
     }
 
     /// The same with a cache for what it reads.
     pub(super) fn open_with(
-        cache: &Cache,
+        (cache, files): (&Cache, u32),
         dir: &Path,
         identity: Identity,
         table: &'static str,
@@ -115,7 +120,7 @@ impl RocksStore {
         std::fs::create_dir_all(dir).map_err(|error| Error::io(format!("cannot create {}", dir.display()), error))?;
         // Where it stays it takes room, and the next to empty the folder removes it or fails.
         let _ = remove_dropped(&Disk::system(), dir);
-        let options = options(cache);
+        let options = options(cache, Some(files));
         // A family has options of its own: by its name alone it would get RocksDB's defaults, and a cache to itself.
         let open = || DB::open_cf_with_opts(&options, dir, [(FAMILY, options.clone())]);
         // Where the list of files cannot be synced, RocksDB deletes the file that was to be taken in, and the list may have it
@@ -153,9 +158,8 @@ impl RocksStore {
             return Err(damaged(dir, table, None, &why));
         }
         let secondary = SecondaryDir::create()?;
-        let mut options = options(&blocks::SHARED.as_they_are());
         // The writer may delete a file at any time; all are kept open from the start.
-        options.set_max_open_files(-1);
+        let mut options = options(&blocks::SHARED.as_they_are(), None);
         options.create_if_missing(false);
         let family = ColumnFamilyDescriptor::new(FAMILY, options.clone());
         let db = DB::open_cf_descriptors_as_secondary(&options, dir, secondary.0.as_path(), [family])
@@ -431,13 +435,14 @@ impl Drop for SecondaryDir {
 
 #[cfg(test)]
 mod tests {
-    use super::super::DEFAULT_STORE_BYTES;
+    use super::super::{DEFAULT_STORE_BYTES, DEFAULT_STORE_FILES};
     use super::*;
     use crate::table::checkpoint::Deltas;
 
     fn open_as(folder: &Path, format: u32) -> Result<RocksStore> {
         let identity = Identity { format, ..Identity::of_numbers() };
-        RocksStore::open(folder, identity, "totals", &TopicPartition::new("changelog", 0), DEFAULT_STORE_BYTES)
+        let limits = (DEFAULT_STORE_BYTES, DEFAULT_STORE_FILES);
+        RocksStore::open(folder, identity, "totals", &TopicPartition::new("changelog", 0), limits)
     }
 
     fn open(folder: &Path) -> Result<RocksStore> {
@@ -540,6 +545,43 @@ mod tests {
         store.write(&deltas, Some(2)).unwrap();
         drop(store);
         assert_eq!(open().unwrap().position().unwrap(), Some(2));
+    }
+
+    /// Tables that this process has open in a folder.
+    fn open_tables(folder: &Path) -> usize {
+        let open = std::fs::read_dir("/proc/self/fd").unwrap();
+        let is_table = |path: &PathBuf| path.starts_with(folder) && path.extension().is_some_and(|end| end == "sst");
+        open.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok()).filter(is_table).count()
+    }
+
+    #[test]
+    fn no_more_files_are_open_than_may_be() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().canonicalize().unwrap();
+        let store = open(&folder).unwrap();
+        store.db.set_options(&[("target_file_size_base", "20000")]).unwrap();
+        // Two files that overlap, or there would be nothing to merge.
+        for position in 1..=2 {
+            let mut deltas = Deltas::default();
+            for key in 0_u64..1_000 {
+                // Such as does not compress.
+                let word = |i: u64| (key << 32 | i << 8 | position).wrapping_mul(0x9E37_79B9_7F4A_7C15).to_be_bytes();
+                let state: Vec<u8> = (0..250).flat_map(word).collect();
+                deltas.push(&[&[DATA][..], &key.to_be_bytes()].concat(), Some(&state));
+            }
+            store.write(&deltas.sorted(), Some(position)).unwrap();
+        }
+        store.db.compact_range(None::<&[u8]>, None::<&[u8]>);
+        let tables = store.db.live_files().unwrap().len() as u32;
+        assert!(tables > 40, "{tables} files");
+        drop(store);
+        for limit in [tables - 1, tables, tables + 1, 32] {
+            let limits = (DEFAULT_STORE_BYTES, limit);
+            let place = TopicPartition::new("changelog", 0);
+            let store = RocksStore::open(&folder, Identity::of_numbers(), "totals", &place, limits).unwrap();
+            assert_eq!(store.scan(Bound::Unbounded, Bound::Unbounded, 2_000).unwrap().len(), 1_000);
+            assert_eq!(open_tables(&folder), limit.min(tables) as usize, "{tables} files, {limit} may be open");
+        }
     }
 
     /// Merging is held up until as many checkpoints wait as may, then it goes on: it takes longer than the next checkpoint

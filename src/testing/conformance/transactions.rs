@@ -52,11 +52,15 @@ pub async fn a_transaction_counts_whole_and_with_its_positions(subject: Subject)
         add(&mut one, &other, &["c"]).await?;
         add(&mut one, &place, &["d"]).await?;
         assert_eq!(values_in(&subject, &place)?.len(), 3 * (round - 1));
-        let committed = one.commit(&membership, &[(place.clone(), 7), (other.clone(), round as u64)]).await?;
+        let committed =
+            one.commit(&membership, &[(place.clone(), 7), (other.clone(), round as u64)], round as u64).await?;
         until_seen(&subject, &place, &["a", "b", "d"].repeat(round)).await?;
         until_seen(&subject, &other, &["c"].repeat(round)).await?;
         assert_eq!(replay.position("app", &place)?, Some(7));
         assert_eq!(replay.position("app", &other)?, Some(round as u64));
+        // Where commits count whole the backend may know of which one a position is, and then it is this.
+        let of_commit = replay.commit_of_position("app", &other)?;
+        assert!(of_commit.is_none_or(|number| number == round as u64), "{of_commit:?}");
         for (to, last) in committed {
             // Behind the last record there is at most the mark of the transaction.
             assert!((last + 1..=last + 2).contains(&subject.end(&to)?), "{to} {last}");
@@ -71,18 +75,18 @@ pub async fn who_opens_anew_shuts_the_owner_out(subject: Subject) -> Result<()> 
     let mut one = transactions(&subject)?.open("task").await?;
     one.begin().await?;
     add(&mut one, &place, &["first"]).await?;
-    one.commit(&membership, &[(place.clone(), 1)]).await?;
+    one.commit(&membership, &[(place.clone(), 1)], 1).await?;
     one.begin().await?;
     add(&mut one, &place, &["lost"]).await?;
     let mut two = transactions(&subject)?.open("task").await?;
-    match one.commit(&membership, &[(place.clone(), 2)]).await {
+    match one.commit(&membership, &[(place.clone(), 2)], 2).await {
         Err(error) => assert_eq!(error.kind(), ErrorKind::Unsettled, "{error}"),
         Ok(committed) => panic!("committed after it was shut out: {committed:?}"),
     }
     assert_eq!(subject.replay()?.position("app", &place)?, Some(1));
     two.begin().await?;
     add(&mut two, &place, &["second"]).await?;
-    two.commit(&membership, &[(place.clone(), 3)]).await?;
+    two.commit(&membership, &[(place.clone(), 3)], 3).await?;
     until_seen(&subject, &place, &["first", "second"]).await?;
     assert_eq!(subject.replay()?.position("app", &place)?, Some(3));
     Ok(())
@@ -99,6 +103,6 @@ pub async fn what_was_not_committed_is_never_seen(subject: Subject) -> Result<()
     assert!(values_in(&subject, &place)?.is_empty());
     two.begin().await?;
     add(&mut two, &place, &["seen"]).await?;
-    two.commit(&membership, &[]).await?;
+    two.commit(&membership, &[], 1).await?;
     until_seen(&subject, &place, &["seen"]).await
 }

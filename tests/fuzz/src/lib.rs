@@ -10,6 +10,7 @@ pub mod container;
 pub mod decode;
 pub mod folder;
 pub mod frames;
+pub mod index;
 pub mod log;
 pub mod memory;
 pub mod resolve;

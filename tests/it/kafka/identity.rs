@@ -4,6 +4,9 @@
 use std::fs;
 use std::path::Path;
 
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::{Offset, TopicPartitionList};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -135,4 +138,75 @@ fn a_store_is_kept_where_it_may_be_all_that_is_left() {
     good(machine.dir(), &["reset", "--agent", "add_up", "--force"]);
     machine.work();
     assert_eq!(machine.paid(), rows(&[("before", 250)]));
+}
+
+#[test]
+fn a_topic_that_was_deleted_and_made_anew_is_not_taken_for_what_it_was() {
+    let prefix = fresh_prefix();
+    let machine = Machine::new(&prefix);
+    machine.send("before", 1);
+    machine.work();
+    delete_topic(&format!("{prefix}shop-orders"));
+    for customer in ["a", "b", "a"] {
+        machine.send(customer, 1);
+    }
+    let (code, _, said) = run(machine.dir(), &["worker", "--until-caught-up"]);
+    assert_eq!(code, 1, "{said}");
+    let wanted = "agent add_up has read the topic up to offset 1, and it was deleted and made anew since";
+    assert!(said.contains(wanted) && said.contains("topic shop-orders, partition 0"), "{said}");
+    good(machine.dir(), &["reset", "--force"]);
+    machine.work();
+    assert_eq!(machine.paid(), rows(&[("a", 500), ("b", 250)]));
+}
+
+#[test]
+fn a_changelog_that_has_lost_commits_is_not_gone_on_from() {
+    let prefix = fresh_prefix();
+    let machine = Machine::new(&prefix);
+    for _ in 0..2 {
+        machine.send("before", 1);
+        machine.work();
+    }
+    // All at once: the brokers that had the changelog, and the folder with the stores.
+    delete_topic(&format!("{prefix}shop-add_up-changelog"));
+    fs::remove_dir_all(machine.dir().join("gretchen-data/state")).unwrap();
+    machine.send("after", 1);
+    let (code, _, said) = run(machine.dir(), &["worker", "--until-caught-up"]);
+    assert_eq!(code, 1, "{said}");
+    let wanted = "shop.add_up is at commit 2, and the last in the changelog of agent add_up is 0";
+    assert!(said.contains(wanted) && said.contains("topic shop-orders, partition 0"), "{said}");
+    good(machine.dir(), &["reset", "--agent", "add_up", "--force"]);
+    machine.work();
+    assert_eq!(machine.paid(), rows(&[("after", 250), ("before", 500)]));
+}
+
+/// What the changelog has counts where the group's position is that of an earlier commit.
+#[test]
+fn a_position_that_was_lost_is_that_of_the_changelog() {
+    let prefix = fresh_prefix();
+    let machine = Machine::new(&prefix);
+    for _ in 0..3 {
+        machine.send("before", 1);
+        machine.work();
+    }
+    let client: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", broker())
+        .set("group.id", format!("{prefix}shop.add_up"))
+        .create()
+        .unwrap();
+    let mut places = TopicPartitionList::new();
+    places.add_partition_offset(&format!("{prefix}shop-orders"), 0, Offset::Offset(1)).unwrap();
+    places.elements().first_mut().unwrap().set_metadata("commit 1");
+    client.commit(&places, CommitMode::Sync).unwrap();
+
+    let said = machine.work();
+    assert!(said.contains("the group's position is that of an earlier commit"), "{said}");
+    assert_eq!(machine.paid(), rows(&[("before", 750)]));
+    assert!(!machine.work().contains("earlier commit"), "it was committed again");
+
+    // Somebody who sets it means it.
+    places.elements().first_mut().unwrap().set_metadata("");
+    client.commit(&places, CommitMode::Sync).unwrap();
+    machine.work();
+    assert_eq!(machine.paid(), rows(&[("before", 1250)]));
 }
