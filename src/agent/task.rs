@@ -113,6 +113,8 @@ pub(crate) struct Shared {
     pub commits_any_time: Cell<bool>,
     /// Records that were started beside each other and are not put out yet.
     pub in_flight: Cell<usize>,
+    /// Buffers whose records may be worked on at once.
+    pub concurrent_batches: usize,
     /// Calls of the agent for them that have not ended.
     pub calls: Cell<usize>,
     /// Those of them that wait before they try again.

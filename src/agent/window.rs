@@ -10,9 +10,6 @@ use super::task::{Mail, Shared, Source};
 use crate::error::BoxError;
 use crate::record::{Cursor, DecodeError, Decoder, RawRecord, Value};
 
-/// Buffers that are held at once, of about 256 KiB each.
-const MAILS: usize = 8;
-
 /// Reads what an agent takes from a record.
 pub(super) trait Read<R: Value, I>:
     Fn(&Source, (&RawRecord<'_>, u32), &[u8], &mut Decoder<R>) -> Result<I, DecodeError>
@@ -143,7 +140,7 @@ impl<R: Value> Window<R> {
     /// the worker has its turn in any case.
     pub(super) fn poll_more(&mut self, cx: &Context<'_>, room: bool, at_work: bool) -> Poll<()> {
         let task = &self.task;
-        let wants = room && !task.commit_due.get() && self.mails.len() < MAILS;
+        let wants = room && !task.commit_due.get() && self.mails.len() < task.concurrent_batches;
         if wants {
             let mut slot = task.mail.borrow_mut();
             if let Some(mail) = slot.as_mut().filter(|mail| !mail.is_used_up()) {

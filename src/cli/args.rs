@@ -65,6 +65,9 @@ pub(super) struct Global {
     /// Files that each store of a table has open [default: 64]
     #[arg(long, global = true, value_name = "N", help_heading = "Settings", hide_short_help = true)]
     store_open_files: Option<String>,
+    /// Batches whose records an agent with concurrency works on at once in a partition [default: 8]
+    #[arg(long, global = true, value_name = "N", help_heading = "Settings", hide_short_help = true)]
+    concurrent_batches: Option<String>,
     /// Time that agents get to finish their records when a worker stops [default: 5000]
     #[arg(long, global = true, value_name = "MS", help_heading = "Settings", hide_short_help = true)]
     stop_timeout_ms: Option<String>,
@@ -131,6 +134,7 @@ impl Global {
             ("output_memory_mb", &self.output_memory_mb),
             ("store_memory_mb", &self.store_memory_mb),
             ("store_open_files", &self.store_open_files),
+            ("concurrent_batches", &self.concurrent_batches),
             ("stop_timeout_ms", &self.stop_timeout_ms),
             ("standby", &self.standby),
             ("segment_bytes", &self.segment_bytes),

@@ -107,6 +107,12 @@ pub(super) const KNOWN: &[Known] = &[
         help: "files that each store of a table has open",
     },
     Known {
+        name: "concurrent_batches",
+        default: "8",
+        kind: Kind::Number(1, 1 << 20),
+        help: "batches, each of read_bytes, whose records an agent with concurrency works on at once in a partition",
+    },
+    Known {
         name: "stop_timeout_ms",
         default: "5000",
         kind: Kind::Number(0, 3_600_000),

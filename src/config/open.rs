@@ -126,6 +126,9 @@ impl Settings {
             output_memory_bytes: mb("output_memory_mb").unwrap_or(default.output_memory_bytes),
             store_memory_bytes: mb("store_memory_mb").unwrap_or(default.store_memory_bytes),
             store_open_files: self.number("store_open_files").map_or(default.store_open_files, |files| files as u32),
+            concurrent_batches: self
+                .number("concurrent_batches")
+                .map_or(default.concurrent_batches, |batches| batches as usize),
             standby: self.number("standby").unwrap_or(0) as u32,
             stop_timeout: ms("stop_timeout_ms").unwrap_or(default.stop_timeout),
             ..default

@@ -202,6 +202,7 @@ mod tests {
     use crate::backend::{ProducerId, segment_records};
     use crate::heap::most_of;
     use crate::record::{FrameBuilder, Headers};
+    use crate::testing::sim::{Crash, Machine, Process};
     use crate::topic::{Cleanup, TopicSettings, TopicSpec};
     use crate::worker::mark::{DELTA_TAG, MARK_TAG};
     use crate::worker::tail::Walk;
@@ -288,6 +289,81 @@ mod tests {
                 assert!(!rules.is_open());
             });
             assert!(most <= bytes && most > bytes / 3, "{most} of {bytes}");
+        }
+    }
+
+    fn open(process: &Process) -> Result<LogBackend> {
+        let options =
+            LogOptions { segment_bytes: 4096, read_bytes: 4096, disk: process.disk(), ..LogOptions::new("/data") };
+        LogBackend::open(options, process.clock())
+    }
+
+    fn changelog() -> TopicPartition {
+        TopicPartition::new("changelog", 0)
+    }
+
+    /// Appends commits, the third of which each time has no end, and returns where the last but one begins.
+    async fn append_commits(log: &LogBackend, numbers: std::ops::Range<u64>) -> Result<u64> {
+        let settings = TopicSettings { cleanup: Cleanup::Compact, ..TopicSettings::default() };
+        log.create_topic(&TopicSpec { settings, internal: true, ..TopicSpec::new("changelog", 1) }).await?;
+        let mut producer = log.producer(ProducerId::ANONYMOUS).await?;
+        let (mut frame, mut begun) = (FrameBuilder::new(), Vec::new());
+        for commit in numbers {
+            let at = log.offsets(&changelog())?.end;
+            for key in 0..6 {
+                let key = format!("\u{1}\u{0}key {}", (commit * 5 + key) % 11);
+                let value = (commit % 7 != 3).then(|| format!("{commit} {}", "s".repeat(90)));
+                frame.push(Some(key.as_bytes()), value.as_deref().map(str::as_bytes), 0);
+            }
+            if commit % 3 != 2 {
+                begun.push(at);
+                let mark = Mark { commit, begins: at, ..Mark::default() };
+                frame.push(Some(&[MARK_TAG]), Some(&serde_json::to_vec(&mark).unwrap()), 0);
+            }
+            producer.append(&changelog(), &mut frame, None).await?;
+            frame.clear();
+        }
+        producer.flush().await?;
+        Ok(begun[begun.len() - 2])
+    }
+
+    /// Killed in any of its calls, or without power from there on, it leaves what makes the same states, and can be done again.
+    #[test]
+    fn compaction_of_a_changelog_that_is_interrupted_changes_no_state() {
+        let mut compacted = 0;
+        for call in 1.. {
+            let mut reached = false;
+            for seed in 0..8 {
+                let crash = if seed == 0 { Crash::Kill } else { Crash::PowerLoss };
+                let what = format!("{crash:?} in call {call}, seed {seed}");
+                let machine = Machine::new(call << 8 | seed);
+                let process = machine.start().unwrap();
+                let log = open(&process).unwrap();
+                let covered = process.block_on(append_commits(&log, 0..40)).unwrap();
+                let before = states(&log, &changelog());
+                process.crash_at_call(call, crash);
+                let done = process.block_on(compact_changelog(&log, &changelog(), covered, true));
+                reached |= process.has_ended();
+                assert!(done.is_ok() || process.has_ended(), "{what}: {done:?}");
+                drop(log);
+                machine.lose_power();
+                drop(process);
+
+                let process = machine.start().unwrap();
+                let log = open(&process).unwrap();
+                assert_eq!(states(&log, &changelog()), before, "{what}");
+                let again = process.block_on(compact_changelog(&log, &changelog(), covered, true)).unwrap();
+                assert!(done.is_err() || again.compacted_records == 0, "{what}");
+                compacted += done.map_or(0, |done| done.compacted_records);
+                assert_eq!(states(&log, &changelog()), before, "{what}, and again");
+                // What is appended then counts.
+                process.block_on(append_commits(&log, 40..43)).unwrap();
+                assert_ne!(states(&log, &changelog()), before, "{what}, and more");
+            }
+            if !reached {
+                assert!(call > 20 && compacted > 50, "{call} calls, {compacted} records");
+                return;
+            }
         }
     }
 

@@ -12,7 +12,7 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::JoinHandle;
 
-use super::mark::{DELTA_TAG, Derived, Entry, Mark, MarkedOutputs};
+use super::mark::{DELTA_TAG, Derived, Entry, Left, Mark, MarkedOutputs};
 use super::outgoing::Outgoing;
 use crate::agent::{Outbox, Shared};
 use crate::backend::{Producer, ProducerId, Replay};
@@ -38,8 +38,8 @@ pub(crate) struct Committer {
     sequences: Vec<u64>,
     /// Offset at which the last commit begins.
     pub(super) last_begins: u64,
-    /// Positions in topics that are read no more.
-    left: BTreeMap<String, u64>,
+    /// Topics that are read no more.
+    left: Left,
     helpers: Handle,
     settler: Option<Settler>,
     settling: Option<JoinHandle<(Settler, Result<()>)>>,
@@ -150,8 +150,8 @@ pub(crate) struct Resume {
     pub(crate) next_offset: u64,
     pub(crate) commit: u64,
     pub(crate) last_begins: u64,
-    /// Positions in topics that are read no more.
-    pub(crate) left: BTreeMap<String, u64>,
+    /// Topics that are read no more.
+    pub(crate) left: Left,
 }
 
 impl Committer {
@@ -297,13 +297,13 @@ impl Committer {
             commit: self.commit,
             begins,
             positions,
-            left: self.left.clone(),
+            left: self.left.positions.clone(),
             stream_time: shared.stream_time.get(),
             tables: shared.agent.tables.iter().map(|table| table().name.to_owned()).collect(),
             layouts: shared.agent.tables.iter().map(|table| table().fixed_layout()).collect(),
             derived,
             outputs,
-            ids: shared.source_ids(),
+            ids: self.left.ids_with(shared.source_ids()),
         };
         let json = serde_json::to_vec(&mark)
             .map_err(|error| Error::new(ErrorKind::Encode, "cannot write the end of a commit").with_source(error))?;

@@ -35,7 +35,7 @@ pub(crate) struct Mark {
     pub left: BTreeMap<String, u64>,
     /// Largest timestamp seen, ms.
     pub stream_time: i64,
-    /// What tells each source topic from one of the same name that was deleted, where its backend has that.
+    /// What tells each of these topics from one of the same name that was deleted, where its backend has that.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub ids: BTreeMap<String, String>,
     /// The agent's tables, in the order by which the commit's values name them.
@@ -83,6 +83,28 @@ pub(crate) struct MarkedOutputs {
     pub sequence: u64,
     /// How many there are.
     pub count: u64,
+}
+
+/// Topics that a task has read before and reads no more, should it read them again.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Left {
+    /// The offset to be read next.
+    pub(crate) positions: BTreeMap<String, u64>,
+    /// As [`Mark::ids`].
+    ids: BTreeMap<String, String>,
+}
+
+impl Left {
+    /// `ids` are those of the last mark.
+    pub(crate) fn new(positions: BTreeMap<String, u64>, mut ids: BTreeMap<String, String>) -> Self {
+        ids.retain(|topic, _| positions.contains_key(topic));
+        Self { positions, ids }
+    }
+
+    /// The ids of these topics and of those that the task reads.
+    pub(crate) fn ids_with(&self, sources: BTreeMap<String, String>) -> BTreeMap<String, String> {
+        self.ids.clone().into_iter().chain(sources).collect()
+    }
 }
 
 impl Mark {

@@ -77,6 +77,8 @@ pub struct WorkerOptions {
     pub store_memory_bytes: usize,
     /// Files that each store of a table has open at once; at least 32.
     pub store_open_files: u32,
+    /// Batches, each of as much as is read at once, whose records an agent with `concurrency` works on at once, at least one.
+    pub concurrent_batches: usize,
     /// Time that agents get to finish their records when the worker stops.
     pub stop_timeout: Duration,
     /// Workers that keep a warm copy of each partition's tables beside the one at work on it, where the backend has that.
@@ -100,6 +102,7 @@ impl Default for WorkerOptions {
             output_memory_bytes: 64 << 20,
             store_memory_bytes: DEFAULT_STORE_BYTES,
             store_open_files: DEFAULT_STORE_FILES,
+            concurrent_batches: 8,
             stop_timeout: Duration::from_secs(5),
             standby: 0,
             give_up_after: Duration::from_secs(600),

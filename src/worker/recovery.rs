@@ -11,11 +11,11 @@ use tokio::sync::watch;
 
 use super::checkpoints::cover;
 use super::commit::{Resume, Settler};
-use super::mark::Mark;
+use super::mark::{Left, Mark};
 use super::pace::{Pace, Report};
 use super::partition::Context;
 use super::tail::{CommitVisitor, Walk};
-use crate::agent::Shared;
+use crate::agent::{Shared, Source};
 use crate::backend::Replay;
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
@@ -115,12 +115,12 @@ pub(super) async fn recover(
     let Replaying { last, commits, .. } = replay;
     let recovered = Recovered { replayed: walked.records, covered: from - offsets.start, commits, cut: walked.cut };
 
-    let mut resume = Resume { next_offset: offsets.end, commit: 0, last_begins: from, left: BTreeMap::new() };
+    let mut resume = Resume { next_offset: offsets.end, commit: 0, last_begins: from, left: Left::default() };
     if let Some((mark, _)) = last {
         resume.commit = mark.commit;
         resume.last_begins = mark.begins;
         shared.stream_time.set(mark.stream_time);
-        resume.left = restore_positions(shared, settler, &mark)?;
+        resume.left = Left::new(restore_positions(shared, settler, &mark)?, mark.ids.clone());
         // The crash may have come before this commit's positions were published, and no other commit may follow.
         settler.publish_positions(&mark);
     } else if let Some(stored) = stored {
@@ -354,8 +354,7 @@ pub(super) fn check_tables(shared: &Shared, mark: &Mark) -> Result<()> {
 }
 
 /// A topic that takes the place of another holds the same records once more, by another key for one: read from its
-/// start on top of what is kept, they would count twice. One that was deleted and made anew holds others, the first of which
-/// would be passed over.
+/// start on top of what is kept, they would count twice.
 pub(super) fn check_sources(shared: &Shared, mark: &Mark) -> Result<()> {
     let reads = |topic: &str| shared.sources.iter().any(|source| *source.topic == *topic);
     let gone = mark.positions.keys().find(|topic| !reads(topic));
@@ -374,22 +373,27 @@ pub(super) fn check_sources(shared: &Shared, mark: &Mark) -> Result<()> {
             ),
         ));
     }
-    for source in &shared.sources {
-        if let (Some(was), Some(is), Some(at)) =
-            (mark.ids.get(&*source.topic), &source.id, mark.positions.get(&*source.topic))
-            && **was != **is
-        {
-            let place = TopicPartition::new(source.topic.clone(), shared.partition);
-            let message = format!(
-                "agent {} has read the topic up to offset {at}, and it was deleted and made anew since (its id was {was} and is \
-                 {is}): what it holds now does not follow. Use `reset` to drop what the agent keeps and process the topic from \
-                 its start",
-                shared.agent.name
-            );
-            return Err(Error::new(ErrorKind::State, message).at(&place));
-        }
-    }
     Ok(())
+}
+
+/// Refuses a topic that was deleted and made anew since the task had come to `at`: what it holds does not follow, and as many of
+/// its records would be passed over.
+pub(super) fn check_same_topic(
+    shared: &Shared,
+    source: &Source,
+    ids: &BTreeMap<String, String>,
+    at: u64,
+) -> Result<()> {
+    let (Some(was), Some(is)) = (ids.get(&*source.topic), &source.id) else { return Ok(()) };
+    if **was == **is {
+        return Ok(());
+    }
+    let message = format!(
+        "agent {} has read the topic up to offset {at}, and it was deleted and made anew since (its id was {was} and is {is}): \
+         what it holds now does not follow. Use `reset` to drop what the agent keeps and process the topic from its start",
+        shared.agent.name
+    );
+    Err(Error::new(ErrorKind::State, message).at(&TopicPartition::new(source.topic.clone(), shared.partition)))
 }
 
 /// Records that were committed and are not there would be passed over in silence when others take their offsets.
@@ -416,7 +420,11 @@ fn restore_positions(shared: &Shared, settler: &Settler, mark: &Mark) -> Result<
     for (source, position) in shared.sources.iter().zip(&shared.positions) {
         let partition = TopicPartition::new(Arc::clone(&source.topic), shared.partition);
         let offsets = settler.replay.offsets(&partition)?;
-        let at = left.remove(&*source.topic).unwrap_or(offsets.start);
+        let known = left.remove(&*source.topic);
+        if let Some(at) = known {
+            check_same_topic(shared, source, &mark.ids, at)?;
+        }
+        let at = known.unwrap_or(offsets.start);
         check_reaches(shared.agent.name, &*settler.replay, &partition, offsets.end, at)?;
         if at < offsets.start {
             tracing::warn!(agent = shared.agent.name, topic = %source.topic, partition = shared.partition, committed = at, start = offsets.start,

@@ -166,6 +166,7 @@ pub(super) fn share(
         waker: RefCell::new(None),
         commits_any_time: Cell::new(false),
         in_flight: Cell::new(0),
+        concurrent_batches: context.options.concurrent_batches.max(1),
         calls: Cell::new(0),
         resting: Cell::new(0),
         starved: Cell::new(false),

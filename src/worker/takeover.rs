@@ -13,8 +13,9 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::following::Following;
+use super::mark::Left;
 use super::partition::Context;
-use super::recovery::{Recovered, check_reaches, check_sources, foreign_changelog, is_stopped};
+use super::recovery::{Recovered, check_reaches, check_same_topic, check_sources, foreign_changelog, is_stopped};
 use super::setup::ask;
 use super::transaction::{Found, Runner, Transactor};
 use crate::agent::Shared;
@@ -29,6 +30,14 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How soon a reader that is at an end before the changelog's is asked again.
 const ASK_AGAIN: Duration = Duration::from_millis(50);
+
+/// What the last mark in the changelog says.
+struct Last<'a> {
+    commit: &'a mut u64,
+    /// Loses those that are used.
+    positions: &'a mut BTreeMap<String, u64>,
+    ids: &'a BTreeMap<String, String>,
+}
 
 /// What came of a takeover.
 pub(super) struct Taken {
@@ -84,7 +93,7 @@ pub(super) async fn take_over(
     };
 
     let mut found = Found { last_mark: from, ..Found::default() };
-    let mut kept = BTreeMap::new();
+    let (mut kept, mut ids) = (BTreeMap::new(), BTreeMap::new());
     match following.into_last() {
         Some((mark, at)) => {
             check_sources(shared, &mark).map_err(|error| error.at(&changelog))?;
@@ -92,6 +101,7 @@ pub(super) async fn take_over(
             (found.commit, found.last_mark) = (mark.commit, at);
             kept.extend(mark.left);
             kept.extend(mark.positions);
+            ids = mark.ids;
         }
         // A store covers a commit, and the last mark of all stays.
         None => {
@@ -100,8 +110,10 @@ pub(super) async fn take_over(
             }
         }
     }
-    let forgotten = restore_positions(context, plan, shared, &replay, &mut found.commit, &mut kept).await?;
-    found.left = kept;
+    let last = Last { commit: &mut found.commit, positions: &mut kept, ids: &ids };
+    let whole = transactions.count_whole();
+    let forgotten = restore_positions(context, plan, shared, &replay, last, whole).await?;
+    found.left = Left::new(kept, ids);
     let runner = Runner::new(transaction, membership, changelog, context.clock.clone());
     let transactor = Transactor::new(shared.clone(), replay, runner, found, context.helpers.clone());
     Ok(Some(Taken { transactor, recovered, forgotten }))
@@ -162,13 +174,22 @@ async fn follow(
 
 /// Positions that the tables have not come to would leave the records in between counted nowhere.
 #[cold]
-fn lost_commits(agent: &str, plan: &AgentPlan, place: &TopicPartition, number: u64, last: u64) -> Error {
+fn lost_commits(
+    agent: &str,
+    plan: &AgentPlan,
+    place: &TopicPartition,
+    (number, last): (u64, u64),
+    whole: bool,
+) -> Error {
     let message = format!(
         "group {} is at commit {number}, and the last in the changelog of agent {agent} is {last}: the changelog has lost what \
-         its broker had acknowledged, or was made anew. Restore it, or drop the state with `reset` and process the topics again",
+         its broker had acknowledged, or was made anew. Restore it, or drop the state with `reset` and process the topics again \
+         (with --shift-by 0 it goes on where the group is, with empty tables)",
         plan.group
     );
-    Error::new(ErrorKind::State, message).at(place)
+    // Where no transaction is opened nobody has waited for the last one of those before, which may not be settled everywhere.
+    let kind = if whole { ErrorKind::State } else { ErrorKind::Unsettled };
+    Error::new(kind, message).at(place)
 }
 
 #[cold]
@@ -204,20 +225,21 @@ pub(super) fn begin_at(
     Ok(from)
 }
 
-/// Sets the positions to those of the group; `kept` holds what the last commit says, and loses those that are used.
+/// Sets the positions to those of the group. `whole`: what was committed counts whole.
 ///
 /// Both were committed together, or with "at least once" one after the other. A broker forgets the positions of groups that
 /// have been away for long, and people may set them: what the group has goes before what was kept. But where it says of which
-/// commit it is, that must be the last in the changelog, whose number is `commit`: brokers may lose what they had
+/// commit it is, that must be the last in the changelog: brokers may lose what they had
 /// acknowledged, the one of the group or that of the changelog. Returns whether the group lacks one that was kept.
 async fn restore_positions(
     context: &Context,
     plan: &AgentPlan,
     shared: &Shared,
     replay: &Arc<dyn Replay>,
-    commit: &mut u64,
-    kept: &mut BTreeMap<String, u64>,
+    last: Last<'_>,
+    whole: bool,
 ) -> Result<bool> {
+    let Last { commit, positions: kept, ids } = last;
     let agent = shared.agent.name;
     let mut forgotten = false;
     for (source, position) in shared.sources.iter().zip(&shared.positions) {
@@ -231,17 +253,22 @@ async fn restore_positions(
         let kept = kept.remove(&*source.topic);
         match of_commit.map(|number| (number, number.cmp(commit))) {
             Some((number, Ordering::Greater)) if !shared.tables.is_empty() => {
-                return Err(lost_commits(agent, plan, &place, number, *commit));
+                return Err(lost_commits(agent, plan, &place, (number, *commit), whole));
             }
             // Without tables a commit leaves nothing in the changelog that is needed.
             Some((number, Ordering::Greater)) => *commit = number,
-            Some((number, Ordering::Less)) if kept.is_some() => {
+            Some((number, Ordering::Less)) if kept.is_some() && kept != of_group => {
                 tracing::warn!(agent, topic = %source.topic, partition = shared.partition, position = of_group, of_commit = number,
                     committed = kept, commit, "the group's position is that of an earlier commit than the last in the \
                     changelog: its broker has lost a later one, and the changelog's counts");
                 of_group = None;
             }
             _ => {}
+        }
+        // Who has set the position of the new topic means it.
+        let was_set = of_group.is_some() && of_commit.is_none() && of_group != kept;
+        if let Some(at) = kept.filter(|_| !was_set) {
+            check_same_topic(shared, source, ids, at)?;
         }
         if let (Some(group), Some(kept)) = (of_group, kept)
             && group != kept

@@ -4,7 +4,6 @@
 //! [`Transactor::commit`] and [`Runner::run`] are the only places where it happens. Who was the owner before is shut out
 //! when the task opens its transactions, before it reads where to go on: this keeps two owners apart.
 
-use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +12,7 @@ use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
 use super::commit::{Sink, not_settled};
-use super::mark::{MARK_TAG, Mark};
+use super::mark::{Left, MARK_TAG, Mark};
 use super::outgoing::Outgoing;
 use crate::agent::Shared;
 use crate::backend::{Membership, Replay, Transaction};
@@ -33,8 +32,8 @@ pub(crate) struct Transactor {
     commit: u64,
     /// Offset of the mark of the last commit that counts: all its states stand before it.
     last_mark: u64,
-    /// Positions in topics that are read no more.
-    left: BTreeMap<String, u64>,
+    /// Topics that are read no more.
+    left: Left,
     helpers: Handle,
     runner: Option<Runner>,
     running: Option<JoinHandle<(Runner, Collected, Result<u64>)>>,
@@ -65,7 +64,7 @@ struct Collected {
 pub(super) struct Found {
     pub(super) commit: u64,
     pub(super) last_mark: u64,
-    pub(super) left: BTreeMap<String, u64>,
+    pub(super) left: Left,
 }
 
 impl Transactor {
@@ -156,13 +155,13 @@ impl Transactor {
             commit: self.commit,
             begins: 0,
             positions: positions.iter().map(|(place, at)| (place.topic.to_string(), *at)).collect(),
-            left: self.left.clone(),
+            left: self.left.positions.clone(),
             stream_time: shared.stream_time.get(),
             tables: shared.agent.tables.iter().map(|table| table().name.to_owned()).collect(),
             layouts: shared.agent.tables.iter().map(|table| table().fixed_layout()).collect(),
             derived: Vec::new(),
             outputs: Vec::new(),
-            ids: shared.source_ids(),
+            ids: self.left.ids_with(shared.source_ids()),
         };
         let json = serde_json::to_vec(&mark)
             .map_err(|error| Error::new(ErrorKind::Encode, "cannot write the end of a commit").with_source(error))?;

@@ -100,11 +100,12 @@ impl Ran {
 }
 
 /// The worker commits as often as it can, on one thread and in small segments, so that it makes many calls.
-const EAGER: [&str; 8] = [
+const EAGER: [&str; 9] = [
     "--commit-interval-ms=1",
     "--checkpoint-interval-ms=10",
     "--threads=1",
-    "--segment-bytes=16384",
+    "--segment-bytes=4096",
+    "--batch-bytes=4096",
     "--partitions=24",
     "--read-bytes=4096",
     "--durability=fsync",

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use gretchen::agent;
 use gretchen::app::App;
@@ -9,12 +11,15 @@ use gretchen::backend::log::{Durability, LogBackend, LogOptions};
 use gretchen::backend::{Backend, ProducerId, Reader, Replay};
 use gretchen::clock::Clock;
 use gretchen::error::{ErrorKind, Result};
+use gretchen::plan::Plan;
 use gretchen::publish::Publisher;
-use gretchen::record::{FrameBuilder, Frames, MAX_RECORD_BYTES};
+use gretchen::record::{FrameBuilder, Frames, MAX_RECORD_BYTES, Value};
 use gretchen::session::Session;
 use gretchen::table::{Table, TableMut};
 use gretchen::testing::TestApp;
 use gretchen::topic::{TopicPartition, TopicSettings, TopicSpec};
+use gretchen::worker::{self, WorkerOptions};
+use tokio::sync::{Semaphore, mpsc, watch};
 
 use crate::cli::{bad, csv, good, order, run};
 
@@ -227,6 +232,57 @@ async fn keep_letters(len: i64, mut letters: TableMut<'_, String, String>) -> Re
     letters.set("key", "x".repeat(usize::try_from(len).unwrap_or(0)))
 }
 
+/// Calls of [`waits`] that have begun and not ended.
+static BEGUN: AtomicUsize = AtomicUsize::new(0);
+static GO_ON: Semaphore = Semaphore::const_new(0);
+
+#[agent(topic = "orders", concurrency = 1000)]
+async fn waits(_text: String) {
+    BEGUN.fetch_add(1, Ordering::SeqCst);
+    GO_ON.acquire().await.unwrap().forget();
+    BEGUN.fetch_sub(1, Ordering::SeqCst);
+}
+
+/// Of records that are a batch each as many are begun, and no more.
+#[tokio::test]
+async fn batches_that_are_worked_on_at_once() {
+    const RECORDS: usize = 12;
+    for limit in [3, 4, 5] {
+        let folder = tempfile::tempdir().unwrap();
+        let log = open(LogOptions { read_bytes: 4096, ..options(folder.path()) }, 1).await;
+        let backend: Arc<dyn Backend> = Arc::new(log);
+        let app = App::new("limits").agent::<waits>();
+        let plan = Plan::make(app.name(), &app.agents(), &*backend, 1).await.unwrap();
+        for _ in 0..RECORDS {
+            let mut publisher = Publisher::open(&backend, "orders", None).await.unwrap();
+            let mut text = Vec::new();
+            "x".repeat(5_000).encode_value(&mut text).unwrap();
+            publisher.push(None, Some(&text), 1).await.unwrap();
+            publisher.flush().await.unwrap();
+        }
+        let (stop, stopped) = watch::channel(false);
+        let (said, _events) = mpsc::unbounded_channel();
+        let options = WorkerOptions { concurrent_batches: limit, threads: 1, ..WorkerOptions::default() };
+        let clock = Clock::system();
+        let worker = tokio::spawn({
+            let (clock, backend) = (clock.clone(), backend.clone());
+            async move { worker::run(&plan, backend, options, clock, stopped, said).await }
+        });
+        while BEGUN.load(Ordering::SeqCst) < limit {
+            clock.sleep(Duration::from_millis(2)).await;
+        }
+        clock.sleep(Duration::from_millis(100)).await;
+        assert_eq!(BEGUN.load(Ordering::SeqCst), limit);
+        // Where the oldest batch is done another is begun.
+        GO_ON.add_permits(RECORDS);
+        while BEGUN.load(Ordering::SeqCst) + GO_ON.available_permits() > 0 {
+            clock.sleep(Duration::from_millis(2)).await;
+        }
+        stop.send(true).unwrap();
+        worker.await.unwrap().unwrap();
+    }
+}
+
 /// A table's value has a frame of its own where it is so large; one that is a byte too large stops its partition.
 #[test]
 fn values_of_tables() {
@@ -288,6 +344,15 @@ async fn bytes_that_are_read_at_once() {
     }
 }
 
+/// Files of partitions that this process has open.
+fn open_files(folder: &Path) -> usize {
+    let topics = folder.canonicalize().unwrap().join("topics");
+    let open = std::fs::read_dir("/proc/self/fd").unwrap();
+    open.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok())
+        .filter(|path| path.starts_with(&topics))
+        .count()
+}
+
 #[tokio::test]
 async fn files_that_are_open() {
     let folder = tempfile::tempdir().unwrap();
@@ -297,6 +362,7 @@ async fn files_that_are_open() {
         let backend = open(LogOptions { max_open_files: Some(most), ..options(folder.path()) }, 4).await;
         let first = backend.reader(&place(0), 0).unwrap();
         let second = backend.reader(&place(1), 0);
+        assert!(open_files(folder.path()) <= most);
         assert_eq!(second.as_ref().err().map(|error| error.kind()), (!fits).then_some(ErrorKind::Limit), "{most}");
         drop((first, second));
         // Partitions that nobody uses are closed where others are wanted.
@@ -306,6 +372,7 @@ async fn files_that_are_open() {
         for partition in 0..4 {
             // Where the second reader was refused, its partition makes room for another.
             assert_eq!(backend.offsets(&place(partition)).is_ok(), !fits || partition >= 2, "{most} {partition}");
+            assert!(open_files(folder.path()) <= most);
         }
     }
 }

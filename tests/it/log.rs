@@ -13,6 +13,7 @@ mod interrupted;
 mod processes;
 mod repair;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -149,6 +150,41 @@ async fn a_topic_is_created_once() {
     futures::future::join_all(created).await;
     assert_eq!(backends[0].topics().await.unwrap().len(), 1);
     assert_eq!(std::fs::read_dir(folder.path().join("drafts")).unwrap().count(), 0);
+}
+
+/// Who made the topic in an earlier release gave it none.
+#[tokio::test]
+async fn a_topic_has_an_id_that_no_other_has() {
+    let folder = tempfile::tempdir().unwrap();
+    let backend = open(folder.path());
+    let mut ids = BTreeSet::new();
+    let path = folder.path().join("topics/orders/id");
+    for how in ["new", "deleted", "without", "damaged", "without", "deleted"] {
+        match how {
+            "deleted" => backend.delete_topic("orders").await.unwrap(),
+            "damaged" => {
+                let mut bytes = std::fs::read(&path).unwrap();
+                bytes[3] ^= 4;
+                std::fs::write(&path, bytes).unwrap();
+                // It may be that of the topic all the same, so nothing is put in its place.
+                for _ in 0..2 {
+                    assert_eq!(backend.topic_id("orders").unwrap(), None);
+                    orders(&backend, 1).await;
+                }
+                continue;
+            }
+            "without" => {
+                std::fs::remove_file(&path).unwrap();
+                assert_eq!(backend.topic_id("orders").unwrap(), None);
+            }
+            _ => {}
+        }
+        orders(&backend, 1).await;
+        let id = backend.topic_id("orders").unwrap().unwrap();
+        orders(&backend, 1).await;
+        assert_eq!(backend.topic_id("orders").unwrap().unwrap(), id, "{how}");
+        assert!(ids.insert(id), "{how}");
+    }
 }
 
 /// Two handles in one process are as two processes: neither deletes what the other reads.

@@ -11,10 +11,11 @@
 //! counts. Where it cannot be read or a newer release wrote it nothing is deleted by age.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
-use super::files::{open_or_create, read_if_there, replace, try_lock};
+use super::files::{open_or_create, read_if_there, replace, sync_folder, try_lock};
 use crate::clock::Clock;
 use crate::disk::{Disk, Unlock};
 use crate::error::{Error, ErrorKind, Result};
@@ -35,6 +36,8 @@ pub(super) struct LogTime {
     path: PathBuf,
     clock: Clock,
     boot: Option<[u64; 2]>,
+    /// What is known to survive a loss of power, the name of the file along.
+    durable: Mutex<Option<Known>>,
 }
 
 /// The format of the file, which says none as long as it is this.
@@ -68,7 +71,7 @@ struct Off {
 
 impl LogTime {
     pub(super) fn new(disk: Disk, path: PathBuf, clock: Clock, boot: Option<[u64; 2]>) -> Self {
-        Self { disk, path, clock, boot }
+        Self { disk, path, clock, boot, durable: Mutex::default() }
     }
 
     /// Milliseconds since 1970. After a start of the machine the wall clock is believed no more than [`LogTime::look`] does.
@@ -97,8 +100,14 @@ impl LogTime {
             (before.boot, before.ahead_ms, before.off) == (boot, now.ahead_ms, now.off)
                 && (0..WRITE_MS).contains(&(now.seen_ms - before.seen_ms))
         });
+        let durable = &mut *self.durable.lock().unwrap_or_else(PoisonError::into_inner);
         if !same && let Ok(text) = text_of(&now) {
             replace(&self.disk, &self.path, text.as_bytes())?;
+            *durable = Some(now);
+        } else if *durable != before {
+            // Whoever wrote it may have been killed before its name was synced. If that were lost, the wall clock would count.
+            sync_folder(&self.disk, self.path.parent().unwrap_or(Path::new(".")))?;
+            *durable = before;
         }
         Ok(now.seen_ms)
     }
@@ -177,6 +186,7 @@ fn look(before: Option<Known>, boot: [u64; 2], since_boot: i64, wall: i64) -> Kn
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::sim::{Crash, Machine, Process};
 
     const HOUR: i64 = 60 * 60 * 1000;
     const DAY: i64 = 24 * HOUR;
@@ -291,6 +301,30 @@ mod tests {
         // Before anybody has compared the clocks in this run of the machine.
         assert_eq!(time([3, 4]).now_ms(), START);
         assert_eq!(time([3, 4]).look().unwrap(), START);
+    }
+
+    /// What a process that was killed while it wrote the file has left counts only once its name is durable.
+    #[test]
+    fn a_time_that_somebody_looked_at_survives_a_loss_of_power() {
+        let mut kept = 0;
+        for seed in 0..200 {
+            let machine = Machine::new(seed);
+            let time = |process: &Process| {
+                LogTime::new(process.disk(), "/time".into(), process.clock(), process.disk().boot())
+            };
+            let process = machine.start().unwrap();
+            process.crash_at_call(1 + seed % 20, Crash::Kill);
+            let first = time(&process).look();
+            let process = machine.start().unwrap();
+            let before = time(&process).read().unwrap();
+            kept += u64::from(before.is_some() && first.is_err());
+            let seen = time(&process).look().unwrap();
+            machine.lose_power();
+            machine.jump(5 * HOUR);
+            let process = machine.start().unwrap();
+            assert_eq!(time(&process).look().unwrap(), seen, "seed {seed}: {before:?}");
+        }
+        assert!(kept > 5, "{kept} were killed behind the new name");
     }
 
     #[test]

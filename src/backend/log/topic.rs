@@ -70,6 +70,12 @@ impl Stored {
     }
 }
 
+/// The content of a new topic's file `id`.
+fn new_id(disk: &Disk) -> String {
+    let id = disk.unique_name();
+    format!("{id}\n{}\n", check_of(id.as_bytes()))
+}
+
 fn check_of(bytes: &[u8]) -> String {
     format!("{:08x}", crc32c::crc32c(bytes))
 }
@@ -169,6 +175,11 @@ impl Topics {
             existing = self.read(&spec.name)?;
         }
         existing.spec.check_fits(spec)?;
+        if self.check_id(&spec.name)? == Ok(None)
+            && let Err(error) = self.add_id(&folder)
+        {
+            tracing::debug!(topic = %spec.name, %error, "the topic gets no id yet");
+        }
         if let Some(schema) = &spec.schema {
             check_same_meaning(&spec.name, &existing.schemas, schema)?;
         }
@@ -208,9 +219,8 @@ impl Topics {
             schema_checks: BTreeMap::new(),
             check: None,
         };
-        let id = disk.unique_name();
         // Its name becomes durable with that of `topic.json`.
-        write_new(disk, &draft.join("id"), format!("{id}\n{}\n", check_of(id.as_bytes())).as_bytes())?;
+        write_new(disk, &draft.join("id"), new_id(disk).as_bytes())?;
         write_stored(disk, &draft, &stored)?;
         match disk.rename(&draft, folder) {
             Ok(()) => sync_folder(disk, &self.folder).inspect_err(|_| {
@@ -226,6 +236,18 @@ impl Topics {
                 disk.remove_folder(&draft).map_err(|error| io_error("remove", &draft, error))
             }
             Err(error) => Err(io_error("create", folder, error)),
+        }
+    }
+
+    /// Gives an id to a topic that an earlier release has made, unless somebody was faster.
+    fn add_id(&self, folder: &Path) -> Result<()> {
+        let (path, lock_path) = (folder.join("id"), folder.join("topic.lock"));
+        let held = open_or_create(&self.disk, &lock_path)?;
+        lock(&held, &lock_path)?;
+        let _unlock = Unlock(&held);
+        match read_if_there(&self.disk, &path)? {
+            Some(_) => Ok(()),
+            None => replace(&self.disk, &path, new_id(&self.disk).as_bytes()),
         }
     }
 
@@ -291,12 +313,23 @@ impl Topics {
         Ok(Topic { spec, schemas })
     }
 
-    /// What tells a topic from others that had its name. One that is missing or damaged says nothing.
+    /// What tells a topic from others that had its name. One that is missing or damaged says nothing, and so does one of
+    /// another form: nothing is lost without it.
     pub(super) fn id(&self, name: &str) -> Result<Option<Arc<str>>> {
-        let Some(bytes) = read_if_there(&self.disk, &self.topic_folder(name)?.join("id"))? else { return Ok(None) };
+        Ok(self.check_id(name)?.unwrap_or_else(|path| {
+            tracing::warn!(file = %path.display(), "the topic's id is damaged and counts as not known");
+            None
+        }))
+    }
+
+    /// The same, or the path of the file where it says nothing that can be understood.
+    pub(super) fn check_id(&self, name: &str) -> Result<Result<Option<Arc<str>>, PathBuf>> {
+        let path = self.topic_folder(name)?.join("id");
+        let Some(bytes) = read_if_there(&self.disk, &path)? else { return Ok(Ok(None)) };
         let text = String::from_utf8_lossy(&bytes);
         let (id, check) = text.split_once('\n').unwrap_or_default();
-        Ok((check.strip_suffix('\n') == Some(&*check_of(id.as_bytes()))).then(|| id.into()))
+        let is_whole = !id.is_empty() && check.strip_suffix('\n') == Some(&*check_of(id.as_bytes()));
+        Ok(if is_whole { Ok(Some(id.into())) } else { Err(path) })
     }
 
     /// All topics, by name.

@@ -174,6 +174,7 @@ fn append(folder: &Path, changelog: &str, frame: &mut FrameBuilder) {
 
 /// An error of the kind that a state has which contradicts itself, and no other.
 fn clear(error: &Error) {
-    use ErrorKind::{Conflict, Corrupt, Decode, NotFound, State};
-    assert!(matches!(error.kind(), Corrupt | State | NotFound | Decode | Conflict), "{:?}: {error}", error.kind());
+    use ErrorKind::{Conflict, Corrupt, Decode, NotFound, State, Unsupported};
+    let is_clear = matches!(error.kind(), Corrupt | State | NotFound | Decode | Conflict | Unsupported);
+    assert!(is_clear, "{:?}: {error}", error.kind());
 }

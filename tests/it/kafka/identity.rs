@@ -14,7 +14,7 @@ use super::{TOPICS, broker, fresh_prefix, tool};
 use crate::cli::{good, json_of, order, run};
 
 /// A machine with data of its own.
-pub(super) struct Machine(TempDir);
+pub(super) struct Machine(TempDir, String);
 
 impl Machine {
     pub(super) fn new(prefix: &str) -> Self {
@@ -24,7 +24,7 @@ impl Machine {
             broker()
         );
         fs::write(dir.path().join("gretchen.toml"), settings).unwrap();
-        Self(dir)
+        Self(dir, prefix.to_owned())
     }
 
     pub(super) fn dir(&self) -> &Path {
@@ -45,6 +45,19 @@ impl Machine {
     /// Cents by customer.
     pub(super) fn paid(&self) -> Value {
         json_of(self.dir(), &["tables", "paid", "--json"])
+    }
+
+    /// Sets the position of the agent that adds up, with a note beside it.
+    fn set_position(&self, offset: i64, note: &str) {
+        let client: BaseConsumer = ClientConfig::new()
+            .set("bootstrap.servers", broker())
+            .set("group.id", format!("{}shop.add_up", self.1))
+            .create()
+            .unwrap();
+        let mut places = TopicPartitionList::new();
+        places.add_partition_offset(&format!("{}shop-orders", self.1), 0, Offset::Offset(offset)).unwrap();
+        places.elements().first_mut().unwrap().set_metadata(note);
+        client.commit(&places, CommitMode::Sync).unwrap();
     }
 
     fn store(&self) -> std::path::PathBuf {
@@ -154,6 +167,10 @@ fn a_topic_that_was_deleted_and_made_anew_is_not_taken_for_what_it_was() {
     assert_eq!(code, 1, "{said}");
     let wanted = "agent add_up has read the topic up to offset 1, and it was deleted and made anew since";
     assert!(said.contains(wanted) && said.contains("topic shop-orders, partition 0"), "{said}");
+    // Who sets the position means this topic, and the tables stay.
+    machine.set_position(0, "");
+    machine.work();
+    assert_eq!(machine.paid(), rows(&[("a", 500), ("b", 250), ("before", 250)]));
     good(machine.dir(), &["reset", "--force"]);
     machine.work();
     assert_eq!(machine.paid(), rows(&[("a", 500), ("b", 250)]));
@@ -189,24 +206,14 @@ fn a_position_that_was_lost_is_that_of_the_changelog() {
         machine.send("before", 1);
         machine.work();
     }
-    let client: BaseConsumer = ClientConfig::new()
-        .set("bootstrap.servers", broker())
-        .set("group.id", format!("{prefix}shop.add_up"))
-        .create()
-        .unwrap();
-    let mut places = TopicPartitionList::new();
-    places.add_partition_offset(&format!("{prefix}shop-orders"), 0, Offset::Offset(1)).unwrap();
-    places.elements().first_mut().unwrap().set_metadata("commit 1");
-    client.commit(&places, CommitMode::Sync).unwrap();
-
+    machine.set_position(1, "commit 1");
     let said = machine.work();
     assert!(said.contains("the group's position is that of an earlier commit"), "{said}");
     assert_eq!(machine.paid(), rows(&[("before", 750)]));
     assert!(!machine.work().contains("earlier commit"), "it was committed again");
 
     // Somebody who sets it means it.
-    places.elements().first_mut().unwrap().set_metadata("");
-    client.commit(&places, CommitMode::Sync).unwrap();
+    machine.set_position(1, "");
     machine.work();
     assert_eq!(machine.paid(), rows(&[("before", 1250)]));
 }

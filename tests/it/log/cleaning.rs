@@ -12,6 +12,7 @@ use gretchen::record::{FrameBuilder, Frames};
 use gretchen::topic::{TopicPartition, TopicSettings, TopicSpec};
 
 use super::options;
+use crate::cli::good;
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 const START_MS: i64 = 1_700_000_000_000;
@@ -214,15 +215,31 @@ async fn nothing_goes_that_was_not_asked_for() {
 }
 
 /// Whoever reads what is deleted under it reads on to the end of its segment, and then behind the gap.
+/// Cleans the topic, as who has another handle in this process does or as another process.
+async fn clean(backend: &LogBackend, folder: &Path, place: &TopicPartition, elsewhere: bool) {
+    if elsewhere {
+        let dir = folder.to_str().unwrap();
+        good(folder, &["clean", &place.topic, "--data-dir", dir, "--segment-bytes=4096"]);
+    } else {
+        backend.clean(place, true).await.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn a_reader_goes_on_behind_what_is_deleted() {
+    for elsewhere in [false, true] {
+        goes_on_behind_what_is_deleted(elsewhere).await;
+    }
+}
+
+async fn goes_on_behind_what_is_deleted(elsewhere: bool) {
     let folder = tempfile::tempdir().unwrap();
     let (one, two) = (open(folder.path(), &Clock::system()), open(folder.path(), &Clock::system()));
     let place = topic(&one, &["retention_bytes=0"]).await;
     for i in 0..20 {
         append(&one, &place, &[bulky(i)]).await;
     }
-    // In another process: one that stands in the first segment, one that has only been put there, one before the last.
+    // With handles of their own: one that stands in the first segment, one that has only been put there, one before the last.
     let options = LogOptions { read_bytes: 4096, ..small(folder.path()) };
     let other = LogBackend::open(options, Clock::system()).unwrap();
     let mut standing = other.reader(&place, 0).unwrap();
@@ -233,7 +250,7 @@ async fn a_reader_goes_on_behind_what_is_deleted() {
     for i in 20..60 {
         append(&one, &place, &[bulky(i)]).await;
     }
-    one.clean(&place, true).await.unwrap();
+    clean(&one, folder.path(), &place, elsewhere).await;
     let start = two.offsets(&place).unwrap().start;
     assert!(start > 40 && first < start, "{start}");
     let seen = offsets(&drain(&mut *standing));
@@ -347,6 +364,12 @@ fn check_compacted(backend: &LogBackend, place: &TopicPartition, all: &[Seen], r
 /// A reader of another process in the midst of what is compacted misses no last record.
 #[tokio::test]
 async fn a_reader_goes_on_in_what_was_compacted() {
+    for elsewhere in [false, true] {
+        goes_on_in_what_was_compacted(elsewhere).await;
+    }
+}
+
+async fn goes_on_in_what_was_compacted(elsewhere: bool) {
     let folder = tempfile::tempdir().unwrap();
     let backend = open(folder.path(), &Clock::system());
     let place = topic(&backend, &["cleanup=compact"]).await;
@@ -369,11 +392,12 @@ async fn a_reader_goes_on_in_what_was_compacted() {
         heads.push(seen);
     }
     // Twice, so that segments are put together.
-    assert!(backend.clean(&place, true).await.unwrap().compacted_records > 200);
+    clean(&backend, folder.path(), &place, elsewhere).await;
+    assert!(read_from(&backend, &place, 0).len() < 100);
     for i in 300..400 {
         append(&backend, &place, &[record(i)]).await;
     }
-    backend.clean(&place, true).await.unwrap();
+    clean(&backend, folder.path(), &place, elsewhere).await;
     let have = read_from(&backend, &place, 0);
     for ((from, mut reader), mut seen) in readers.into_iter().zip(heads) {
         seen.extend(drain(&mut *reader));
