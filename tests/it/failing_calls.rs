@@ -17,7 +17,7 @@ use crate::examples::binary;
 use crate::log::every_bit::quick_folder;
 
 /// Rows of the file that is sent.
-const ROWS: u64 = 8_000;
+const ROWS: u64 = 12_000;
 const CUSTOMERS: u64 = 40;
 
 /// What fails.

@@ -12,13 +12,10 @@ use gretchen::table::{Table, TableMut};
 use crate::shop::{self, Evidence, Order};
 use crate::support::{APP, PARTITIONS, Random, Stage, What, Worker};
 
-const CUSTOMERS: u64 = 1_000_000;
+const CUSTOMERS: u64 = 2_000_000;
 
-/// What a partition of the table may take: a twentieth of its keys.
+/// What a partition of the table may take: a small part of its keys.
 const MEMORY: usize = 1 << 20;
-
-/// What the worker may take at most; with all keys in memory it is twice as much.
-const MOST_KIB: u64 = 96 << 10;
 
 static TIMES: Table<String, i64> = Table::new("times");
 
@@ -55,14 +52,17 @@ fn started(worker: &Worker) -> Vec<(u64, u64)> {
     worker.said().into_iter().filter_map(|said| such(said.what)).collect()
 }
 
-/// One order of each customer is processed, in so many parts, each of which is at least one commit of each partition.
-fn processed(parts: u64, checkpoint_ms: u64) -> (Stage, [Worker; 1]) {
+/// Each of them is at least one commit of each partition: a commit that has not ended is held in memory.
+const PARTS: u64 = 100;
+
+/// One order of each customer is processed.
+fn processed(checkpoint_ms: u64) -> (Stage, [Worker; 1]) {
     let mut stage = Stage::new("rebuilt", false);
     stage.spec.checkpoint_ms = checkpoint_ms;
     let one = shop::orders(&mut Random::numbered(1), 0, 1, false).remove(0);
     let of = |number: u64| Order { customer: format!("customer {number}"), ..one.clone() };
     let mut workers = [stage.worker()];
-    let part = CUSTOMERS / parts;
+    let part = CUSTOMERS / PARTS;
     for first in (0..CUSTOMERS).step_by(part as usize) {
         stage.publish((first..first + part).map(of).collect());
         stage.catch_up(&mut workers);
@@ -83,21 +83,32 @@ fn rebuild(stage: &mut Stage) -> Vec<(u64, u64)> {
     assert!(had < PARTITIONS as usize, "the worker was to be stopped before it had everything");
     stage.stop(vec![worker]);
 
+    let (began, peak) = rest(stage);
+    let times = stage.session().table(&TIMES).unwrap();
+    assert_eq!(times.len() as u64, CUSTOMERS);
+    assert!(times.iter().all(|(_, times)| *times == 1));
+
+    // Where all keys may be in memory.
+    std::fs::remove_dir_all(&state).unwrap();
+    stage.spec.table_memory_bytes = 1 << 30;
+    let (_, all) = rest(stage);
+    println!(
+        "{CUSTOMERS} keys of {PARTITIONS} partitions: {began:?}, at most {peak} KiB; with all in memory {all} KiB"
+    );
+    assert!(4 * peak < 3 * all, "{peak} KiB, and {all} KiB with all keys in memory");
+    began
+}
+
+/// Lets a worker come to the end; what it began with, and what memory it took at most.
+fn rest(stage: &mut Stage) -> (Vec<(u64, u64)>, u64) {
     let mut worker = stage.worker();
     while started(&worker).len() < PARTITIONS as usize {
         assert_eq!(worker.ended(), None, "{}", worker.stderr());
         stage.sleep_ms(5);
     }
-    let peak = worker.peak_memory_kib();
-    let began = started(&worker);
-    println!("{CUSTOMERS} keys of {PARTITIONS} partitions: {began:?}, {peak} KiB at most");
-    assert!(peak < MOST_KIB, "{peak} KiB");
+    let (began, peak) = (started(&worker), worker.peak_memory_kib());
     stage.stop(vec![worker]);
-
-    let times = stage.session().table(&TIMES).unwrap();
-    assert_eq!(times.len() as u64, CUSTOMERS);
-    assert!(times.iter().all(|(_, times)| *times == 1));
-    began
+    (began, peak)
 }
 
 /// Commit by commit: what the first had is kept.
@@ -105,7 +116,7 @@ fn rebuild(stage: &mut Stage) -> Vec<(u64, u64)> {
 fn stores_that_are_gone_come_back_in_parts_that_are_kept() {
     // Without a checkpoint nothing is compacted. What is covered is told by the beginning of the last commit, so the stores
     // must have had more than one.
-    let (mut stage, workers) = processed(50, 600_000);
+    let (mut stage, workers) = processed(600_000);
     workers.into_iter().for_each(Worker::kill);
     let began = rebuild(&mut stage);
     assert!(began.iter().any(|(covered, _)| *covered > 0), "what the first had is lost: {began:?}");
@@ -147,7 +158,7 @@ fn stores_that_are_gone_wait_for_a_compaction_to_end() {
 /// What compaction left has no commits: it is read again from its start.
 #[test]
 fn stores_that_are_gone_come_back_from_what_compaction_left() {
-    let (mut stage, mut workers) = processed(1, 100);
+    let (mut stage, mut workers) = processed(100);
     let is_compacted = |name: &str| name.ends_with(".log") && name.contains('-');
     while files(&stage.data(), &is_compacted) < PARTITIONS as usize {
         assert_eq!(workers[0].ended(), None, "{}", workers[0].stderr());

@@ -79,7 +79,7 @@ impl LogBackend {
             // Only what goes by its age needs to be told the time by all means.
             let now = match job {
                 Job::Settings { .. } => partition.common.time.look()?,
-                Job::Before(_) | Job::Compact { .. } => partition.common.time.note(),
+                Job::Before(_) | Job::Compact { .. } => partition.common.time.note()?,
             };
             let cleaner = Cleaner { partition: &partition, spec: &spec, now };
             let cleaned = cleaner.run(job, &groups);

@@ -112,9 +112,13 @@ impl LogTime {
         Ok(now.seen_ms)
     }
 
-    /// The same for something that is to be told the age of: should the clock be wrong, it is known to have been so.
-    pub(super) fn note(&self) -> i64 {
-        self.look().unwrap_or_else(|_| self.now_ms())
+    /// The same for something that is to be told the age of: should the clock be wrong, it is known to have been so. A disk
+    /// that is full keeps nobody from what may make room on it; what cannot be written or synced is an error like any other.
+    pub(super) fn note(&self) -> Result<i64> {
+        self.look().or_else(|error| match error.kind() {
+            ErrorKind::Full | ErrorKind::Unsupported => Ok(self.now_ms()),
+            _ => Err(error),
+        })
     }
 
     /// What somebody wrote last. A file that is missing or damaged says nothing, and is written anew.

@@ -177,8 +177,9 @@ impl Topics {
         existing.spec.check_fits(spec)?;
         if self.check_id(&spec.name)? == Ok(None)
             && let Err(error) = self.add_id(&folder)
+            && error.kind() != ErrorKind::Full
         {
-            tracing::debug!(topic = %spec.name, %error, "the topic gets no id yet");
+            return Err(error);
         }
         if let Some(schema) = &spec.schema {
             check_same_meaning(&spec.name, &existing.schemas, schema)?;

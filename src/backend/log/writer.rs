@@ -99,7 +99,7 @@ impl Writer {
             base: self.seen.offset,
             start: self.seen.pos,
             durable,
-            created_ms: partition.common.time.note().max(old.created_ms),
+            created_ms: partition.common.time.note()?.max(old.created_ms),
             ends: None,
         };
         let made = Segment::create(partition.disk(), &partition.folder, header, &self.sequences);

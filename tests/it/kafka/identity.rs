@@ -167,9 +167,11 @@ fn a_topic_that_was_deleted_and_made_anew_is_not_taken_for_what_it_was() {
     assert_eq!(code, 1, "{said}");
     let wanted = "agent add_up has read the topic up to offset 1, and it was deleted and made anew since";
     assert!(said.contains(wanted) && said.contains("topic shop-orders, partition 0"), "{said}");
-    // Who sets the position means this topic, and the tables stay.
+    // Who sets an agent's position means this topic, and its tables stay; others still refuse it.
     machine.set_position(0, "");
-    machine.work();
+    let (code, _, said) = run(machine.dir(), &["worker", "--until-caught-up"]);
+    assert!(code == 1 && said.contains("agent by_id-rekey has read the topic"), "{said}");
+    assert!(!said.contains("agent add_up has read the topic"), "{said}");
     assert_eq!(machine.paid(), rows(&[("a", 500), ("b", 250), ("before", 250)]));
     good(machine.dir(), &["reset", "--force"]);
     machine.work();

@@ -17,13 +17,15 @@ use gretchen::session::Session;
 use gretchen::table::{Table, TableMut};
 use gretchen::topic::TopicSpec;
 use gretchen::worker::{self, Recovered, WorkerEvent, WorkerOptions};
+use rdkafka::ClientConfig;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
 
 use super::purging::publish;
 use super::stage::PATIENCE;
-use super::{fresh_prefix, options};
+use super::{broker, fresh_prefix, options};
 use crate::shop::{self, Order};
 use crate::support::Random;
 
@@ -112,18 +114,36 @@ impl Stage {
 
 #[test]
 fn a_state_that_is_gone_comes_back_in_parts_that_are_kept() {
-    come_back(Duration::from_millis(5), MEMORY);
+    come_back(Duration::from_millis(5), MEMORY, 0);
 }
 
-/// As it is where brokers have compacted the changelog: there is one end of a commit, behind everything.
+/// As it is where brokers have compacted the changelog: there is one end of a commit, behind everything but what was given up.
 #[test]
 fn a_state_of_one_commit_comes_back_in_parts() {
-    come_back(Duration::from_secs(60), 64 << 20);
+    come_back(Duration::from_secs(60), 64 << 20, 200);
 }
 
-fn come_back(commit_interval: Duration, memory: usize) {
+/// Leaves so many records behind a changelog's last commit that no reader sees.
+fn give_up(changelog: &str, records: usize) {
+    let answer = Duration::from_secs(10);
+    let producer: BaseProducer = ClientConfig::new()
+        .set("bootstrap.servers", broker())
+        .set("transactional.id", format!("{changelog}-given-up"))
+        .create()
+        .unwrap();
+    producer.init_transactions(answer).unwrap();
+    producer.begin_transaction().unwrap();
+    for _ in 0..records {
+        producer.send(BaseRecord::to(changelog).partition(0).key("\u{1}\u{0}key").payload("state")).unwrap();
+    }
+    producer.flush(answer).unwrap();
+    producer.abort_transaction(answer).unwrap();
+}
+
+fn come_back(commit_interval: Duration, memory: usize, given_up: usize) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    let kafka = KafkaBackend::open(options(&fresh_prefix()), Clock::system()).unwrap();
+    let prefix = fresh_prefix();
+    let kafka = KafkaBackend::open(options(&prefix), Clock::system()).unwrap();
     let backend: Arc<dyn Backend> = Arc::new(WireLayer::new(Arc::new(kafka), BTreeMap::new()));
     let stage = Stage { backend, clock: Clock::system(), runtime, folder: tempfile::tempdir().unwrap() };
     stage.runtime.block_on(async {
@@ -136,6 +156,9 @@ fn come_back(commit_interval: Duration, memory: usize) {
     let all = |plan: &Plan, started: bool| started && worker::caught_up(plan, &*stage.backend).unwrap();
     stage.work("here", (commit_interval, memory), all).unwrap();
 
+    if given_up > 0 {
+        give_up(&format!("{prefix}restored-count-changelog"), given_up);
+    }
     // On another machine there is no state.
     let little = (Duration::from_millis(100), MEMORY);
     let some = |_: &Plan, started: bool| started || checkpoints(&stage.state("state/restored")) > 1;
