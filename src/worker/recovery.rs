@@ -385,7 +385,8 @@ pub(super) fn check_same_topic(
     at: u64,
 ) -> Result<()> {
     let (Some(was), Some(is)) = (ids.get(&*source.topic), &source.id) else { return Ok(()) };
-    if **was == **is {
+    // Where nothing was read nothing is passed over.
+    if **was == **is || at == 0 {
         return Ok(());
     }
     let message = format!(

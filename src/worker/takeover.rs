@@ -265,8 +265,8 @@ async fn restore_positions(
             }
             _ => {}
         }
-        // Who has set the position of the new topic means it.
-        let was_set = of_group.is_some() && of_commit.is_none() && of_group != kept;
+        // Who has set the position of the new topic means it. Where commits count whole they say so beside their positions.
+        let was_set = of_group.is_some() && of_commit.is_none() && (whole || of_group != kept);
         if let Some(at) = kept.filter(|_| !was_set) {
             check_same_topic(shared, source, ids, at)?;
         }

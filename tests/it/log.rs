@@ -152,14 +152,14 @@ async fn a_topic_is_created_once() {
     assert_eq!(std::fs::read_dir(folder.path().join("drafts")).unwrap().count(), 0);
 }
 
-/// Who made the topic in an earlier release gave it none.
+/// Those of an earlier release, which have none in their folder, have one and the same.
 #[tokio::test]
 async fn a_topic_has_an_id_that_no_other_has() {
     let folder = tempfile::tempdir().unwrap();
     let backend = open(folder.path());
     let mut ids = BTreeSet::new();
     let path = folder.path().join("topics/orders/id");
-    for how in ["new", "deleted", "without", "damaged", "without", "deleted"] {
+    for how in ["new", "deleted", "damaged", "deleted", "without", "deleted"] {
         match how {
             "deleted" => backend.delete_topic("orders").await.unwrap(),
             "damaged" => {
@@ -173,10 +173,7 @@ async fn a_topic_has_an_id_that_no_other_has() {
                 }
                 continue;
             }
-            "without" => {
-                std::fs::remove_file(&path).unwrap();
-                assert_eq!(backend.topic_id("orders").unwrap(), None);
-            }
+            "without" => std::fs::remove_file(&path).unwrap(),
             _ => {}
         }
         orders(&backend, 1).await;

@@ -112,6 +112,8 @@ fn a_stop_commits_everything() {
     let mut stage = Stage::new("shop", true);
     // Nothing would be committed or checkpointed by time.
     (stage.spec.commit_ms, stage.spec.checkpoint_ms) = (60_000, 600_000);
+    // However slow the disk is.
+    stage.spec.stop_ms = 60_000;
     let mut before = 0;
     for _ in 0..5 {
         let more = shop::orders(&mut random, stage.orders.len(), 20_000, false);

@@ -69,6 +69,14 @@ struct Off {
     since_ms: i64,
 }
 
+/// Why the clocks were not compared.
+enum NotCompared {
+    /// What is known cannot be read.
+    Read(Error),
+    /// What is known now cannot be written.
+    Write(Error),
+}
+
 impl LogTime {
     pub(super) fn new(disk: Disk, path: PathBuf, clock: Clock, boot: Option<[u64; 2]>) -> Self {
         Self { disk, path, clock, boot, durable: Mutex::default() }
@@ -86,14 +94,18 @@ impl LogTime {
 
     /// As [`LogTime::now_ms`], and compares it with the wall clock.
     pub(super) fn look(&self) -> Result<i64> {
+        self.compare().map_err(|(NotCompared::Read(error) | NotCompared::Write(error))| error)
+    }
+
+    fn compare(&self) -> Result<i64, NotCompared> {
         let Some(boot) = self.boot else { return Ok(self.clock.now_ms()) };
         let path = self.path.with_extension("lock");
-        let file = open_or_create(&self.disk, &path)?;
-        if !try_lock(&file, &path)? {
+        let file = open_or_create(&self.disk, &path).map_err(NotCompared::Read)?;
+        if !try_lock(&file, &path).map_err(NotCompared::Read)? {
             return Ok(self.now_ms());
         }
         let _unlock = Unlock(&file);
-        let before = self.read()?;
+        let before = self.read().map_err(NotCompared::Read)?;
         let since_boot = self.clock.since_boot_ms();
         let now = look(before, boot, since_boot, self.clock.now_ms());
         let same = before.is_some_and(|before| {
@@ -102,22 +114,24 @@ impl LogTime {
         });
         let durable = &mut *self.durable.lock().unwrap_or_else(PoisonError::into_inner);
         if !same && let Ok(text) = text_of(&now) {
-            replace(&self.disk, &self.path, text.as_bytes())?;
+            replace(&self.disk, &self.path, text.as_bytes()).map_err(NotCompared::Write)?;
             *durable = Some(now);
         } else if *durable != before {
             // Whoever wrote it may have been killed before its name was synced. If that were lost, the wall clock would count.
-            sync_folder(&self.disk, self.path.parent().unwrap_or(Path::new(".")))?;
+            let folder = self.path.parent().unwrap_or(Path::new("."));
+            sync_folder(&self.disk, folder).map_err(NotCompared::Write)?;
             *durable = before;
         }
         Ok(now.seen_ms)
     }
 
     /// The same for something that is to be told the age of: should the clock be wrong, it is known to have been so. A disk
-    /// that is full keeps nobody from what may make room on it; what cannot be written or synced is an error like any other.
+    /// that is full keeps nobody from what may make room on it; what else cannot be written or synced is an error like any
+    /// other.
     pub(super) fn note(&self) -> Result<i64> {
-        self.look().or_else(|error| match error.kind() {
-            ErrorKind::Full | ErrorKind::Unsupported => Ok(self.now_ms()),
-            _ => Err(error),
+        self.compare().or_else(|failed| match failed {
+            NotCompared::Write(error) if error.kind() != ErrorKind::Full => Err(error),
+            NotCompared::Read(_) | NotCompared::Write(_) => Ok(self.now_ms()),
         })
     }
 

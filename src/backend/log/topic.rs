@@ -1,7 +1,7 @@
 //! Topics: a folder each, with `topic.json`, the schemas and a folder for every partition.
 //!
 //! The file `id` tells a topic from one of the same name that was deleted: a line of text that no other topic has, and a line
-//! with the CRC-32C of that. Topics of the first releases have none.
+//! with the CRC-32C of that. Topics of the first releases have none, which tells them from those that are made now.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -69,6 +69,9 @@ impl Stored {
         Ok(check_of(&json))
     }
 }
+
+/// The id of topics without a file that says it.
+const NO_ID: &str = "none";
 
 /// The content of a new topic's file `id`.
 fn new_id(disk: &Disk) -> String {
@@ -175,12 +178,6 @@ impl Topics {
             existing = self.read(&spec.name)?;
         }
         existing.spec.check_fits(spec)?;
-        if self.check_id(&spec.name)? == Ok(None)
-            && let Err(error) = self.add_id(&folder)
-            && error.kind() != ErrorKind::Full
-        {
-            return Err(error);
-        }
         if let Some(schema) = &spec.schema {
             check_same_meaning(&spec.name, &existing.schemas, schema)?;
         }
@@ -237,18 +234,6 @@ impl Topics {
                 disk.remove_folder(&draft).map_err(|error| io_error("remove", &draft, error))
             }
             Err(error) => Err(io_error("create", folder, error)),
-        }
-    }
-
-    /// Gives an id to a topic that an earlier release has made, unless somebody was faster.
-    fn add_id(&self, folder: &Path) -> Result<()> {
-        let (path, lock_path) = (folder.join("id"), folder.join("topic.lock"));
-        let held = open_or_create(&self.disk, &lock_path)?;
-        lock(&held, &lock_path)?;
-        let _unlock = Unlock(&held);
-        match read_if_there(&self.disk, &path)? {
-            Some(_) => Ok(()),
-            None => replace(&self.disk, &path, new_id(&self.disk).as_bytes()),
         }
     }
 
@@ -314,23 +299,23 @@ impl Topics {
         Ok(Topic { spec, schemas })
     }
 
-    /// What tells a topic from others that had its name. One that is missing or damaged says nothing, and so does one of
-    /// another form: nothing is lost without it.
+    /// What tells a topic from others that had its name. A file that is damaged says nothing, nor does one of another form.
     pub(super) fn id(&self, name: &str) -> Result<Option<Arc<str>>> {
-        Ok(self.check_id(name)?.unwrap_or_else(|path| {
+        let (id, path) = self.read_id(name)?;
+        if id.is_none() {
             tracing::warn!(file = %path.display(), "the topic's id is damaged and counts as not known");
-            None
-        }))
+        }
+        Ok(id)
     }
 
-    /// The same, or the path of the file where it says nothing that can be understood.
-    pub(super) fn check_id(&self, name: &str) -> Result<Result<Option<Arc<str>>, PathBuf>> {
+    /// The same without a word, and the file that says it.
+    pub(super) fn read_id(&self, name: &str) -> Result<(Option<Arc<str>>, PathBuf)> {
         let path = self.topic_folder(name)?.join("id");
-        let Some(bytes) = read_if_there(&self.disk, &path)? else { return Ok(Ok(None)) };
+        let Some(bytes) = read_if_there(&self.disk, &path)? else { return Ok((Some(NO_ID.into()), path)) };
         let text = String::from_utf8_lossy(&bytes);
         let (id, check) = text.split_once('\n').unwrap_or_default();
-        let is_whole = !id.is_empty() && check.strip_suffix('\n') == Some(&*check_of(id.as_bytes()));
-        Ok(if is_whole { Ok(Some(id.into())) } else { Err(path) })
+        let is_whole = check.strip_suffix('\n') == Some(&*check_of(id.as_bytes()));
+        Ok((is_whole.then(|| id.into()), path))
     }
 
     /// All topics, by name.

@@ -118,7 +118,16 @@ pub fn verify(options: &LogOptions, only: Only<'_>) -> Result<Report> {
         known.push(name.clone());
         let folder = dir.join("topics").join(&name);
         let partitions = match topics.read(&name) {
-            Ok(topic) => (0..topic.spec.partitions).collect(),
+            Ok(topic) => {
+                if let (None, path) = topics.read_id(&name)? {
+                    let error = Error::new(ErrorKind::Corrupt, format!("{} is damaged", path.display()));
+                    let advice = "nothing: meanwhile the topic is not told from one of the same name that is made after it was \
+                                  deleted; without the file agents take it for another one";
+                    let finding = Finding { topic: Some(name.as_str().into()), ..plain(path, &error, advice) };
+                    report.findings.push(Finding { severity: Severity::Note, ..finding });
+                }
+                (0..topic.spec.partitions).collect()
+            }
             Err(error) => {
                 let advice = "restore topic.json and the folder schemas from a copy; records are not touched by it";
                 report.findings.push(Finding {
@@ -129,13 +138,6 @@ pub fn verify(options: &LogOptions, only: Only<'_>) -> Result<Report> {
                 partitions_in(disk, &folder)?
             }
         };
-        if let Err(path) = topics.check_id(&name)? {
-            let error = Error::new(ErrorKind::Corrupt, format!("{} is damaged", path.display()));
-            let advice =
-                "remove it: the topic is then not told from one of the same name that is made after it was deleted";
-            let finding = Finding { topic: Some(name.as_str().into()), ..plain(path, &error, advice) };
-            report.findings.push(Finding { severity: Severity::Note, ..finding });
-        }
         for partition in partitions.into_iter().filter(|partition| only.has(&name, *partition)) {
             let place = TopicPartition::new(name.as_str(), partition);
             check_partition(disk, &folder.join(partition.to_string()), &place, &mut report)?;
