@@ -216,7 +216,7 @@ impl Shared {
     }
 
     /// Publishes how far the records of a buffer are done.
-    pub(super) fn publish(&self, mail: &Mail) {
+    pub(crate) fn publish(&self, mail: &Mail) {
         let position = &self.positions[mail.source];
         let offset = mail.begin.offset();
         if offset > position.get() {

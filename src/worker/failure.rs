@@ -118,10 +118,7 @@ impl TaskRun {
                 }
             }
             mail.begin = mail.next;
-            let position = &self.shared.positions[mail.source];
-            let offset = mail.begin.offset();
-            self.shared.finished.set(self.shared.finished.get() + offset.saturating_sub(position.get()));
-            position.set(offset);
+            self.shared.publish(mail);
         }
     }
 
