@@ -140,7 +140,7 @@ pub(super) const KNOWN: &[Known] = &[
         name: "max_batch_bytes",
         default: "16777216",
         kind: Kind::Number(1 << 20, 64 << 20),
-        help: "largest batch of records that is appended at once; at least twice max_record_bytes and 512 KiB",
+        help: "largest batch of records that is appended at once; at least twice max_record_bytes, 256 KiB and batch_bytes (or 256 KiB if that is more)",
     },
     Known {
         name: "batch_bytes",

@@ -242,6 +242,8 @@ async fn restore_positions(
     let Last { commit, positions: kept, ids } = last;
     let agent = shared.agent.name;
     let mut forgotten = false;
+    // One source's number says nothing of another's.
+    let in_changelog = *commit;
     for (source, position) in shared.sources.iter().zip(&shared.positions) {
         let place = TopicPartition::new(source.topic.clone(), shared.partition);
         let (group, asked) = (plan.group.clone(), place.clone());
@@ -251,15 +253,17 @@ async fn restore_positions(
         };
         let (offsets, mut of_group, of_commit) = ask(context, replay, question).await?;
         let kept = kept.remove(&*source.topic);
-        match of_commit.map(|number| (number, number.cmp(commit))) {
+        match of_commit.map(|number| (number, number.cmp(&in_changelog))) {
             Some((number, Ordering::Greater)) if !shared.tables.is_empty() => {
-                return Err(lost_commits(agent, plan, &place, (number, *commit), whole));
+                return Err(lost_commits(agent, plan, &place, (number, in_changelog), whole));
             }
             // Without tables a commit leaves nothing in the changelog that is needed.
-            Some((number, Ordering::Greater)) => *commit = number,
-            Some((number, Ordering::Less)) if kept.is_some() && kept != of_group => {
+            Some((number, Ordering::Greater)) => *commit = number.max(*commit),
+            // "At least once" writes no numbers: one that is there is older than the first commit of that kind, and a mark
+            // may be there without all that stands before it.
+            Some((number, Ordering::Less)) if whole && kept.is_some() && kept != of_group => {
                 tracing::warn!(agent, topic = %source.topic, partition = shared.partition, position = of_group, of_commit = number,
-                    committed = kept, commit, "the group's position is that of an earlier commit than the last in the \
+                    committed = kept, commit = in_changelog, "the group's position is that of an earlier commit than the last in the \
                     changelog: its broker has lost a later one, and the changelog's counts");
                 of_group = None;
             }

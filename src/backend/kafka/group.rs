@@ -13,7 +13,7 @@ use super::admin::delete_positions;
 use super::client::{Context, Role};
 use super::consumer::positions_of;
 use super::exchange::{Partition, standbys_of};
-use super::native::annotate;
+use super::native::{annotate, note_of};
 use super::options::ANSWER_TIMEOUT;
 use crate::backend::{AssignmentSet, Owner};
 use crate::error::{Error, ErrorKind, Result};
@@ -76,14 +76,13 @@ impl Inner {
     /// Whether a group's position is one that was set. Blocks.
     pub(super) fn position_was_set(&self, group: &str, place: &TopicPartition) -> Result<bool> {
         let found = self.committed(group, place)?;
-        Ok(found.elements().first().is_some_and(|element| element.metadata() == SET))
+        Ok(note_of(&found).as_deref() == Some(SET))
     }
 
     /// Which commit a group's position is part of, where it says so. Blocks.
     pub(super) fn commit_of_position(&self, group: &str, place: &TopicPartition) -> Result<Option<u64>> {
         let found = self.committed(group, place)?;
-        let number = |element: &TopicPartitionListElem<'_>| element.metadata().strip_prefix(COMMIT)?.parse().ok();
-        Ok(found.elements().first().and_then(number))
+        Ok(note_of(&found).and_then(|note| note.strip_prefix(COMMIT)?.parse().ok()))
     }
 
     /// How far a group has come. Blocks.

@@ -277,6 +277,25 @@ impl Drop for PartitionQueue {
     }
 }
 
+/// The note that was committed with the first of these positions, where it is a text.
+pub(super) fn note_of(places: &TopicPartitionList) -> Option<String> {
+    // SAFETY: the elements are counted by the number beside them, and live as long as the list; a note has as many bytes as
+    // the element says.
+    let note = unsafe {
+        let list = &*places.ptr();
+        if list.cnt < 1 {
+            return None;
+        }
+        let element = &*list.elems;
+        if element.metadata.is_null() {
+            return None;
+        }
+        std::slice::from_raw_parts(element.metadata.cast::<u8>(), element.metadata_size)
+    };
+    // Others may have put anything there.
+    std::str::from_utf8(note).ok().map(str::to_owned)
+}
+
 /// Adds a note to a position that is to be committed: for everybody to see, until the next commit.
 pub(super) fn annotate(places: &mut TopicPartitionList, note: &str) {
     // SAFETY: librdkafka frees the note together with the list, so it must be memory of its own, and none may be there

@@ -167,7 +167,7 @@ impl LogBackend {
         }
         // The record that closes a batch may have the largest key and the largest value. A commit closes its own at the usual
         // number.
-        let least = (options.batch_bytes.max(BATCH_BYTES) + HEADERS_ROOM)
+        let least = (options.batch_bytes.max(BATCH_BYTES).saturating_add(HEADERS_ROOM))
             .saturating_add(options.max_record_bytes.saturating_mul(2));
         if options.max_batch_bytes < least {
             let LogOptions { max_batch_bytes, max_record_bytes, batch_bytes, .. } = options;

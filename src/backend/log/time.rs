@@ -37,7 +37,7 @@ pub(super) struct LogTime {
     clock: Clock,
     boot: Option<[u64; 2]>,
     /// What is known to survive a loss of power, the name of the file along.
-    durable: Mutex<Option<Known>>,
+    durable: Mutex<Durable>,
 }
 
 /// The format of the file, which says none as long as it is this.
@@ -67,6 +67,14 @@ struct Known {
 struct Off {
     by_ms: i64,
     since_ms: i64,
+}
+
+/// What of it is known to be on the disk.
+#[derive(Debug, Default)]
+struct Durable {
+    known: Option<Known>,
+    /// The last write or sync has failed, or was given up.
+    failed: bool,
 }
 
 /// Why the clocks were not compared.
@@ -108,19 +116,23 @@ impl LogTime {
         let before = self.read().map_err(NotCompared::Read)?;
         let since_boot = self.clock.since_boot_ms();
         let now = look(before, boot, since_boot, self.clock.now_ms());
-        let same = before.is_some_and(|before| {
+        let mut same = before.is_some_and(|before| {
             (before.boot, before.ahead_ms, before.off) == (boot, now.ahead_ms, now.off)
                 && (0..WRITE_MS).contains(&(now.seen_ms - before.seen_ms))
         });
-        let durable = &mut *self.durable.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut durable = self.durable.lock().unwrap_or_else(PoisonError::into_inner);
+        // What a failed sync was for may never come to the disk, whatever a second one says: it is written anew.
+        same &= !durable.failed;
         if !same && let Ok(text) = text_of(&now) {
+            durable.failed = true;
             replace(&self.disk, &self.path, text.as_bytes()).map_err(NotCompared::Write)?;
-            *durable = Some(now);
-        } else if *durable != before {
+            *durable = Durable { known: Some(now), failed: false };
+        } else if durable.known != before {
             // Whoever wrote it may have been killed before its name was synced. If that were lost, the wall clock would count.
+            durable.failed = true;
             let folder = self.path.parent().unwrap_or(Path::new("."));
             sync_folder(&self.disk, folder).map_err(NotCompared::Write)?;
-            *durable = before;
+            *durable = Durable { known: before, failed: false };
         }
         Ok(now.seen_ms)
     }

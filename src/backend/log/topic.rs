@@ -299,9 +299,16 @@ impl Topics {
         Ok(Topic { spec, schemas })
     }
 
-    /// What tells a topic from others that had its name. A file that is damaged says nothing, nor does one of another form.
+    /// What tells a topic from others that had its name. A file that is damaged or cannot be read says nothing, nor does one of
+    /// another form.
     pub(super) fn id(&self, name: &str) -> Result<Option<Arc<str>>> {
-        let (id, path) = self.read_id(name)?;
+        let (id, path) = match self.read_id(name) {
+            Err(error) if error.kind() == ErrorKind::Io => {
+                tracing::warn!(%error, "the topic's id counts as not known");
+                return Ok(None);
+            }
+            read => read?,
+        };
         if id.is_none() {
             tracing::warn!(file = %path.display(), "the topic's id is damaged and counts as not known");
         }

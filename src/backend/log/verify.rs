@@ -119,11 +119,16 @@ pub fn verify(options: &LogOptions, only: Only<'_>) -> Result<Report> {
         let folder = dir.join("topics").join(&name);
         let partitions = match topics.read(&name) {
             Ok(topic) => {
-                if let (None, path) = topics.read_id(&name)? {
-                    let error = Error::new(ErrorKind::Corrupt, format!("{} is damaged", path.display()));
+                let unknown = match topics.read_id(&name) {
+                    Ok((Some(_), _)) => None,
+                    Ok((None, path)) => Some(Error::new(ErrorKind::Corrupt, format!("{} is damaged", path.display()))),
+                    Err(error) => Some(error),
+                };
+                if let Some(error) = unknown {
                     let advice = "nothing: meanwhile the topic is not told from one of the same name that is made after it was \
                                   deleted; without the file agents take it for another one";
-                    let finding = Finding { topic: Some(name.as_str().into()), ..plain(path, &error, advice) };
+                    let finding =
+                        Finding { topic: Some(name.as_str().into()), ..plain(folder.join("id"), &error, advice) };
                     report.findings.push(Finding { severity: Severity::Note, ..finding });
                 }
                 (0..topic.spec.partitions).collect()
