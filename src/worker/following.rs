@@ -88,6 +88,11 @@ impl<'a> Following<'a> {
         self.progress.replaying.progress(position);
     }
 
+    /// The same of a standby, whose changelog ends at `end` by now.
+    pub(super) fn report_standby(&mut self, position: u64, end: u64) {
+        self.progress.replaying.tell_of_standby(position, end);
+    }
+
     /// Records that were applied.
     pub(super) fn records(&self) -> u64 {
         self.records

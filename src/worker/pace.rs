@@ -39,6 +39,11 @@ impl<'a> Pace<'a> {
         self.end
     }
 
+    /// Meanwhile what is walked over goes on to there.
+    pub(super) fn goes_on_to(&mut self, end: u64) {
+        self.end = self.end.max(end);
+    }
+
     /// One more record was met.
     pub(super) fn count(&mut self) {
         self.records += 1;
@@ -82,6 +87,10 @@ mod tests {
         clock.advance(REPORT_EVERY);
         let done = Report { records: 500, per_second: 83, percent: 100, seconds_left: Some(0) };
         assert_eq!(pace.report(5000), Some(done));
+        pace.goes_on_to(9000);
+        clock.advance(REPORT_EVERY);
+        let half = Report { records: 500, per_second: 62, percent: 50, seconds_left: Some(8) };
+        assert_eq!(pace.report(5000), Some(half));
     }
 
     #[test]

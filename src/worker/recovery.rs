@@ -264,6 +264,28 @@ impl<'a> Replaying<'a> {
     pub(super) fn commits(&self) -> u64 {
         self.commits
     }
+
+    /// Tells people how far a standby has come, now and then, whose changelog ends at `end` by now.
+    pub(super) fn tell_of_standby(&mut self, offset: u64, end: u64) {
+        self.pace.goes_on_to(end);
+        self.tell(offset, "the standby is catching up");
+    }
+
+    fn tell(&mut self, offset: u64, what: &str) {
+        if let Some(Report { records, per_second, percent, seconds_left }) = self.pace.report(offset) {
+            tracing::info!(
+                agent = self.shared.agent.name,
+                partition = self.shared.partition,
+                offset,
+                end = self.pace.end(),
+                percent,
+                records,
+                per_second,
+                seconds_left,
+                "{what}"
+            );
+        }
+    }
 }
 
 impl CommitVisitor for Replaying<'_> {
@@ -306,19 +328,7 @@ impl CommitVisitor for Replaying<'_> {
     }
 
     fn progress(&mut self, offset: u64) {
-        if let Some(Report { records, per_second, percent, seconds_left }) = self.pace.report(offset) {
-            tracing::info!(
-                agent = self.shared.agent.name,
-                partition = self.shared.partition,
-                offset,
-                end = self.pace.end(),
-                percent,
-                records,
-                per_second,
-                seconds_left,
-                "recovering"
-            );
-        }
+        self.tell(offset, "recovering");
     }
 }
 

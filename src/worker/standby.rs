@@ -175,6 +175,9 @@ impl StandbyStart {
                 (end, asked) = (ask(&context, &replay, move |replay| replay.offsets(&place)).await?.end, now);
             }
             self.copies.set(self.unit(), Some(end - reader.position().min(end)));
+            if !told {
+                following.report_standby(reader.position(), end);
+            }
             if read == Some(false) && !told {
                 told = true;
                 self.tell(StandbyEvent::CaughtUp);
