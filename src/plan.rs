@@ -43,6 +43,13 @@ pub struct AgentPlan {
     pub keyed: bool,
 }
 
+impl AgentPlan {
+    /// The topic of its commits as it has to be.
+    pub(crate) fn changelog_spec(&self) -> TopicSpec {
+        changelog_spec(self.changelog.clone(), self.partitions)
+    }
+}
+
 /// Everything that a worker of the app does.
 pub struct Plan {
     /// The app's name.
@@ -54,6 +61,12 @@ pub struct Plan {
 /// The name of the topic that holds an agent's commits.
 pub fn changelog_name(app: &str, agent: &str) -> String {
     format!("{app}-{agent}-changelog")
+}
+
+/// That topic as it has to be.
+fn changelog_spec(name: Arc<str>, partitions: u32) -> TopicSpec {
+    let settings = TopicSettings { cleanup: Cleanup::Compact, ..TopicSettings::default() };
+    TopicSpec { settings, internal: true, ..TopicSpec::new(name, partitions) }
 }
 
 /// The consumer group of an agent that says nothing else.
@@ -451,8 +464,7 @@ impl<'a> Planner<'a> {
                 );
             }
         }
-        let settings = TopicSettings { cleanup: Cleanup::Compact, ..TopicSettings::default() };
-        let spec = TopicSpec { settings, internal: true, ..TopicSpec::new(name.clone(), partitions) };
+        let spec = changelog_spec(name.clone(), partitions);
         let topic = self.topics.entry(name).or_insert_with(|| spec.clone());
         if !topic.internal {
             // Somebody else has made it. What a changelog has to be is asked for all the same.

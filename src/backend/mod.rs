@@ -435,15 +435,25 @@ pub trait Replay: Send + Sync + fmt::Debug {
     fn forget(&self, group: &str, partition: &TopicPartition) -> Result<()>;
 
     /// Sets how far a group has come in a partition, so that its members begin there. Refused while the group has members,
-    /// and where positions are part of what was committed.
+    /// and where positions are part of what was committed: there a commit sets them.
     fn set_position(&self, group: &str, partition: &TopicPartition, _position: u64) -> Result<()> {
         let message = format!("positions of group {group} are part of its commits; they can be dropped, not set");
         Err(Error::new(ErrorKind::Unsupported, message).at(partition))
     }
 
-    /// The offset of the first record of that time or later; `None` where all are older.
-    fn offset_at(&self, partition: &TopicPartition, _timestamp_ms: i64) -> Result<Option<u64>> {
-        Err(Error::new(ErrorKind::Unsupported, "this backend does not find records by their time").at(partition))
+    /// The offset of the first record of that time or later; `None` where all are older. Reads all before it, unless the
+    /// backend knows better.
+    fn offset_at(&self, partition: &TopicPartition, timestamp_ms: i64) -> Result<Option<u64>> {
+        let Offsets { start, end, .. } = self.offsets(partition)?;
+        let mut reader = self.reader(partition, start)?;
+        let mut frames = Frames::default();
+        while reader.position() < end && reader.read(&mut frames)? {
+            let mut records = frames.iter().flat_map(|frame| frame.records());
+            if let Some(found) = records.find(|record| record.offset >= start && record.timestamp >= timestamp_ms) {
+                return Ok(Some(found.offset));
+            }
+        }
+        Ok(None)
     }
 
     /// Whether a group's position in a partition is what [`Replay::set_position`] made of it, and nobody has committed since.

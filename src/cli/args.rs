@@ -360,30 +360,54 @@ pub(super) struct ResetArgs {
     pub(super) force: bool,
     #[command(flatten)]
     pub(super) start: StartArgs,
+    /// Only in these topics the agents begin anew; in their others they go on where they are (on a Kafka)
+    #[arg(long, value_name = "TOPIC,…", value_delimiter = ',')]
+    pub(super) input_topics: Vec<String>,
+    /// In these topics the agents begin behind the last record. So they do in topics that one agent that is reset writes and
+    /// another reads, because what was put out there is put out again
+    #[arg(long, value_name = "TOPIC,…", value_delimiter = ',')]
+    pub(super) intermediate_topics: Vec<String>,
 }
 
 /// Where agents begin in their topics; at the start, if nothing is said.
 #[derive(Args, Debug, Default)]
 #[group(multiple = false)]
 pub(super) struct StartArgs {
-    /// They begin behind the last record (on a Kafka)
+    /// They begin at the first record that is there, as they do if nothing is said
+    #[arg(long)]
+    pub(super) to_earliest: bool,
+    /// They begin behind the last record
     #[arg(long)]
     pub(super) to_latest: bool,
-    /// They begin at that offset of each partition, or at the end that is nearer (on a Kafka)
+    /// They begin at that offset of each partition, or at the end that is nearer
     #[arg(long, value_name = "OFFSET")]
     pub(super) to_offset: Option<u64>,
-    /// They begin at the first record of that time or later, e.g. 2026-03-01T08:00:00Z (on a Kafka)
-    #[arg(long, value_name = "TIME")]
+    /// They begin at the first record of that time or later, e.g. 2026-03-01T08:00:00Z; without a zone it is UTC
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
     pub(super) to_datetime: Option<Timestamp>,
-    /// They begin at the first record that is no older than that, e.g. "2h 30m" (on a Kafka)
-    #[arg(long, value_name = "DURATION")]
+    /// They begin at the first record that is no older than that, e.g. "2h 30m" or P7DT12H; a day has 24 hours
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub(super) by_duration: Option<SignedDuration>,
-    /// They begin so many offsets behind where they are, or before with a minus (on a Kafka)
+    /// They begin so many offsets behind where they are, or before with a minus
     #[arg(long, value_name = "OFFSETS", allow_negative_numbers = true)]
     pub(super) shift_by: Option<i64>,
-    /// They begin where a file says: a line "topic,partition,offset" for each partition that they read (on a Kafka)
+    /// They begin where a file says: a line "topic,partition,offset" for each partition that they read
     #[arg(long, value_name = "FILE")]
     pub(super) from_file: Option<PathBuf>,
+}
+
+/// A time, in UTC unless it says otherwise.
+fn parse_time(text: &str) -> Result<Timestamp, jiff::Error> {
+    let civil = |error| match text.parse::<jiff::civil::DateTime>() {
+        Ok(time) => jiff::tz::Offset::UTC.to_timestamp(time),
+        Err(_) => Err(error),
+    };
+    text.parse().or_else(civil)
+}
+
+/// A time span in which days and weeks are always as long.
+fn parse_duration(text: &str) -> Result<SignedDuration, jiff::Error> {
+    text.parse::<jiff::Span>()?.to_duration(jiff::SpanRelativeTo::days_are_24_hours())
 }
 
 /// What to do with the files of the log.

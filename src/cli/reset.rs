@@ -3,19 +3,21 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde_json::json;
 
-use super::args::{ResetArgs, StartArgs};
+use super::args::ResetArgs;
 use super::context::{Context, Store, unknown};
 use super::failure::{Done, Failure};
 use super::output::safe;
 use crate::backend::Offsets;
-use crate::plan::{changelog_name, group_name};
+use crate::plan::{AgentPlan, Plan, changelog_name, group_name};
 use crate::topic::TopicPartition;
+use crate::worker::begin_at;
 
 /// Everything that goes.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Doomed {
     agents: Vec<String>,
     /// Published positions: group, partition, and whether there is one.
@@ -23,23 +25,39 @@ struct Doomed {
     /// Tables, and the files with positions of agents without one.
     state: Vec<PathBuf>,
     topics: Vec<String>,
-    /// Where agents begin that do not begin at the start: group, partition, where they were, and where they begin.
-    starts: Vec<(String, TopicPartition, Option<u64>, u64)>,
+    /// Where agents begin that do not begin at the start.
+    starts: Vec<Start>,
+    /// The same as commits, for a log.
+    commits: Vec<FirstCommit>,
+    /// Agents that are not reset, and a topic of each that others put out to once more.
+    readers: Vec<(&'static str, Arc<str>)>,
+}
+
+/// The commit with which an agent begins: its partition, and the offset in each of its topics.
+type FirstCommit = (Arc<AgentPlan>, u32, BTreeMap<String, u64>);
+
+/// Where an agent begins in a partition.
+struct Start {
+    agent: String,
+    group: String,
+    place: TopicPartition,
+    was: Option<u64>,
+    to: u64,
+    /// Behind the last record because what was put out there comes again.
+    behind: bool,
 }
 
 pub(super) async fn run(context: &mut Context, args: &ResetArgs) -> Done {
     let store = context.open_existing()?;
-    let StartArgs { to_latest, to_offset, to_datetime, by_duration, shift_by, from_file } = &args.start;
-    let by_time = to_datetime.is_some() || by_duration.is_some();
-    let elsewhere = *to_latest || to_offset.is_some() || by_time || shift_by.is_some() || from_file.is_some();
-    if elsewhere && !context.is_kafka() {
+    if !context.is_kafka() && (args.start.shift_by.is_some() || !args.input_topics.is_empty()) {
         return Err(Failure::usage(
-            "agents on a log begin at the start of their topics: their positions are part of what they commit",
+            "where agents on a log are is part of what they commit, and is dropped with it: they cannot go on from there",
         )
-        .help("leave out the option that says where they begin"));
+        .help("say where they begin with --to-offset, --to-datetime, --by-duration, --to-latest or --from-file"));
     }
-    let mut from_file = from_file.as_deref().map(OffsetsFile::read).transpose()?;
-    let doomed = collect(context, &store, args, &mut from_file).await?;
+    let mut from_file = args.start.from_file.as_deref().map(OffsetsFile::read).transpose()?;
+    let plan = context.preview(&store).await?;
+    let doomed = collect(context, &store, &plan, args, &mut from_file).await?;
     if let Some(file) = from_file {
         file.check_used_up()?;
     }
@@ -67,13 +85,23 @@ pub(super) async fn run(context: &mut Context, args: &ResetArgs) -> Done {
         told_apart &= store.replay.topic_id(topic)?.is_some();
         store.replay.delete_topic(topic).await?;
     }
-    for (group, place, _, to) in &doomed.starts {
-        store.replay.set_position(group, place, *to)?;
+    if context.is_kafka() {
+        for Start { group, place, to, .. } in &doomed.starts {
+            store.replay.set_position(group, place, *to)?;
+        }
+    }
+    for (agent, partition, positions) in &doomed.commits {
+        let now_ms = context.clock.now_ms();
+        begin_at(&*store.backend, &*store.replay, agent, *partition, positions.clone(), now_ms).await?;
     }
     if !context.out.json {
-        let what = match doomed.starts.is_empty() {
-            true => "the agents process their topics from the start, and put their outputs out again",
-            false => "the agents process their topics from these positions on",
+        let what = if doomed.starts.is_empty() {
+            "the agents process their topics from the start, and put their outputs out again"
+        } else if doomed.starts.iter().all(|start| start.behind) {
+            "the agents process their topics from the start, and put their outputs out again; what is put out to one of them \
+             it processes from these positions on"
+        } else {
+            "the agents process their topics from these positions on"
         };
         context.out.line(&format!("\ndropped; {what}"))?;
         if context.is_kafka() && !told_apart {
@@ -121,15 +149,15 @@ impl OffsetsFile {
         Ok(Self { path: path.to_owned(), offsets })
     }
 
-    fn offset(&mut self, place: &TopicPartition) -> Done<u64> {
-        match self.offsets.get_mut(place) {
-            Some((_, offset, used)) => {
-                *used = true;
-                Ok(*offset)
-            }
-            None => Err(Failure::new(format!("{} does not say where {place} begins", self.path.display()))
-                .help(format!("add a line, with 0 for the start: {},{},0", place.topic, place.partition))),
-        }
+    fn find(&mut self, place: &TopicPartition) -> Option<u64> {
+        let (_, offset, used) = self.offsets.get_mut(place)?;
+        *used = true;
+        Some(*offset)
+    }
+
+    fn lacks(&self, place: &TopicPartition) -> Failure {
+        Failure::new(format!("{} does not say where {place} begins", self.path.display()))
+            .help(format!("add a line, with 0 for the start: {},{},0", place.topic, place.partition))
     }
 
     /// A name that was mistyped is no reason to begin elsewhere.
@@ -144,33 +172,56 @@ impl OffsetsFile {
     }
 }
 
-/// Where an agent begins in a partition.
-fn start_of(
-    args: &StartArgs,
-    from_file: &mut Option<OffsetsFile>,
-    store: &Store,
+/// Where agents begin.
+struct Starts<'a> {
+    args: &'a ResetArgs,
+    store: &'a Store,
     now_ms: i64,
-    place: &TopicPartition,
-    was: Option<u64>,
-) -> Done<Option<u64>> {
-    let Offsets { start, end, .. } = store.replay.offsets(place)?;
-    let since = |time_ms| Ok::<_, Failure>(store.replay.offset_at(place, time_ms)?.unwrap_or(end));
-    let to = if args.to_latest {
-        end
-    } else if let Some(offset) = args.to_offset {
-        offset
-    } else if let Some(time) = args.to_datetime {
-        since(time.as_millisecond())?
-    } else if let Some(ago) = args.by_duration {
-        since(now_ms.saturating_sub(i64::try_from(ago.as_millis()).unwrap_or(i64::MAX)))?
-    } else if let Some(offsets) = args.shift_by {
-        was.unwrap_or(start).saturating_add_signed(offsets)
-    } else if let Some(file) = from_file {
-        file.offset(place)?
-    } else {
-        return Ok(None);
-    };
-    Ok(Some(to.clamp(start, end)))
+    from_file: &'a mut Option<OffsetsFile>,
+    /// Topics that agents put out to which are reset.
+    written: BTreeSet<Arc<str>>,
+}
+
+impl Starts<'_> {
+    /// Whether an agent begins behind the last record of a topic, because all that it made of it comes again.
+    fn is_behind(&self, topic: &str) -> bool {
+        let named = |topics: &[String]| topics.iter().any(|have| have == topic);
+        named(&self.args.intermediate_topics) || self.written.contains(topic) && !named(&self.args.input_topics)
+    }
+
+    /// Where an agent begins that does not begin at the start, and whether that is behind the last record.
+    fn start_of(&mut self, place: &TopicPartition, was: Option<u64>) -> Done<Option<(u64, bool)>> {
+        let Offsets { start, end, .. } = self.store.replay.offsets(place)?;
+        let args = &self.args.start;
+        let since = |time_ms| Ok::<_, Failure>(self.store.replay.offset_at(place, time_ms)?.unwrap_or(end));
+        let behind = self.is_behind(&place.topic);
+        if let Some(offset) = self.from_file.as_mut().and_then(|file| file.find(place)) {
+            return Ok(Some((offset.clamp(start, end), false)));
+        }
+        let to = if behind {
+            end
+        } else if !self.args.input_topics.is_empty()
+            && !self.args.input_topics.iter().any(|have| **have == *place.topic)
+        {
+            let Some(was) = was else { return Ok(None) };
+            was
+        } else if args.to_latest {
+            end
+        } else if let Some(offset) = args.to_offset {
+            offset
+        } else if let Some(time) = args.to_datetime {
+            since(time.as_millisecond())?
+        } else if let Some(ago) = args.by_duration {
+            since(self.now_ms.saturating_sub(i64::try_from(ago.as_millis()).unwrap_or(i64::MAX)))?
+        } else if let Some(offsets) = args.shift_by {
+            was.unwrap_or(start).saturating_add_signed(offsets)
+        } else if let Some(file) = &self.from_file {
+            return Err(file.lacks(place));
+        } else {
+            return Ok(None);
+        };
+        Ok(Some((to.clamp(start, end), behind)))
+    }
 }
 
 impl Doomed {
@@ -185,11 +236,11 @@ impl Doomed {
 async fn collect(
     context: &Context,
     store: &Store,
+    plan: &Plan,
     args: &ResetArgs,
     from_file: &mut Option<OffsetsFile>,
 ) -> Done<Doomed> {
     let only = args.agent.as_deref();
-    let plan = context.preview(store).await?;
     let app = context.app.name();
     let topics = store.topics().await?;
     let exists = |name: &str| topics.iter().any(|topic| *topic.spec.name == *name);
@@ -240,6 +291,20 @@ async fn collect(
     doomed.state.retain(|path| path.exists());
     doomed.state.sort();
     doomed.state.dedup();
+    let is_reset = |agent: &&Arc<AgentPlan>| names.iter().any(|name| name == agent.def.name);
+    let reads = |agent: &AgentPlan, topic: &str| agent.sources.iter().any(|(source, _)| **source == *topic);
+    for topic in args.input_topics.iter().chain(&args.intermediate_topics) {
+        if !plan.agents.iter().filter(is_reset).any(|agent| reads(agent, topic)) {
+            return Err(Failure::new(format!("none of the agents that are reset reads topic {topic}")));
+        }
+    }
+    let written = plan.agents.iter().filter(is_reset).flat_map(|agent| &agent.destinations);
+    let written: BTreeSet<Arc<str>> = written.map(|to| to.topic.clone()).collect();
+    for agent in plan.agents.iter().filter(|agent| !is_reset(agent)) {
+        let again = agent.sources.iter().filter(|(source, _)| written.contains(source));
+        doomed.readers.extend(again.map(|(source, _)| (agent.def.name, source.clone())));
+    }
+    let mut starts = Starts { args, store, now_ms: context.clock.now_ms(), from_file, written };
     for name in &names {
         let planned = plan.agents.iter().find(|agent| agent.def.name == name);
         let group = planned.map_or_else(|| group_name(app, name), |agent| agent.group.clone());
@@ -248,8 +313,7 @@ async fn collect(
             .filter(|topic| !topic.spec.internal || doomed.topics.iter().any(|gone| **gone == *topic.spec.name))
         {
             // Topics that the app has made for itself are gone, and begin at their start.
-            let reads = !topic.spec.internal
-                && planned.is_some_and(|agent| agent.sources.iter().any(|(source, _)| *source == topic.spec.name));
+            let reads = !topic.spec.internal && planned.is_some_and(|agent| reads(agent, &topic.spec.name));
             for partition in 0..topic.spec.partitions {
                 let place = TopicPartition::new(topic.spec.name.clone(), partition);
                 let known = store.replay.position(&group, &place)?;
@@ -257,15 +321,45 @@ async fn collect(
                 if known.is_some() || partition == 0 {
                     doomed.positions.push((group.clone(), place.clone(), known.is_some()));
                 }
-                if reads {
-                    let to = start_of(&args.start, from_file, store, context.clock.now_ms(), &place, known)?;
-                    doomed.starts.extend(to.map(|to| (group.clone(), place, known, to)));
+                if reads && let Some((to, behind)) = starts.start_of(&place, known)? {
+                    let (agent, group) = (name.clone(), group.clone());
+                    doomed.starts.push(Start { agent, group, place, was: known, to, behind });
                 }
             }
         }
     }
+    if !context.is_kafka() {
+        for agent in plan.agents.iter().filter(is_reset) {
+            doomed.commits.extend(first_commits(store, agent, &doomed.starts, &|topic| exists(topic))?);
+        }
+    }
     doomed.agents = names;
     Ok(doomed)
+}
+
+/// The commits with which an agent begins, if it does not begin at the start everywhere.
+fn first_commits(
+    store: &Store,
+    agent: &Arc<AgentPlan>,
+    starts: &[Start],
+    exists: &dyn Fn(&str) -> bool,
+) -> Done<Vec<FirstCommit>> {
+    let starts: Vec<&Start> = starts.iter().filter(|start| start.agent == agent.def.name).collect();
+    let partitions = if starts.is_empty() { 0 } else { agent.partitions };
+    let positions = |partition| {
+        agent.sources.iter().map(move |(topic, _)| TopicPartition::new(topic.clone(), partition)).map(|place| {
+            let at = match starts.iter().find(|start| start.place == place) {
+                Some(start) => start.to,
+                // It goes with the agent's state, and is made anew.
+                None if agent.repartitions.contains(&place.topic) || !exists(&place.topic) => 0,
+                None => store.replay.offsets(&place)?.start,
+            };
+            Ok((place.topic.to_string(), at))
+        })
+    };
+    (0..partitions)
+        .map(|partition| Ok((agent.clone(), partition, positions(partition).collect::<Done<_>>()?)))
+        .collect()
 }
 
 /// The files of an agent without tables. Its folder may be a table's of the same name, so only they go.
@@ -287,13 +381,15 @@ fn show(context: &mut Context, doomed: &Doomed, dry_run: bool) -> Done {
         let starts: Vec<_> = doomed
             .starts
             .iter()
-            .map(|(group, place, was, to)| {
+            .map(|Start { group, place, was, to, .. }| {
                 json!({"group": group, "topic": *place.topic, "partition": place.partition, "was": was, "position": to})
             })
             .collect();
+        let readers: Vec<_> =
+            doomed.readers.iter().map(|(agent, topic)| json!({"agent": agent, "topic": **topic})).collect();
         let value = json!({
             "agents": doomed.agents, "state": state, "topics": doomed.topics, "positions": positions,
-            "starts": starts, "dropped": !dry_run,
+            "starts": starts, "not_reset": readers, "dropped": !dry_run,
         });
         return Ok(context.out.json_pretty(&value)?);
     }
@@ -307,9 +403,15 @@ fn show(context: &mut Context, doomed: &Doomed, dry_run: bool) -> Done {
             context.out.line(&format!("  {what}  {}", safe(name)))?;
         }
     }
-    for (group, place, was, to) in &doomed.starts {
+    for Start { group, place, was, to, behind, .. } in &doomed.starts {
         let was = was.map_or_else(|| "the start".to_owned(), |was| was.to_string());
-        context.out.line(&safe(&format!("  start     {group} in {place}: {to}, was at {was}")))?;
+        let why = if *behind { ", its end, because what was put out there comes again" } else { "" };
+        context.out.line(&safe(&format!("  start     {group} in {place}: {to}, was at {was}{why}")))?;
+    }
+    for (agent, topic) in &doomed.readers {
+        let message =
+            format!("  agent {agent} is not reset and reads {topic}: it gets once more what is put out there again");
+        context.out.line(&safe(&message))?;
     }
     Ok(context.out.flush()?)
 }

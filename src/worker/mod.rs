@@ -4,6 +4,7 @@
 //! `assignment` who owns which partition.
 
 mod assignment;
+mod beginning;
 mod checkpoints;
 mod cleaning;
 mod commit;
@@ -33,6 +34,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
+pub(crate) use beginning::begin_at;
 pub(crate) use cleaning::clean_changelog;
 pub(crate) use mark::Mark;
 pub(crate) use partition::{Context, Signals, TaskRun};

@@ -79,6 +79,7 @@ fn command_line() {
         Some("bare") => app.format("shop-orders", WireFormat::Bare),
         Some("confluent") => app.format("shop-orders", WireFormat::Confluent),
         Some("plain") => crate::plain::app(),
+        Some("chain") => crate::reset::app(),
         Some("plain-long") => crate::plain::app().format("ints", WireFormat::Long),
         _ => app,
     };

@@ -33,6 +33,7 @@ mod rebuilt;
 mod records;
 #[cfg(all(feature = "kafka", feature = "registry"))]
 mod registry;
+mod reset;
 mod schema_commands;
 mod shop;
 mod sim;
