@@ -1,5 +1,6 @@
 //! The conformance suite against the backends that need no server.
 
+use std::io::Write;
 use std::sync::Arc;
 
 use gretchen::backend::log::{Durability, LogBackend, LogOptions};
@@ -26,16 +27,20 @@ const BY_MEMORY: [&str; 4] = [
 const BY_LOG: [&str; 1] = [NO_TRANSACTIONS];
 
 /// Shows what was skipped, which must be these cases and no others: a case that is not run tells nothing.
-pub(crate) fn check_skipped(skipped: &[Skipped], expected: &[&str]) {
+pub(crate) fn check_skipped(backend: &str, skipped: &[Skipped], expected: &[&str]) {
     let lines: Vec<String> = skipped.iter().map(Skipped::to_string).collect();
-    lines.iter().for_each(|line| println!("{line}"));
+    // Not by `eprintln!`, which tests that pass keep to themselves.
+    let mut stderr = std::io::stderr().lock();
+    for line in &lines {
+        writeln!(stderr, "conformance on {backend}: {line}").unwrap();
+    }
     assert_eq!(lines, expected);
 }
 
 #[tokio::test]
 async fn memory() {
     let skipped = run(async || Ok(Subject::new(Arc::new(MemoryBackend::new(Clock::system()))))).await.unwrap();
-    check_skipped(&skipped, &BY_MEMORY);
+    check_skipped("memory", &skipped, &BY_MEMORY);
 }
 
 /// Topics of single objects pass the layer as if it were not there.
@@ -47,7 +52,7 @@ async fn memory_under_the_layer_of_formats() {
     })
     .await
     .unwrap();
-    check_skipped(&skipped, &BY_MEMORY);
+    check_skipped("memory", &skipped, &BY_MEMORY);
 }
 
 fn log(durability: Durability, segment_bytes: u64, read_bytes: usize) -> Result<Subject> {
@@ -63,11 +68,11 @@ fn log(durability: Durability, segment_bytes: u64, read_bytes: usize) -> Result<
 #[tokio::test]
 async fn log_synced() {
     let skipped = run(async || log(Durability::Fsync, 128 << 20, 256 << 10)).await.unwrap();
-    check_skipped(&skipped, &BY_LOG);
+    check_skipped("log", &skipped, &BY_LOG);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn log_in_small_segments_and_reads() {
     let skipped = run(async || log(Durability::Os, 8 << 10, 4 << 10)).await.unwrap();
-    check_skipped(&skipped, &BY_LOG);
+    check_skipped("log", &skipped, &BY_LOG);
 }

@@ -17,7 +17,7 @@ use gretchen::error::{Error, Result};
 use gretchen::record::{FrameBuilder, Frames};
 use gretchen::session::Session;
 use gretchen::table::{Table, TableMut};
-use gretchen::topic::{TopicPartition, TopicSpec};
+use gretchen::topic::{Cleanup, TopicPartition, TopicSpec};
 use gretchen::{agent, records};
 use tempfile::TempDir;
 
@@ -134,7 +134,11 @@ struct Template {
     ids: Vec<i64>,
     schema: String,
     table: Vec<(String, i64)>,
+    /// Records of the agent's changelog.
+    commits: usize,
 }
+
+const CHANGELOG: &str = "shop-add_up-changelog";
 
 const GROUP: &str = "people";
 
@@ -162,15 +166,26 @@ fn template() -> Template {
     table.sort();
     drop(session);
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let schema = runtime.block_on(async {
+    let (schema, commits) = runtime.block_on(async {
         let backend = LogBackend::open(options, Clock::system()).unwrap();
         let consumer: Box<dyn Consumer> = backend.consumer(GROUP, &[]).await.unwrap();
         consumer.ack(&TopicPartition::new("orders", 0), 77).unwrap();
-        backend.topic("orders").unwrap().schemas[0].json.to_string()
+        (backend.topic("orders").unwrap().schemas[0].json.to_string(), count(&backend, CHANGELOG).unwrap())
     });
+    assert!(commits > 11, "{commits}");
     let mut files = Vec::new();
     collect(folder.path(), folder.path(), &mut files);
-    Template { files, ids: (0..300).collect(), schema, table }
+    Template { files, ids: (0..300).collect(), schema, table, commits }
+}
+
+/// Reads all records of a topic.
+fn count(backend: &LogBackend, topic: &str) -> Result<usize> {
+    let mut reader = backend.reader(&TopicPartition::new(topic, 0), 0)?;
+    let (mut frames, mut count) = (Frames::default(), 0);
+    while reader.read(&mut frames)? {
+        count += frames.iter().map(|frame| frame.records().count()).sum::<usize>();
+    }
+    Ok(count)
 }
 
 fn app() -> App {
@@ -236,12 +251,10 @@ impl Template {
         assert_eq!((&*topic.spec.name, topic.spec.partitions), ("orders", 1), "{what}");
         assert_eq!(topic.spec.key_field.as_deref(), Some("customer"), "{what}");
         assert_eq!(topic.schemas.iter().map(|schema| &*schema.json).collect::<Vec<_>>(), [&*self.schema], "{what}");
-        let mut reader = backend.reader(&place, 0)?;
-        let (mut frames, mut count) = (Frames::default(), 0);
-        while reader.read(&mut frames)? {
-            count += frames.iter().map(|frame| frame.records().count()).sum::<usize>();
-        }
-        assert_eq!(count, self.ids.len(), "{what}");
+        assert_eq!(count(&backend, "orders")?, self.ids.len(), "{what}");
+        let changelog = backend.topic(CHANGELOG)?;
+        assert!(changelog.spec.internal && changelog.spec.settings.cleanup == Cleanup::Compact, "{what}");
+        assert_eq!(count(&backend, CHANGELOG)?, self.commits, "{what}");
         // One that is damaged counts as not known, and the group's task publishes it again.
         let position = backend.position(GROUP, &place)?;
         assert!([Some(77), None].contains(&position), "{what}: {position:?}");
@@ -277,9 +290,8 @@ impl Template {
 fn metadata_with_a_flipped_bit_is_refused_or_means_the_same() {
     let template = template();
     let is_metadata = |path: &str| {
-        ["FORMAT", "topics/orders/id"].contains(&path)
-            || path.starts_with("topics/orders/")
-                && (path.ends_with("json") || path.ends_with("avsc") || path.ends_with("end"))
+        path == "FORMAT"
+            || path.starts_with("topics/") && ["/id", ".json", ".avsc", "/end"].iter().any(|end| path.ends_with(end))
             || path.starts_with("groups/people/positions/")
     };
     on_all_processors(

@@ -5,6 +5,7 @@ mod forms;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Write;
+use std::sync::Mutex;
 
 use gretchen::agent::{Batch, Event, Keyed, Output, Stream};
 use gretchen::app::App;
@@ -26,6 +27,8 @@ const BULK: i32 = 10;
 const BULKY_BYTES: usize = 20_000;
 /// What an order must cost to be large.
 const LARGE: i64 = 50;
+/// An order of this many pieces fails at its first try.
+const HARD: i32 = 4;
 /// Every order of this many pieces fails in the app `failing`, unless it is told to accept it.
 pub(crate) const FAILING: i32 = 77;
 
@@ -58,6 +61,9 @@ static BY_QUANTITY: Table<i32, OrderTotal> = Table::new("by-quantity").output("b
 
 /// Keyed by another field than the output that it reads.
 static RETURNED: Table<String, OrderTotal> = Table::new("returned").output("returned");
+
+/// Of the app `shop`.
+static RETRIED: Table<String, i64> = Table::new("retried");
 
 /// Of the app `failing`.
 static ACCEPTED: Table<String, OrderTotal> = Table::new("accepted").output("accepted");
@@ -166,6 +172,18 @@ async fn passed(order: Order) -> Result<Order, BoxError> {
     refuse(&order).map(|()| order)
 }
 
+/// Fails when it has written all that is to count; the second try of the same process succeeds.
+#[agent(topic = "orders", key = customer, table = RETRIED, output = "retried", on_error = retry(3, "1ms"))]
+async fn retried(order: Order, mut seen: TableMut<'_, String, i64>, mut out: Output<Order>) -> Result<(), BoxError> {
+    static TRIED: Mutex<BTreeSet<i64>> = Mutex::new(BTreeSet::new());
+    seen.update(&order.customer, |seen| *seen += 1)?;
+    out.send(&order)?;
+    if order.quantity == HARD && TRIED.lock().unwrap().insert(order.order_id) {
+        return Err(format!("order {} fails once", order.order_id).into());
+    }
+    Ok(())
+}
+
 fn refuse(order: &Order) -> Result<(), BoxError> {
     if order.quantity == FAILING && !spec().is_some_and(|spec| spec.accepts) {
         return Err(format!("order {} is not acceptable", order.order_id).into());
@@ -176,7 +194,7 @@ fn refuse(order: &Order) -> Result<(), BoxError> {
 /// The app of that name.
 pub(crate) fn app(name: &str) -> App {
     match name {
-        "shop" => app("simulated").agent::<owner>(),
+        "shop" => app("simulated").agent::<owner>().agent::<retried>(),
         "owners" => App::new(APP).agent::<owner>().agent::<totals>().agent::<large>(),
         "simulated" => forms::with(app("usual")),
         "usual" => App::new(APP)
@@ -257,6 +275,11 @@ fn partition_of_customer(order: &Order) -> u32 {
 pub(crate) fn check(stage: &mut Stage) {
     check_figures(stage);
     check_forms(stage);
+    let mut counts: BTreeMap<String, i64> = BTreeMap::new();
+    stage.orders().iter().for_each(|order| *counts.entry(order.customer.clone()).or_default() += 1);
+    let retried: BTreeMap<String, i64> = stage.session().table(&RETRIED).unwrap().into_iter().collect();
+    assert_eq!(retried, counts, "table retried");
+    check_orders(stage, &["retried"]);
     stage.check_owners();
 }
 

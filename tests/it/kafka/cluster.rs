@@ -26,6 +26,11 @@ impl Cluster {
         Self::start_with(&["--host", host])
     }
 
+    /// A broker that sends the clients of its other listener to that port.
+    pub(super) fn start_behind(port: u16) -> Self {
+        Self::start_with(&["--behind", &port.to_string()])
+    }
+
     fn start_with(options: &[&str]) -> Self {
         let folder = TempDir::with_prefix("gretchen-brokers-").unwrap();
         let mut cluster = Self { folder, servers: String::new() };

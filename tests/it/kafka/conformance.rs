@@ -34,5 +34,5 @@ async fn a_broker_does_what_every_backend_must_do() {
         let _ = tracing_subscriber::fmt().with_max_level(tracing::Level::INFO).try_init();
     }
     let skipped = run(async || subject()).await.unwrap();
-    check_skipped(&skipped, &BY_BROKER);
+    check_skipped("kafka", &skipped, &BY_BROKER);
 }

@@ -14,12 +14,11 @@ use gretchen::plan::Plan;
 use gretchen::publish::Publisher;
 use gretchen::record::Value;
 use gretchen::topic::TopicPartition;
-use gretchen::worker::{self, Summary, WorkerEvent, WorkerOptions};
-use tempfile::TempDir;
-use tokio::sync::{Semaphore, mpsc, watch};
-use tokio::task::JoinHandle;
+use gretchen::worker::{self, WorkerEvent};
+use tokio::sync::Semaphore;
 
-use super::stage::{PATIENCE, records_of};
+use super::here::Worker;
+use super::stage::records_of;
 use super::{fresh_prefix, options};
 
 const NUMBERS: i32 = 10;
@@ -39,45 +38,6 @@ async fn halts(number: i32) -> i32 {
     number
 }
 
-/// A worker in this process, as if it were on a machine of its own.
-struct Worker {
-    stop: watch::Sender<bool>,
-    events: mpsc::UnboundedReceiver<WorkerEvent>,
-    work: JoinHandle<Summary>,
-    _folder: TempDir,
-}
-
-impl Worker {
-    async fn start(prefix: &str) -> Self {
-        let (stop, stopped) = watch::channel(false);
-        let (sender, events) = mpsc::unbounded_channel();
-        let folder = tempfile::tempdir().unwrap();
-        let (backend, plan) = open(prefix).await;
-        let options = WorkerOptions { state_dir: Some(folder.path().to_owned()), ..WorkerOptions::default() };
-        let work = tokio::spawn(async move {
-            worker::run(&plan, backend, options, Clock::system(), stopped, sender).await.unwrap()
-        });
-        Self { stop, events, work, _folder: folder }
-    }
-
-    /// Waits for an event.
-    async fn event(&mut self, is: impl Fn(&WorkerEvent) -> bool) -> WorkerEvent {
-        let wait = async {
-            loop {
-                let event = self.events.recv().await.unwrap();
-                if is(&event) {
-                    return event;
-                }
-            }
-        };
-        tokio::time::timeout(PATIENCE, wait).await.unwrap()
-    }
-
-    async fn started(&mut self) {
-        self.event(|event| matches!(event, WorkerEvent::Started { .. })).await;
-    }
-}
-
 async fn open(prefix: &str) -> (Arc<dyn Backend>, Plan) {
     let mut told = options(prefix);
     told.set("max.poll.interval.ms", "4000").unwrap();
@@ -92,7 +52,7 @@ async fn open(prefix: &str) -> (Arc<dyn Backend>, Plan) {
 async fn a_stuck_agent_is_named_and_its_worker_leaves_the_group() {
     let prefix = fresh_prefix();
     let (backend, plan) = open(&prefix).await;
-    let mut first = Worker::start(&prefix).await;
+    let mut first = Worker::start(open(&prefix).await);
     first.started().await;
     let mut publisher = Publisher::open(&backend, "halts-in", None).await.unwrap();
     for number in 0..NUMBERS {
@@ -102,7 +62,7 @@ async fn a_stuck_agent_is_named_and_its_worker_leaves_the_group() {
     }
     publisher.flush().await.unwrap();
 
-    let mut second = Worker::start(&prefix).await;
+    let mut second = Worker::start(open(&prefix).await);
     let left = first.event(|event| matches!(event, WorkerEvent::Left { .. })).await;
     let WorkerEvent::Left { agent, topic, partition, offset, time } = left else { unreachable!() };
     assert_eq!((agent, &*topic, partition, offset), ("halts", "halts-in", 0, HALT as u64));
