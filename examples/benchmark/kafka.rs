@@ -162,6 +162,11 @@ impl Outcome {
     fn cpu_s(&self) -> f64 {
         1e6 * self.warm.cpu_s / self.warm.records as f64
     }
+
+    /// Of everybody else on the machine, the broker above all, meanwhile.
+    fn others_s(&self) -> f64 {
+        1e6 * (self.warm.machine_s - self.warm.cpu_s) / self.warm.records as f64
+    }
 }
 
 /// All runs of a contestant.
@@ -395,6 +400,7 @@ impl Contest {
             "of the loop by hand",
             "of the one that reads",
             "CPU s/M",
+            "broker's CPU s/M",
             "of Kafka Streams'",
             "peak MiB",
             "back at work s",
@@ -420,6 +426,11 @@ impl Contest {
                 ratio(row, who.by_hand().and_then(of), Outcome::rate),
                 if *who == Who::Loop { String::new() } else { ratio(row, of(Who::Loop), Outcome::rate) },
                 format!("{:.2}", median(row, Outcome::cpu_s)),
+                if row.outcomes.iter().all(|outcome| outcome.warm.machine_s > 0.0) {
+                    format!("{:.2}", median(row, Outcome::others_s))
+                } else {
+                    String::new()
+                },
                 ratio(row, peer, Outcome::cpu_s),
                 format!("{:.0}", median(row, |outcome| outcome.peak_bytes as f64) / f64::from(1 << 20)),
                 if back.is_nan() { String::new() } else { format!("{back:.1}") },

@@ -2,8 +2,10 @@
 
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use gretchen::clock::Moment;
 use gretchen::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -34,6 +36,9 @@ pub(crate) struct Part {
     pub(crate) records: u64,
     pub(crate) wall_s: f64,
     pub(crate) cpu_s: f64,
+    /// The same of the whole machine; not of contestants in other languages.
+    #[serde(default)]
+    pub(crate) machine_s: f64,
 }
 
 /// What the totals came to.
@@ -67,14 +72,16 @@ impl Totals {
 /// A moment of a run: wall time, the processor time of the whole process, and how many records are done.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sample {
-    at: gretchen::clock::Moment,
+    at: Moment,
     cpu: Duration,
+    machine: Duration,
     pub(crate) records: u64,
 }
 
 impl Sample {
     pub(crate) fn take(clock: &Clock, records: u64) -> Self {
-        Self { at: clock.moment(), cpu: processor_time(), records }
+        let at = clock.moment();
+        Self { at, cpu: processor_time(), machine: machine_time(at), records }
     }
 
     /// What lies between an earlier sample and this one.
@@ -83,6 +90,7 @@ impl Sample {
             records: self.records - earlier.records,
             wall_s: self.at.since(earlier.at).as_secs_f64(),
             cpu_s: self.cpu.saturating_sub(earlier.cpu).as_secs_f64(),
+            machine_s: self.machine.saturating_sub(earlier.machine).as_secs_f64(),
         }
     }
 }
@@ -102,6 +110,28 @@ pub(crate) fn longest_gap(samples: &[Sample]) -> f64 {
 fn processor_time() -> Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+/// Processor time that all processes of the machine have used, as of a moment ago: to ask each time would take some itself.
+fn machine_time(now: Moment) -> Duration {
+    static LAST: Mutex<Option<(Moment, Duration)>> = Mutex::new(None);
+    let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
+    match *last {
+        Some((at, time)) if now.since(at) < ASK_MACHINE => time,
+        _ => last.insert((now, busy_time().unwrap_or_default())).1,
+    }
+}
+
+/// How old what is known of the machine may be.
+const ASK_MACHINE: Duration = Duration::from_millis(50);
+
+fn busy_time() -> Option<Duration> {
+    let stat = std::fs::read_to_string("/proc/stat").ok()?;
+    // user, nice, system, idle, waiting for disks, interrupts twice; of other machines and of guests what follows.
+    let ticks: Vec<u64> =
+        stat.lines().next()?.split_whitespace().skip(1).map_while(|field| field.parse().ok()).collect();
+    let [user, nice, system, _, _, hard, soft, ..] = ticks[..] else { return None };
+    Some(Duration::from_millis(10 * (user + nice + system + hard + soft)))
 }
 
 /// The most memory that this process had so far.

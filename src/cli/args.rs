@@ -360,11 +360,12 @@ pub(super) struct ResetArgs {
     pub(super) force: bool,
     #[command(flatten)]
     pub(super) start: StartArgs,
-    /// Only in these topics the agents begin anew; in their others they go on where they are (on a Kafka)
+    /// Only in these topics the agents begin anew; in their others they go on where they are, which a log does not know: there
+    /// every topic has to be named with this or the next
     #[arg(long, value_name = "TOPIC,…", value_delimiter = ',')]
     pub(super) input_topics: Vec<String>,
-    /// In these topics the agents begin behind the last record. So they do in topics that one agent that is reset writes and
-    /// another reads, because what was put out there is put out again
+    /// In these topics the agents begin behind the last record. So they do by themselves where one that is reset puts out once
+    /// more what another reads, unless --input-topics names the topic
     #[arg(long, value_name = "TOPIC,…", value_delimiter = ',')]
     pub(super) intermediate_topics: Vec<String>,
 }
@@ -388,7 +389,7 @@ pub(super) struct StartArgs {
     /// They begin at the first record that is no older than that, e.g. "2h 30m" or P7DT12H; a day has 24 hours
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub(super) by_duration: Option<SignedDuration>,
-    /// They begin so many offsets behind where they are, or before with a minus
+    /// They begin so many offsets behind where they are, or before with a minus (on a Kafka)
     #[arg(long, value_name = "OFFSETS", allow_negative_numbers = true)]
     pub(super) shift_by: Option<i64>,
     /// They begin where a file says: a line "topic,partition,offset" for each partition that they read

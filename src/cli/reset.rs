@@ -11,7 +11,7 @@ use super::args::ResetArgs;
 use super::context::{Context, Store, unknown};
 use super::failure::{Done, Failure};
 use super::output::safe;
-use crate::backend::Offsets;
+use crate::backend::{Offsets, Topic};
 use crate::plan::{AgentPlan, Plan, changelog_name, group_name};
 use crate::topic::TopicPartition;
 use crate::worker::begin_at;
@@ -38,8 +38,7 @@ type FirstCommit = (Arc<AgentPlan>, u32, BTreeMap<String, u64>);
 
 /// Where an agent begins in a partition.
 struct Start {
-    agent: String,
-    group: String,
+    agent: Arc<AgentPlan>,
     place: TopicPartition,
     was: Option<u64>,
     to: u64,
@@ -49,11 +48,9 @@ struct Start {
 
 pub(super) async fn run(context: &mut Context, args: &ResetArgs) -> Done {
     let store = context.open_existing()?;
-    if !context.is_kafka() && (args.start.shift_by.is_some() || !args.input_topics.is_empty()) {
-        return Err(Failure::usage(
-            "where agents on a log are is part of what they commit, and is dropped with it: they cannot go on from there",
-        )
-        .help("say where they begin with --to-offset, --to-datetime, --by-duration, --to-latest or --from-file"));
+    if !context.is_kafka() && args.start.shift_by.is_some() {
+        return Err(goes_with_commits("")
+            .help("say where they begin with --to-offset, --to-datetime, --by-duration, --to-latest or --from-file"));
     }
     let mut from_file = args.start.from_file.as_deref().map(OffsetsFile::read).transpose()?;
     let plan = context.preview(&store).await?;
@@ -86,8 +83,8 @@ pub(super) async fn run(context: &mut Context, args: &ResetArgs) -> Done {
         store.replay.delete_topic(topic).await?;
     }
     if context.is_kafka() {
-        for Start { group, place, to, .. } in &doomed.starts {
-            store.replay.set_position(group, place, *to)?;
+        for Start { agent, place, to, .. } in &doomed.starts {
+            store.replay.set_position(&agent.group, place, *to)?;
         }
     }
     for (agent, partition, positions) in &doomed.commits {
@@ -114,6 +111,13 @@ pub(super) async fn run(context: &mut Context, args: &ResetArgs) -> Done {
         }
     }
     Ok(())
+}
+
+/// On a log nothing tells where an agent is once it is reset.
+fn goes_with_commits(in_topic: &str) -> Failure {
+    Failure::usage(format!(
+        "where agents on a log are{in_topic} is part of what they commit, and is dropped with it: they cannot go on from there"
+    ))
 }
 
 /// Offsets that somebody has written into a file.
@@ -149,15 +153,15 @@ impl OffsetsFile {
         Ok(Self { path: path.to_owned(), offsets })
     }
 
-    fn find(&mut self, place: &TopicPartition) -> Option<u64> {
-        let (_, offset, used) = self.offsets.get_mut(place)?;
-        *used = true;
-        Some(*offset)
-    }
-
-    fn lacks(&self, place: &TopicPartition) -> Failure {
-        Failure::new(format!("{} does not say where {place} begins", self.path.display()))
-            .help(format!("add a line, with 0 for the start: {},{},0", place.topic, place.partition))
+    fn offset(&mut self, place: &TopicPartition) -> Done<u64> {
+        match self.offsets.get_mut(place) {
+            Some((_, offset, used)) => {
+                *used = true;
+                Ok(*offset)
+            }
+            None => Err(Failure::new(format!("{} does not say where {place} begins", self.path.display()))
+                .help(format!("add a line, with 0 for the start: {},{},0", place.topic, place.partition))),
+        }
     }
 
     /// A name that was mistyped is no reason to begin elsewhere.
@@ -174,37 +178,47 @@ impl OffsetsFile {
 
 /// Where agents begin.
 struct Starts<'a> {
+    context: &'a Context,
     args: &'a ResetArgs,
     store: &'a Store,
-    now_ms: i64,
     from_file: &'a mut Option<OffsetsFile>,
-    /// Topics that agents put out to which are reset.
-    written: BTreeSet<Arc<str>>,
 }
 
 impl Starts<'_> {
-    /// Whether an agent begins behind the last record of a topic, because all that it made of it comes again.
-    fn is_behind(&self, topic: &str) -> bool {
-        let named = |topics: &[String]| topics.iter().any(|have| have == topic);
-        named(&self.args.intermediate_topics) || self.written.contains(topic) && !named(&self.args.input_topics)
-    }
-
-    /// Where an agent begins that does not begin at the start, and whether that is behind the last record.
-    fn start_of(&mut self, place: &TopicPartition, was: Option<u64>) -> Done<Option<(u64, bool)>> {
-        let Offsets { start, end, .. } = self.store.replay.offsets(place)?;
-        let args = &self.args.start;
+    /// Where an agent begins in a partition if not at the start, and whether that is behind the last record because what was
+    /// put out there comes `again`. `kept`: the agent has committed before.
+    fn start_of(
+        &mut self,
+        place: &TopicPartition,
+        was: Option<u64>,
+        Offsets { start, end, .. }: Offsets,
+        again: bool,
+        kept: bool,
+    ) -> Done<Option<(u64, bool)>> {
+        let ResetArgs { start: args, input_topics, intermediate_topics, .. } = self.args;
+        let named = |topics: &[String]| topics.iter().any(|topic| **topic == *place.topic);
         let since = |time_ms| Ok::<_, Failure>(self.store.replay.offset_at(place, time_ms)?.unwrap_or(end));
-        let behind = self.is_behind(&place.topic);
-        if let Some(offset) = self.from_file.as_mut().and_then(|file| file.find(place)) {
-            return Ok(Some((offset.clamp(start, end), false)));
-        }
-        let to = if behind {
+        let to = if named(intermediate_topics) {
             end
-        } else if !self.args.input_topics.is_empty()
-            && !self.args.input_topics.iter().any(|have| **have == *place.topic)
-        {
-            let Some(was) = was else { return Ok(None) };
-            was
+        } else if let Some(file) = self.from_file {
+            file.offset(place)?
+        } else if again && !named(input_topics) {
+            return Ok(Some((end, true)));
+        } else if !input_topics.is_empty() && !named(input_topics) {
+            if !self.context.is_kafka() {
+                return Err(goes_with_commits(&format!(" in {}", place.topic))
+                    .help(format!("name {} with --input-topics or --intermediate-topics, too", place.topic)));
+            }
+            match was {
+                Some(was) => was,
+                None if kept && start < end => {
+                    return Err(Failure::new(format!(
+                        "the group has no position in {place} from which it could go on"
+                    ))
+                    .help(format!("name {} with --input-topics, too, or use --from-file", place.topic)));
+                }
+                None => return Ok(None),
+            }
         } else if args.to_latest {
             end
         } else if let Some(offset) = args.to_offset {
@@ -212,16 +226,65 @@ impl Starts<'_> {
         } else if let Some(time) = args.to_datetime {
             since(time.as_millisecond())?
         } else if let Some(ago) = args.by_duration {
-            since(self.now_ms.saturating_sub(i64::try_from(ago.as_millis()).unwrap_or(i64::MAX)))?
+            let ago_ms = i64::try_from(ago.as_millis()).unwrap_or(i64::MAX);
+            since(self.context.clock.now_ms().saturating_sub(ago_ms))?
         } else if let Some(offsets) = args.shift_by {
             was.unwrap_or(start).saturating_add_signed(offsets)
-        } else if let Some(file) = &self.from_file {
-            return Err(file.lacks(place));
         } else {
             return Ok(None);
         };
-        Ok(Some((to.clamp(start, end), behind)))
+        Ok(Some((to.clamp(start, end), false)))
     }
+}
+
+/// Where the agents that are reset begin, and the topics that they put out to once more.
+fn starts_of(
+    mut starts: Starts<'_>,
+    agents: &[&Arc<AgentPlan>],
+    topics: &[Topic],
+) -> Done<(Vec<Start>, BTreeSet<Arc<str>>)> {
+    let (mut found, mut again, mut read) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
+    let find = |name: &str| topics.iter().find(|topic| *topic.spec.name == *name);
+    // The plan has those who write a topic before those who read it.
+    for agent in agents {
+        let mut repeats = false;
+        for (topic, _) in &agent.sources {
+            repeats |= again.contains(topic);
+            read.insert(topic.clone());
+            // Topics that the app has made for itself are gone, and begin at their start.
+            let Some(topic) = find(topic).filter(|topic| !topic.spec.internal) else { continue };
+            for partition in 0..topic.spec.partitions {
+                let place = TopicPartition::new(topic.spec.name.clone(), partition);
+                let was = starts.store.replay.position(&agent.group, &place)?;
+                let offsets = starts.store.replay.offsets(&place)?;
+                let kept = find(&agent.changelog).is_some();
+                let start = starts.start_of(&place, was, offsets, again.contains(&place.topic), kept)?;
+                let to = start.map_or(offsets.start, |(to, _)| to);
+                repeats |= to < was.unwrap_or(offsets.end);
+                if let Some((to, behind)) = start {
+                    found.push(Start { agent: Arc::clone(agent), place, was, to, behind });
+                }
+            }
+        }
+        if repeats {
+            let destinations = || agent.destinations.iter().map(|to| &to.topic);
+            let ResetArgs { input_topics, intermediate_topics, .. } = starts.args;
+            let named = |topic: &str| input_topics.iter().chain(intermediate_topics).any(|have| have == topic);
+            if let Some(topic) = destinations().find(|topic| read.contains(*topic) && !named(topic)) {
+                let message = format!(
+                    "the agents that are reset write in a circle what they read: agent {} would put out to {topic} once more, \
+                     while the records there are processed again, too",
+                    agent.def.name
+                );
+                return Err(Failure::usage(message).help(format!(
+                    "say with --intermediate-topics {topic} that agents begin behind its last record, or that they process all \
+                     of it with --input-topics and the names of all topics that they read"
+                )));
+            }
+            again.extend(destinations().cloned());
+        }
+    }
+    Ok((found, again))
 }
 
 impl Doomed {
@@ -291,48 +354,42 @@ async fn collect(
     doomed.state.retain(|path| path.exists());
     doomed.state.sort();
     doomed.state.dedup();
-    let is_reset = |agent: &&Arc<AgentPlan>| names.iter().any(|name| name == agent.def.name);
+    let reset: Vec<&Arc<AgentPlan>> =
+        plan.agents.iter().filter(|agent| names.iter().any(|name| name == agent.def.name)).collect();
     let reads = |agent: &AgentPlan, topic: &str| agent.sources.iter().any(|(source, _)| **source == *topic);
     for topic in args.input_topics.iter().chain(&args.intermediate_topics) {
-        if !plan.agents.iter().filter(is_reset).any(|agent| reads(agent, topic)) {
+        if !reset.iter().any(|agent| reads(agent, topic)) {
             return Err(Failure::new(format!("none of the agents that are reset reads topic {topic}")));
         }
     }
-    let written = plan.agents.iter().filter(is_reset).flat_map(|agent| &agent.destinations);
-    let written: BTreeSet<Arc<str>> = written.map(|to| to.topic.clone()).collect();
-    for agent in plan.agents.iter().filter(|agent| !is_reset(agent)) {
-        let again = agent.sources.iter().filter(|(source, _)| written.contains(source));
-        doomed.readers.extend(again.map(|(source, _)| (agent.def.name, source.clone())));
+    let (starts, again) = starts_of(Starts { context, args, store, from_file }, &reset, &topics)?;
+    for agent in plan.agents.iter().filter(|agent| !names.iter().any(|name| name == agent.def.name)) {
+        let read_again = agent.sources.iter().filter(|(source, _)| again.contains(source));
+        doomed.readers.extend(read_again.map(|(source, _)| (agent.def.name, source.clone())));
     }
-    let mut starts = Starts { args, store, now_ms: context.clock.now_ms(), from_file, written };
     for name in &names {
-        let planned = plan.agents.iter().find(|agent| agent.def.name == name);
+        let planned = reset.iter().find(|agent| agent.def.name == name);
         let group = planned.map_or_else(|| group_name(app, name), |agent| agent.group.clone());
         for topic in topics
             .iter()
             .filter(|topic| !topic.spec.internal || doomed.topics.iter().any(|gone| **gone == *topic.spec.name))
         {
-            // Topics that the app has made for itself are gone, and begin at their start.
-            let reads = !topic.spec.internal && planned.is_some_and(|agent| reads(agent, &topic.spec.name));
             for partition in 0..topic.spec.partitions {
                 let place = TopicPartition::new(topic.spec.name.clone(), partition);
-                let known = store.replay.position(&group, &place)?;
+                let known = store.replay.position(&group, &place)?.is_some();
                 // Asking to forget the first tells whether a worker runs, whatever was published.
-                if known.is_some() || partition == 0 {
-                    doomed.positions.push((group.clone(), place.clone(), known.is_some()));
-                }
-                if reads && let Some((to, behind)) = starts.start_of(&place, known)? {
-                    let (agent, group) = (name.clone(), group.clone());
-                    doomed.starts.push(Start { agent, group, place, was: known, to, behind });
+                if known || partition == 0 {
+                    doomed.positions.push((group.clone(), place.clone(), known));
                 }
             }
         }
     }
     if !context.is_kafka() {
-        for agent in plan.agents.iter().filter(is_reset) {
-            doomed.commits.extend(first_commits(store, agent, &doomed.starts, &|topic| exists(topic))?);
+        for agent in reset {
+            doomed.commits.extend(first_commits(store, agent, &starts, &exists)?);
         }
     }
+    doomed.starts = starts;
     doomed.agents = names;
     Ok(doomed)
 }
@@ -344,7 +401,7 @@ fn first_commits(
     starts: &[Start],
     exists: &dyn Fn(&str) -> bool,
 ) -> Done<Vec<FirstCommit>> {
-    let starts: Vec<&Start> = starts.iter().filter(|start| start.agent == agent.def.name).collect();
+    let starts: Vec<&Start> = starts.iter().filter(|start| start.agent.def.name == agent.def.name).collect();
     let partitions = if starts.is_empty() { 0 } else { agent.partitions };
     let positions = |partition| {
         agent.sources.iter().map(move |(topic, _)| TopicPartition::new(topic.clone(), partition)).map(|place| {
@@ -381,8 +438,11 @@ fn show(context: &mut Context, doomed: &Doomed, dry_run: bool) -> Done {
         let starts: Vec<_> = doomed
             .starts
             .iter()
-            .map(|Start { group, place, was, to, .. }| {
-                json!({"group": group, "topic": *place.topic, "partition": place.partition, "was": was, "position": to})
+            .map(|Start { agent, place, was, to, behind }| {
+                json!({
+                    "agent": agent.def.name, "group": agent.group, "topic": *place.topic, "partition": place.partition,
+                    "was": was, "position": to, "comes_again": behind,
+                })
             })
             .collect();
         let readers: Vec<_> =
@@ -403,10 +463,10 @@ fn show(context: &mut Context, doomed: &Doomed, dry_run: bool) -> Done {
             context.out.line(&format!("  {what}  {}", safe(name)))?;
         }
     }
-    for Start { group, place, was, to, behind, .. } in &doomed.starts {
+    for Start { agent, place, was, to, behind } in &doomed.starts {
         let was = was.map_or_else(|| "the start".to_owned(), |was| was.to_string());
         let why = if *behind { ", its end, because what was put out there comes again" } else { "" };
-        context.out.line(&safe(&format!("  start     {group} in {place}: {to}, was at {was}{why}")))?;
+        context.out.line(&safe(&format!("  start     {} in {place}: {to}, was at {was}{why}", agent.group)))?;
     }
     for (agent, topic) in &doomed.readers {
         let message =

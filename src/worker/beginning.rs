@@ -25,8 +25,10 @@ pub(crate) async fn begin_at(
     let changelog = TopicPartition::new(plan.changelog.clone(), partition);
     let mut ids = BTreeMap::new();
     // A topic of which nothing is passed over may be any, and may be missing yet.
-    for (topic, _) in positions.iter().filter(|(_, at)| **at > 0) {
+    for (topic, at) in positions.iter().filter(|(_, at)| **at > 0) {
         ids.extend(replay.topic_id(topic)?.map(|id| (topic.clone(), id.to_string())));
+        // What is passed over must not get lost under a position that is kept: others would take its place.
+        replay.sync(&TopicPartition::new(topic.as_str(), partition), *at).await?;
     }
     let mark = Mark {
         commit: 1,

@@ -80,6 +80,7 @@ fn command_line() {
         Some("confluent") => app.format("shop-orders", WireFormat::Confluent),
         Some("plain") => crate::plain::app(),
         Some("chain") => crate::reset::app(),
+        Some("ring") => crate::reset::ring(),
         Some("plain-long") => crate::plain::app().format("ints", WireFormat::Long),
         _ => app,
     };

@@ -7,7 +7,7 @@
 use std::fs;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use gretchen::app::App;
 use gretchen::backend::log::{LogBackend, LogOptions};
@@ -136,6 +136,8 @@ struct Template {
     table: Vec<(String, i64)>,
     /// Records of the agent's changelog.
     commits: usize,
+    /// The ids of the topic and of the changelog.
+    topic_ids: [Option<Arc<str>>; 2],
 }
 
 const CHANGELOG: &str = "shop-add_up-changelog";
@@ -166,16 +168,21 @@ fn template() -> Template {
     table.sort();
     drop(session);
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let (schema, commits) = runtime.block_on(async {
+    let (schema, commits, topic_ids) = runtime.block_on(async {
         let backend = LogBackend::open(options, Clock::system()).unwrap();
         let consumer: Box<dyn Consumer> = backend.consumer(GROUP, &[]).await.unwrap();
         consumer.ack(&TopicPartition::new("orders", 0), 77).unwrap();
-        (backend.topic("orders").unwrap().schemas[0].json.to_string(), count(&backend, CHANGELOG).unwrap())
+        let schema = backend.topic("orders").unwrap().schemas[0].json.to_string();
+        (
+            schema,
+            count(&backend, CHANGELOG).unwrap(),
+            ["orders", CHANGELOG].map(|topic| backend.topic_id(topic).unwrap()),
+        )
     });
-    assert!(commits > 11, "{commits}");
+    assert!(commits > 11 && topic_ids.iter().all(Option::is_some), "{commits}, {topic_ids:?}");
     let mut files = Vec::new();
     collect(folder.path(), folder.path(), &mut files);
-    Template { files, ids: (0..300).collect(), schema, table, commits }
+    Template { files, ids: (0..300).collect(), schema, table, commits, topic_ids }
 }
 
 /// Reads all records of a topic.
@@ -255,6 +262,10 @@ impl Template {
         let changelog = backend.topic(CHANGELOG)?;
         assert!(changelog.spec.internal && changelog.spec.settings.cleanup == Cleanup::Compact, "{what}");
         assert_eq!(count(&backend, CHANGELOG)?, self.commits, "{what}");
+        for (topic, id) in ["orders", CHANGELOG].into_iter().zip(&self.topic_ids) {
+            let have = backend.topic_id(topic)?;
+            assert!(have.is_none() || have == *id, "{what}: {topic} has the id {have:?}, and had {id:?}");
+        }
         // One that is damaged counts as not known, and the group's task publishes it again.
         let position = backend.position(GROUP, &place)?;
         assert!([Some(77), None].contains(&position), "{what}: {position:?}");

@@ -92,6 +92,36 @@ async fn a_newer_layout_is_refused_naming_both_versions() {
 }
 
 #[tokio::test]
+async fn the_first_record_of_a_time_or_later_is_found() {
+    const OF_FRAME: u64 = 7;
+    let folder = tempfile::tempdir().unwrap();
+    let small = LogOptions { segment_bytes: 4096, ..options(folder.path()) };
+    let backend = LogBackend::open(small, Clock::system()).unwrap();
+    let place = orders(&backend, 1).await;
+    let time_of = |offset: u64| 1_000 + 10 * offset as i64;
+    let mut producer = backend.producer(ProducerId::ANONYMOUS).await.unwrap();
+    for frame in 0..40 {
+        let mut builder = FrameBuilder::new();
+        (0..OF_FRAME).for_each(|n| builder.push(None, Some(&[7; 40]), time_of(frame * OF_FRAME + n)));
+        producer.append(&place, &mut builder, None).await.unwrap();
+    }
+    let check = |start: u64| {
+        assert_eq!(backend.offsets(&place).unwrap().start, start);
+        for offset in 0..40 * OF_FRAME {
+            let found = Some(offset.max(start));
+            assert_eq!(backend.offset_at(&place, time_of(offset)).unwrap(), found);
+            assert_eq!(backend.offset_at(&place, time_of(offset) - 9).unwrap(), found, "a little earlier");
+        }
+        assert_eq!(backend.offset_at(&place, time_of(40 * OF_FRAME)).unwrap(), None);
+    };
+    check(0);
+    backend.delete_before(&place, 20 * OF_FRAME).await.unwrap();
+    let start = backend.offsets(&place).unwrap().start;
+    assert!(start > 0, "nothing has gone");
+    check(start);
+}
+
+#[tokio::test]
 async fn the_folder_is_for_its_user_only() {
     use std::os::unix::fs::PermissionsExt;
     let folder = tempfile::tempdir().unwrap();

@@ -65,7 +65,7 @@ pub(crate) fn check_chain(dir: &Path, each: usize) {
         would.contains("chain.count in heard/0: ") && would.contains("what was put out there comes again"),
         "{would}"
     );
-    assert!(!would.contains("in words/0: ") && !would.contains("is not reset"), "{would}");
+    assert!(!would.contains("start     chain.hear") && !would.contains("is not reset"), "{would}");
     for again in 0..2 {
         let done = good(dir, &["reset", "--force"]);
         assert!(done.contains("what is put out to one of them it processes from these positions on"), "{done}");
@@ -110,8 +110,49 @@ fn what_one_agent_puts_out_to_another_counts_once() {
     let dir = folder.path();
     fs::write(dir.join("gretchen.toml"), "partitions = 1\n").unwrap();
     check_chain(dir, 1);
-    for options in [["--shift-by", "-1"], ["--input-topics", "words"]] {
+    for (options, what) in [
+        (["--shift-by", "-1"], "where agents on a log are is"),
+        (["--input-topics", "heard"], "agents on a log are in words"),
+    ] {
         let said = bad(dir, &[&["reset", "--force"], &options[..]].concat(), 2);
-        assert!(said.contains("they cannot go on from there"), "{said}");
+        assert!(said.contains(what) && said.contains("they cannot go on from there"), "{said}");
     }
+    // All that was ever put out once more, on the word of whoever asks for it: thrice of three, and one more.
+    good(dir, &["reset", "--input-topics", "heard,words", "--force"]);
+    assert_eq!(work_on(dir, 18), 4 + 10 + 4);
+}
+
+#[agent(topic = "ring-a", output = "ring-b")]
+async fn there(word: String) -> String {
+    word
+}
+
+#[agent(topic = "ring-b", output = "ring-a")]
+async fn back(word: String) -> Option<String> {
+    (word == "again").then(|| "last".to_owned())
+}
+
+/// Of the command line `ring`.
+pub(crate) fn ring() -> App {
+    App::new("ring").agent::<there>().agent::<back>()
+}
+
+#[test]
+fn where_agents_read_in_a_circle_what_they_write_it_has_to_be_said_where_they_begin() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path();
+    fs::write(dir.join("gretchen.toml"), "partitions = 1\n").unwrap();
+    fs::write(dir.join("format.txt"), "ring").unwrap();
+    good(dir, &["send", "ring-a", "again"]);
+    assert_eq!(work_on(dir, 4), 4);
+    let said = bad(dir, &["reset", "--force"], 2);
+    assert!(said.contains("agent back would put out to ring-a once more"), "{said}");
+    let records = || json_of(dir, &["topics", "ring-a", "--json"]);
+    let before = records();
+    good(dir, &["reset", "--intermediate-topics", "ring-a", "--force"]);
+    // Nothing goes to the second once more, so it processes all that it has: one word goes round again.
+    assert_eq!(work_on(dir, 4), 2 + 1 + 1);
+    assert_ne!(records(), before);
+    good(dir, &["reset", "--input-topics", "ring-a,ring-b", "--force"]);
+    assert_eq!(work_on(dir, 13), 5 + 8);
 }

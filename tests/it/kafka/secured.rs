@@ -6,12 +6,12 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
 use gretchen::app::App;
-use gretchen::backend::Replay;
 use gretchen::backend::kafka::{KafkaBackend, KafkaOptions};
+use gretchen::backend::{Backend, Replay};
 use gretchen::clock::Clock;
 use gretchen::error::{Error, ErrorKind, Result};
 use gretchen::session::Session;
-use gretchen::topic::TopicSettings;
+use gretchen::topic::{TopicSettings, TopicSpec};
 use tempfile::TempDir;
 
 use super::cluster::Cluster;
@@ -112,6 +112,23 @@ fn who_may_come_works_and_who_may_not_is_told_why() {
     assert!(error.message().contains("cannot make topic gretchen-topics"), "{error}");
     assert!(error.message().contains("\"guest\" (sasl.username) has no right"), "{error}");
 
+    // Where he may note what is known of topics the app's own topic is what he lacks.
+    let mut options = KafkaOptions::new(&sasl);
+    for (name, value) in [&user("gretchen", "right")[..], &[("gretchen.prefix", "guests.")]].concat() {
+        options.set(name, value).unwrap();
+    }
+    let backend = KafkaBackend::open(options, Clock::system()).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(backend.create_topic(&TopicSpec::new("unrelated", 1))).unwrap();
+    for of in [["--topic", "guests.gretchen-topics"], ["--transactional-id", "*"], ["--group", "*"]] {
+        let grant = ["--add", "--allow-principal", "User:guest", "--operation", "All"];
+        cluster.call(&[&tool[..4], &of[..], &grant[..]].concat());
+    }
+    let error = refused(&sasl, &[&user("guest", "visitor")[..], &[("gretchen.prefix", "guests.")]].concat());
+    assert_eq!(error.kind(), ErrorKind::Config);
+    assert!(error.message().contains("cannot make topic order-totals"), "{error}");
+    assert!(error.message().contains("\"guest\" (sasl.username) has no right"), "{error}");
+
     // Nor may he change what a topic is set to, or see it.
     let mut options = KafkaOptions::new(&sasl);
     for (name, value) in [&user("guest", "visitor")[..], &[("gretchen.prefix", "by-password.")]].concat() {
@@ -119,7 +136,6 @@ fn who_may_come_works_and_who_may_not_is_told_why() {
     }
     let backend = KafkaBackend::open(options, Clock::system()).unwrap();
     let settings = TopicSettings::parse(["retention_ms=7d"]).unwrap();
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let error = runtime.block_on(backend.set_topic("orders", &settings)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Config);
     assert!(error.message().starts_with("cannot set topic orders"), "{error}");
