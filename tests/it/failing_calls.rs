@@ -312,7 +312,7 @@ fn try_worker(kind: Kind, n: u32, template: &Path, tally: &Mutex<Tally>) {
 fn check_syncs(what: &str, ran: &Ran) {
     for (at, call) in ran.injected() {
         let said = ran.err.contains("sync") || ran.err.contains("Input/output error") || ran.err.contains("os error 5");
-        assert!(said, "{what}: nothing is said of {call}\n{}", ran.err);
+        assert!(said && ran.code != 0, "{what}: went on after {call}, exit code {}\n{}", ran.code, ran.err);
         let Some(partition) = changelog_of(call) else { continue };
         let output = format!("/topics/order-totals/{partition}/");
         let put_out = ran.calls[at..].iter().find(|call| call.contains("pwrite64") && call.contains(&output));
