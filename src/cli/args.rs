@@ -364,8 +364,8 @@ pub(super) struct ResetArgs {
     /// every topic has to be named with this or the next
     #[arg(long, value_name = "TOPIC,…", value_delimiter = ',')]
     pub(super) input_topics: Vec<String>,
-    /// In these topics the agents begin behind the last record. So they do by themselves where one that is reset puts out once
-    /// more what another reads, unless --input-topics names the topic
+    /// In these topics the agents begin behind the last record, because others that are reset put out there again what they
+    /// had put out
     #[arg(long, value_name = "TOPIC,…", value_delimiter = ',')]
     pub(super) intermediate_topics: Vec<String>,
 }

@@ -12,6 +12,7 @@ use super::context::{Context, Store, unknown};
 use super::failure::{Done, Failure};
 use super::output::safe;
 use crate::backend::{Offsets, Topic};
+use crate::error::ErrorKind;
 use crate::plan::{AgentPlan, Plan, changelog_name, group_name};
 use crate::topic::TopicPartition;
 use crate::worker::begin_at;
@@ -29,8 +30,10 @@ struct Doomed {
     starts: Vec<Start>,
     /// The same as commits, for a log.
     commits: Vec<FirstCommit>,
-    /// Agents that are not reset, and a topic of each that others put out to once more.
+    /// Agents that are not reset, and a topic of each that is put out to once more.
     readers: Vec<(&'static str, Arc<str>)>,
+    /// Whether one of the agents is in the app.
+    any_works: bool,
 }
 
 /// The commit with which an agent begins: its partition, and the offset in each of its topics.
@@ -42,8 +45,6 @@ struct Start {
     place: TopicPartition,
     was: Option<u64>,
     to: u64,
-    /// Behind the last record because what was put out there comes again.
-    behind: bool,
 }
 
 pub(super) async fn run(context: &mut Context, args: &ResetArgs) -> Done {
@@ -92,13 +93,14 @@ pub(super) async fn run(context: &mut Context, args: &ResetArgs) -> Done {
         begin_at(&*store.backend, &*store.replay, agent, *partition, positions.clone(), now_ms).await?;
     }
     if !context.out.json {
-        let what = if doomed.starts.is_empty() {
-            "the agents process their topics from the start, and put their outputs out again"
-        } else if doomed.starts.iter().all(|start| start.behind) {
-            "the agents process their topics from the start, and put their outputs out again; what is put out to one of them \
-             it processes from these positions on"
-        } else {
-            "the agents process their topics from these positions on"
+        let what = match (doomed.any_works, doomed.starts.is_empty(), args.goes_back()) {
+            (false, ..) => "nobody works on their topics any more",
+            (_, true, _) => "the agents process their topics from the start, and put their outputs out again",
+            (_, false, true) => {
+                "the agents process their topics from these positions on, those not listed from the start, and put their \
+                 outputs out again"
+            }
+            (_, false, false) => "the agents process their topics from these positions on",
         };
         context.out.line(&format!("\ndropped; {what}"))?;
         if context.is_kafka() && !told_apart {
@@ -153,15 +155,15 @@ impl OffsetsFile {
         Ok(Self { path: path.to_owned(), offsets })
     }
 
-    fn offset(&mut self, place: &TopicPartition) -> Done<u64> {
-        match self.offsets.get_mut(place) {
-            Some((_, offset, used)) => {
-                *used = true;
-                Ok(*offset)
-            }
-            None => Err(Failure::new(format!("{} does not say where {place} begins", self.path.display()))
-                .help(format!("add a line, with 0 for the start: {},{},0", place.topic, place.partition))),
-        }
+    fn find(&mut self, place: &TopicPartition) -> Option<u64> {
+        let (_, offset, used) = self.offsets.get_mut(place)?;
+        *used = true;
+        Some(*offset)
+    }
+
+    fn lacks(&self, place: &TopicPartition) -> Failure {
+        Failure::new(format!("{} does not say where {place} begins", self.path.display()))
+            .help(format!("add a line, with 0 for the start: {},{},0", place.topic, place.partition))
     }
 
     /// A name that was mistyped is no reason to begin elsewhere.
@@ -176,6 +178,22 @@ impl OffsetsFile {
     }
 }
 
+impl ResetArgs {
+    fn is_input(&self, topic: &str) -> bool {
+        self.input_topics.iter().any(|have| have == topic)
+    }
+
+    fn is_intermediate(&self, topic: &str) -> bool {
+        self.intermediate_topics.iter().any(|have| have == topic)
+    }
+
+    /// Whether records that were processed may be processed again, where a file does not say of each partition what is meant.
+    fn goes_back(&self) -> bool {
+        let start = &self.start;
+        !start.to_latest && start.from_file.is_none() && start.shift_by.is_none_or(|offsets| offsets < 0)
+    }
+}
+
 /// Where agents begin.
 struct Starts<'a> {
     context: &'a Context,
@@ -185,106 +203,109 @@ struct Starts<'a> {
 }
 
 impl Starts<'_> {
-    /// Where an agent begins in a partition if not at the start, and whether that is behind the last record because what was
-    /// put out there comes `again`. `kept`: the agent has committed before.
-    fn start_of(
-        &mut self,
-        place: &TopicPartition,
-        was: Option<u64>,
-        Offsets { start, end, .. }: Offsets,
-        again: bool,
-        kept: bool,
-    ) -> Done<Option<(u64, bool)>> {
-        let ResetArgs { start: args, input_topics, intermediate_topics, .. } = self.args;
-        let named = |topics: &[String]| topics.iter().any(|topic| **topic == *place.topic);
-        let since = |time_ms| Ok::<_, Failure>(self.store.replay.offset_at(place, time_ms)?.unwrap_or(end));
-        let to = if named(intermediate_topics) {
+    /// Where an agent begins in a partition if not at the start, and where it was.
+    fn start_of(&mut self, agent: &AgentPlan, place: &TopicPartition) -> Done<Option<(Option<u64>, u64)>> {
+        let (args, replay) = (self.args, &self.store.replay);
+        let Offsets { start, end, .. } = replay.offsets(place)?;
+        let was = replay.position(&agent.group, place)?;
+        let since = |time_ms| Ok::<_, Failure>(replay.offset_at(place, time_ms)?.unwrap_or(end));
+        let to = if let Some(offset) = self.from_file.as_mut().and_then(|file| file.find(place)) {
+            offset
+        } else if args.is_intermediate(&place.topic) {
             end
         } else if let Some(file) = self.from_file {
-            file.offset(place)?
-        } else if again && !named(input_topics) {
-            return Ok(Some((end, true)));
-        } else if !input_topics.is_empty() && !named(input_topics) {
+            return Err(file.lacks(place));
+        } else if !args.input_topics.is_empty() && !args.is_input(&place.topic) {
             if !self.context.is_kafka() {
                 return Err(goes_with_commits(&format!(" in {}", place.topic))
                     .help(format!("name {} with --input-topics or --intermediate-topics, too", place.topic)));
             }
-            match was {
+            match self.known(agent, place, was)? {
                 Some(was) => was,
-                None if kept && start < end => {
-                    return Err(Failure::new(format!(
-                        "the group has no position in {place} from which it could go on"
-                    ))
-                    .help(format!("name {} with --input-topics, too, or use --from-file", place.topic)));
-                }
                 None => return Ok(None),
             }
-        } else if args.to_latest {
+        } else if args.start.to_latest {
             end
-        } else if let Some(offset) = args.to_offset {
+        } else if let Some(offset) = args.start.to_offset {
             offset
-        } else if let Some(time) = args.to_datetime {
+        } else if let Some(time) = args.start.to_datetime {
             since(time.as_millisecond())?
-        } else if let Some(ago) = args.by_duration {
+        } else if let Some(ago) = args.start.by_duration {
             let ago_ms = i64::try_from(ago.as_millis()).unwrap_or(i64::MAX);
             since(self.context.clock.now_ms().saturating_sub(ago_ms))?
-        } else if let Some(offsets) = args.shift_by {
-            was.unwrap_or(start).saturating_add_signed(offsets)
+        } else if let Some(offsets) = args.start.shift_by {
+            self.known(agent, place, was)?.unwrap_or(start).saturating_add_signed(offsets)
         } else {
             return Ok(None);
         };
-        Ok(Some((to.clamp(start, end), false)))
+        Ok(Some((was, to.clamp(start, end))))
+    }
+
+    /// Where an agent is; `None` if it has not begun. A broker forgets the positions of groups that have been away for long.
+    fn known(&self, agent: &AgentPlan, place: &TopicPartition, was: Option<u64>) -> Done<Option<u64>> {
+        let changelog = TopicPartition::new(agent.changelog.clone(), place.partition);
+        let has_begun = || match self.store.replay.offsets(&changelog) {
+            Ok(offsets) => Ok(offsets.end > 0),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        };
+        if was.is_none() && has_begun()? {
+            return Err(Failure::new(format!(
+                "group {} has no position in {place} from which it could go on",
+                agent.group
+            ))
+            .help("say where it begins, with --from-file or another option"));
+        }
+        Ok(was)
     }
 }
 
-/// Where the agents that are reset begin, and the topics that they put out to once more.
-fn starts_of(
-    mut starts: Starts<'_>,
-    agents: &[&Arc<AgentPlan>],
-    topics: &[Topic],
-) -> Done<(Vec<Start>, BTreeSet<Arc<str>>)> {
-    let (mut found, mut again, mut read) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
-    let find = |name: &str| topics.iter().find(|topic| *topic.spec.name == *name);
-    // The plan has those who write a topic before those who read it.
-    for agent in agents {
-        let mut repeats = false;
-        for (topic, _) in &agent.sources {
-            repeats |= again.contains(topic);
-            read.insert(topic.clone());
-            // Topics that the app has made for itself are gone, and begin at their start.
-            let Some(topic) = find(topic).filter(|topic| !topic.spec.internal) else { continue };
-            for partition in 0..topic.spec.partitions {
-                let place = TopicPartition::new(topic.spec.name.clone(), partition);
-                let was = starts.store.replay.position(&agent.group, &place)?;
-                let offsets = starts.store.replay.offsets(&place)?;
-                let kept = find(&agent.changelog).is_some();
-                let start = starts.start_of(&place, was, offsets, again.contains(&place.topic), kept)?;
-                let to = start.map_or(offsets.start, |(to, _)| to);
-                repeats |= to < was.unwrap_or(offsets.end);
-                if let Some((to, behind)) = start {
-                    found.push(Start { agent: Arc::clone(agent), place, was, to, behind });
-                }
-            }
-        }
-        if repeats {
-            let destinations = || agent.destinations.iter().map(|to| &to.topic);
-            let ResetArgs { input_topics, intermediate_topics, .. } = starts.args;
-            let named = |topic: &str| input_topics.iter().chain(intermediate_topics).any(|have| have == topic);
-            if let Some(topic) = destinations().find(|topic| read.contains(*topic) && !named(topic)) {
+/// Where one of the agents puts out what another reads, nobody but the user knows whether all that is there is to be processed
+/// again, or only what comes again.
+fn check_chains(args: &ResetArgs, agents: &[&Arc<AgentPlan>], topics: &[Topic]) -> Done {
+    if !args.goes_back() {
+        return Ok(());
+    }
+    let said = |topic: &str| args.is_input(topic) || args.is_intermediate(topic);
+    let internal = |name: &str| topics.iter().any(|topic| *topic.spec.name == *name && topic.spec.internal);
+    for writer in agents {
+        for topic in writer.destinations.iter().map(|to| &to.topic).filter(|topic| !said(topic) && !internal(topic)) {
+            if let Some(reader) = agents.iter().find(|agent| reads(agent, topic)) {
                 let message = format!(
-                    "the agents that are reset write in a circle what they read: agent {} would put out to {topic} once more, \
-                     while the records there are processed again, too",
-                    agent.def.name
+                    "agents {} and {} are reset, and the one puts out to {topic} what the other reads: what it puts out again \
+                     would count twice beside what is there",
+                    writer.def.name, reader.def.name
                 );
                 return Err(Failure::usage(message).help(format!(
-                    "say with --intermediate-topics {topic} that agents begin behind its last record, or that they process all \
-                     of it with --input-topics and the names of all topics that they read"
+                    "say with --intermediate-topics {topic} that it begins behind the last record there, or with --input-topics, \
+                     and the names of the other topics that are to be processed again, that it processes all of it"
                 )));
             }
-            again.extend(destinations().cloned());
         }
     }
-    Ok((found, again))
+    Ok(())
+}
+
+/// Agents that are not reset and get something once more, each with one of the topics; what they make of it goes on to others.
+fn readers_of(plan: &Plan, reset: &[&Arc<AgentPlan>]) -> Vec<(&'static str, Arc<str>)> {
+    let topics_of = |agent: &AgentPlan| agent.destinations.iter().map(|to| to.topic.clone()).collect::<Vec<_>>();
+    let mut again: BTreeSet<Arc<str>> = reset.iter().flat_map(|agent| topics_of(agent)).collect();
+    let mut left: Vec<_> =
+        plan.agents.iter().filter(|agent| !reset.iter().any(|other| other.def.name == agent.def.name)).collect();
+    let mut readers = Vec::new();
+    let source_of = |agent: &AgentPlan, again: &BTreeSet<Arc<str>>| {
+        agent.sources.iter().map(|(topic, _)| topic.clone()).find(|topic| again.contains(topic))
+    };
+    while let Some(place) = left.iter().position(|agent| source_of(agent, &again).is_some()) {
+        let agent = left.remove(place);
+        readers.extend(source_of(agent, &again).map(|topic| (agent.def.name, topic)));
+        again.extend(topics_of(agent));
+    }
+    readers
+}
+
+fn reads(agent: &AgentPlan, topic: &str) -> bool {
+    agent.sources.iter().any(|(source, _)| **source == *topic)
 }
 
 impl Doomed {
@@ -356,16 +377,26 @@ async fn collect(
     doomed.state.dedup();
     let reset: Vec<&Arc<AgentPlan>> =
         plan.agents.iter().filter(|agent| names.iter().any(|name| name == agent.def.name)).collect();
-    let reads = |agent: &AgentPlan, topic: &str| agent.sources.iter().any(|(source, _)| **source == *topic);
     for topic in args.input_topics.iter().chain(&args.intermediate_topics) {
         if !reset.iter().any(|agent| reads(agent, topic)) {
             return Err(Failure::new(format!("none of the agents that are reset reads topic {topic}")));
         }
     }
-    let (starts, again) = starts_of(Starts { context, args, store, from_file }, &reset, &topics)?;
-    for agent in plan.agents.iter().filter(|agent| !names.iter().any(|name| name == agent.def.name)) {
-        let read_again = agent.sources.iter().filter(|(source, _)| again.contains(source));
-        doomed.readers.extend(read_again.map(|(source, _)| (agent.def.name, source.clone())));
+    check_chains(args, &reset, &topics)?;
+    if args.goes_back() {
+        doomed.readers = readers_of(plan, &reset);
+    }
+    let mut starts = Starts { context, args, store, from_file };
+    for agent in &reset {
+        // Topics that the app has made for itself are gone, and begin at their start.
+        for topic in topics.iter().filter(|topic| !topic.spec.internal && reads(agent, &topic.spec.name)) {
+            for partition in 0..topic.spec.partitions {
+                let place = TopicPartition::new(topic.spec.name.clone(), partition);
+                if let Some((was, to)) = starts.start_of(agent, &place)? {
+                    doomed.starts.push(Start { agent: Arc::clone(agent), place, was, to });
+                }
+            }
+        }
     }
     for name in &names {
         let planned = reset.iter().find(|agent| agent.def.name == name);
@@ -384,12 +415,12 @@ async fn collect(
             }
         }
     }
+    doomed.any_works = !reset.is_empty();
     if !context.is_kafka() {
         for agent in reset {
-            doomed.commits.extend(first_commits(store, agent, &starts, &exists)?);
+            doomed.commits.extend(first_commits(store, agent, &doomed.starts, &exists)?);
         }
     }
-    doomed.starts = starts;
     doomed.agents = names;
     Ok(doomed)
 }
@@ -438,10 +469,10 @@ fn show(context: &mut Context, doomed: &Doomed, dry_run: bool) -> Done {
         let starts: Vec<_> = doomed
             .starts
             .iter()
-            .map(|Start { agent, place, was, to, behind }| {
+            .map(|Start { agent, place, was, to }| {
                 json!({
                     "agent": agent.def.name, "group": agent.group, "topic": *place.topic, "partition": place.partition,
-                    "was": was, "position": to, "comes_again": behind,
+                    "was": was, "position": to,
                 })
             })
             .collect();
@@ -463,14 +494,13 @@ fn show(context: &mut Context, doomed: &Doomed, dry_run: bool) -> Done {
             context.out.line(&format!("  {what}  {}", safe(name)))?;
         }
     }
-    for Start { agent, place, was, to, behind } in &doomed.starts {
-        let was = was.map_or_else(|| "the start".to_owned(), |was| was.to_string());
-        let why = if *behind { ", its end, because what was put out there comes again" } else { "" };
-        context.out.line(&safe(&format!("  start     {} in {place}: {to}, was at {was}{why}", agent.group)))?;
+    for Start { agent, place, was, to } in &doomed.starts {
+        let was = was.map_or_else(|| "nowhere that is known".to_owned(), |was| format!("at {was}"));
+        context.out.line(&safe(&format!("  start     {} in {place}: {to}, was {was}", agent.group)))?;
     }
     for (agent, topic) in &doomed.readers {
         let message =
-            format!("  agent {agent} is not reset and reads {topic}: it gets once more what is put out there again");
+            format!("  agent {agent} is not reset and reads {topic}: what is put out there again counts once more");
         context.out.line(&safe(&message))?;
     }
     Ok(context.out.flush()?)

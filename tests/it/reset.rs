@@ -60,15 +60,15 @@ pub(crate) fn check_chain(dir: &Path, each: usize) {
     assert_eq!(work_on(dir, 6), 6);
     assert_eq!(counted(dir), words([("a", 2), ("b", 1)]));
 
-    let would = good(dir, &["reset", "--dry-run"]);
-    assert!(
-        would.contains("chain.count in heard/0: ") && would.contains("what was put out there comes again"),
-        "{would}"
-    );
+    let said = bad(dir, &["reset", "--force"], 2);
+    assert!(said.contains("agents hear and count are reset") && said.contains("--intermediate-topics heard"), "{said}");
+    let heard = ["--intermediate-topics", "heard"];
+    let would = good(dir, &[&["reset", "--dry-run"], &heard[..]].concat());
+    assert!(would.contains("start     chain.count in heard/0: "), "{would}");
     assert!(!would.contains("start     chain.hear") && !would.contains("is not reset"), "{would}");
     for again in 0..2 {
-        let done = good(dir, &["reset", "--force"]);
-        assert!(done.contains("what is put out to one of them it processes from these positions on"), "{done}");
+        let done = good(dir, &[&["reset", "--force"], &heard[..]].concat());
+        assert!(done.contains("from these positions on, those not listed from the start"), "{done}");
         assert_eq!(counted(dir), []);
         assert_eq!(work_on(dir, 6), 6, "reset {again}");
         assert_eq!(counted(dir), words([("a", 2), ("b", 1)]), "reset {again}");
@@ -145,14 +145,13 @@ fn where_agents_read_in_a_circle_what_they_write_it_has_to_be_said_where_they_be
     fs::write(dir.join("format.txt"), "ring").unwrap();
     good(dir, &["send", "ring-a", "again"]);
     assert_eq!(work_on(dir, 4), 4);
-    let said = bad(dir, &["reset", "--force"], 2);
-    assert!(said.contains("agent back would put out to ring-a once more"), "{said}");
-    let records = || json_of(dir, &["topics", "ring-a", "--json"]);
-    let before = records();
-    good(dir, &["reset", "--intermediate-topics", "ring-a", "--force"]);
-    // Nothing goes to the second once more, so it processes all that it has: one word goes round again.
-    assert_eq!(work_on(dir, 4), 2 + 1 + 1);
-    assert_ne!(records(), before);
+    for options in [&["reset", "--force"][..], &["reset", "--intermediate-topics", "ring-a", "--force"]] {
+        let said = bad(dir, options, 2);
+        assert!(said.contains("agents there and back are reset"), "{said}");
+    }
+    good(dir, &["reset", "--to-latest", "--force"]);
+    assert_eq!(work(dir), 0);
     good(dir, &["reset", "--input-topics", "ring-a,ring-b", "--force"]);
-    assert_eq!(work_on(dir, 13), 5 + 8);
+    // There it goes around once more.
+    assert_eq!(work_on(dir, 10), 4 + 6);
 }
