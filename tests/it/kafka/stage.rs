@@ -120,7 +120,12 @@ impl Stage {
     pub(super) fn publish_until(&mut self, random: &mut Random, is_so: impl Fn(&Self) -> bool) {
         let began = self.clock.moment();
         while !is_so(self) {
-            assert!(self.clock.moment().since(began) < PATIENCE, "what is waited for does not come");
+            if self.clock.moment().since(began) > PATIENCE {
+                let said =
+                    |number| std::fs::read_to_string(self.spec(number).folder.join("stderr")).unwrap_or_default();
+                let said: Vec<String> = (0..WORKERS).map(said).collect();
+                panic!("what is waited for does not come:\n{}", said.join("\n----\n"));
+            }
             let count = random.within(1..40);
             let more = shop::orders(random, self.orders.len(), count, false);
             self.publish(more);
