@@ -24,13 +24,21 @@ fn group(prefix: &str, name: &str) -> Vec<(u64, u64)> {
     rows
 }
 
+/// A folder with settings that name the broker, and the prefix in them.
+fn prepared(partitions: u32) -> (tempfile::TempDir, String) {
+    let (folder, prefix) = (tempfile::tempdir().unwrap(), fresh_prefix());
+    let broker = broker();
+    let settings = format!(
+        "backend = \"kafka://{broker}\"\npartitions = {partitions}\n[kafka]\n\"gretchen.prefix\" = \"{prefix}\"\n"
+    );
+    fs::write(folder.path().join("gretchen.toml"), settings).unwrap();
+    (folder, prefix)
+}
+
 #[test]
 fn positions_are_seen_by_kafkas_tool_and_reset() {
-    let (folder, prefix) = (tempfile::tempdir().unwrap(), fresh_prefix());
+    let (folder, prefix) = prepared(2);
     let dir = folder.path();
-    let settings =
-        format!("backend = \"kafka://{}\"\npartitions = 2\n[kafka]\n\"gretchen.prefix\" = \"{prefix}\"\n", broker());
-    fs::write(dir.join("gretchen.toml"), settings).unwrap();
     fs::write(dir.join("orders.csv"), csv(0..ORDERS)).unwrap();
     good(dir, &["send", "shop-orders", "--file", "orders.csv"]);
     let work = || json_of(dir, &["worker", "--until-caught-up", "--json"]);
@@ -113,11 +121,8 @@ fn positions_are_seen_by_kafkas_tool_and_reset() {
 
 #[test]
 fn what_one_agent_puts_out_to_another_counts_once() {
-    let (folder, prefix) = (tempfile::tempdir().unwrap(), fresh_prefix());
+    let (folder, _) = prepared(1);
     let dir = folder.path();
-    let settings =
-        format!("backend = \"kafka://{}\"\npartitions = 1\n[kafka]\n\"gretchen.prefix\" = \"{prefix}\"\n", broker());
-    fs::write(dir.join("gretchen.toml"), settings).unwrap();
     crate::reset::check_chain(dir, 7);
     // Who lags behind stays where he is, where nothing comes again.
     good(dir, &["reset", "--agent", "count", "--to-offset", "1", "--force"]);
